@@ -1,0 +1,1 @@
+"""The demonstration: search the documentation of the Python standard library. Run by `make demo`."""

@@ -1,0 +1,1 @@
+"""The collection of passages: everything here that touches Elanus."""

@@ -1,0 +1,197 @@
+"""One open collection: its manifest, its rows, and the definitions that change it.
+
+Writes are in `writes.py`, reads in `search.py` and `query.py`, background work in `jobs/`; they all meet here.
+
+Locks, in the order in which they may be taken: `write_mutex` (a write's read-to-append, held briefly by every write),
+`commit_mutex` (manifest commits, one at a time), the follower's own. No reader takes any of them. `seal_mutex` and
+`improve_mutex` admit one sealing, one merge or build at a time, and are taken before all others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from elanus.engine.follower import LogFollower
+from elanus.engine.index import index_opener
+from elanus.engine.host import Host, collection_prefix
+from elanus.engine.manifest import (
+    DEFAULT_PARTITION,
+    Edit,
+    IndexDefined,
+    IndexDefinition,
+    IndexDropped,
+    Manifest,
+    PartitionAdded,
+    PartitionDropped,
+    PropertiesSet,
+    Stamp,
+    Truncated,
+)
+from elanus.engine.snapshot import Snapshot
+from elanus.log.commit import GroupCommit
+from elanus.model.errors import InvalidParameter, ReadOnly
+from elanus.model.schema import Schema, check_name
+from elanus.model.timestamps import compose
+from elanus.store.base import Store
+from elanus.store.versioned import VersionedState
+
+
+class Collection:
+    """A collection as the engine runs it. Made by `Engine.collection`."""
+
+    def __init__(self, host: Host, collection_id: int, versions: VersionedState[Manifest, Edit]) -> None:
+        self.id = collection_id
+        self.host = host
+        self.write_mutex = threading.Lock()
+        self.commit_mutex = threading.Lock()
+        self.seal_mutex = threading.Lock()
+        self.improve_mutex = threading.Lock()
+        self.job_error: Exception | None = None
+        self.versions = versions
+        self._pending: list[str] = []
+        self.follower = LogFollower(host.store, versions.state, index_opener(host.store))
+        self.dropped = False
+
+    # --- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        return self.host.store
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.follower.snapshot.manifest
+
+    @property
+    def schema(self) -> Schema:
+        return self.manifest.schema
+
+    def snapshot(self) -> Snapshot:
+        """The newest picture: everything acknowledged before this call. Taken without a lock."""
+        return self.follower.snapshot
+
+    @property
+    def log(self) -> GroupCommit:
+        if self.host.log is None:
+            raise ReadOnly("the database was opened for reading only: open it without read_only to write")
+        return self.host.log
+
+    # --- names for files -------------------------------------------------------------------------------------------
+
+    def new_id(self) -> int:
+        """An id no segment, job or file had before, also in earlier lives of the database."""
+        return self.host.oracle.next()
+
+    def segment_prefix(self, segment_id: int) -> str:
+        return f"{collection_prefix(self.id)}/segments/{self.host.epoch}-{segment_id}"
+
+    @contextmanager
+    def pending(self, prefix: str) -> Iterator[None]:
+        """Keep what a job writes below `prefix` from garbage collection until its commit has named it."""
+        self._pending.append(prefix)
+        try:
+            yield
+        finally:
+            self._pending.remove(prefix)
+
+    def is_pending(self, key: str) -> bool:
+        return key.startswith(tuple(self._pending))
+
+    def retention_timestamp(self) -> int:
+        """What was deleted before this time is no longer history and may be left behind."""
+        return compose(int(self.host.clock.now_ms() - self.host.config.retention_s * 1000))
+
+    # --- definitions -----------------------------------------------------------------------------------------------
+
+    def commit(self, *edits: Edit) -> Manifest:
+        """Commit `edits` to the manifest and publish the collection as it then is."""
+        with self.commit_mutex:
+            return self.commit_locked(*edits)
+
+    def commit_locked(self, *edits: Edit) -> Manifest:
+        """`commit` for a caller that holds `commit_mutex`."""
+        state = self.versions.commit([Stamp(self.host.clock.now_ms()), *edits])
+        self.follower.adopt(state)
+        return state
+
+    def create_partition(self, name: str) -> None:
+        """Raises `InvalidParameter` for a bad name or more than 1024 partitions; one that exists is fine."""
+        _check_partition_name(name)
+        with self.commit_mutex:
+            if name not in self.versions.state.partitions:
+                self.commit_locked(PartitionAdded(name))
+
+    def drop_partition(self, name: str) -> None:
+        """Drop a partition and its rows; one that does not exist is fine, the default one cannot go."""
+        if name == DEFAULT_PARTITION:
+            raise InvalidParameter("default partition cannot be deleted: drop or truncate the collection instead")
+        with self.commit_mutex:
+            if name in self.versions.state.partitions:
+                self.commit_locked(PartitionDropped(name))
+        self.host.jobs.wake(self)
+
+    def create_index(self, definition: IndexDefinition) -> None:
+        """Define an index; its files are built behind the caller's back, and until then searches scan.
+
+        The same definition again is fine. Raises `InvalidParameter` for a second index on a field or a name in use.
+        """
+        with self.commit_mutex:
+            manifest = self.versions.state
+            for existing in (manifest.indexes.get(definition.name), manifest.index_of(definition.field_id)):
+                if existing is None:
+                    continue
+                if _same_index(existing, definition):
+                    return
+                raise InvalidParameter(
+                    "CreateIndex failed: at most one distinct index is allowed per field; field "
+                    f"{manifest.schema.by_id[existing.field_id].name} has index {existing.name} "
+                    f"({existing.kind}, {existing.metric}). Drop it first."
+                )
+            self.commit_locked(IndexDefined(definition))
+        self.host.jobs.wake(self)
+
+    def drop_index(self, name: str) -> None:
+        """Drop an index; one that does not exist is fine."""
+        with self.commit_mutex:
+            if name in self.versions.state.indexes:
+                self.commit_locked(IndexDropped(name))
+
+    def set_properties(self, properties: Mapping[str, str], removed: Sequence[str] = ()) -> None:
+        self.commit(PropertiesSet(dict(properties), tuple(removed)))
+
+    def truncate(self) -> None:
+        """Drop every row written so far; schema, partitions and indexes stay."""
+        with self.write_mutex:
+            self.log.barrier()
+            self.commit(Truncated(self.follower.timestamp))
+
+    # --- background work on request --------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Seal everything written before this call; when it returns, the rows are in sealed segments."""
+        self.host.jobs.flush(self)
+
+    def compact(self) -> None:
+        """Merge the sealed segments into as few as the size limit allows, and wait for it and for their indexes."""
+        self.host.jobs.compact(self)
+
+    def wait_for_indexes(self) -> None:
+        """Return when every sealed segment large enough has its index files. Raises what the last build failed of."""
+        self.host.jobs.wait_for_indexes(self)
+
+
+def _same_index(a: IndexDefinition, b: IndexDefinition) -> bool:
+    return (a.name, a.field_id, a.kind, a.metric, dict(a.params)) == (
+        b.name,
+        b.field_id,
+        b.kind,
+        b.metric,
+        dict(b.params),
+    )
+
+
+def _check_partition_name(name: str) -> None:
+    """Partition names may also begin with a digit and hold a dash."""
+    check_name("_" + name.replace("-", "_") if name else name, "partition")

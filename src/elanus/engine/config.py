@@ -1,0 +1,63 @@
+"""Every limit and default of the engine, once, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Bounds of one engine. The defaults suit two cores and a few GiB; tests shrink them to reach every state."""
+
+    seal_rows: int = 131_072
+    """A growing segment of so many rows is sealed: a scan of more without a graph is felt in every search."""
+
+    seal_bytes: int = 256 * MIB
+    """A growing segment of so many bytes is sealed: it is anonymous memory and replay time."""
+
+    seal_idle_rows: int = 4_096
+    """A growing segment of so many rows is sealed once it is `seal_idle_s` old: below that a scan costs less than a file."""
+
+    seal_idle_s: float = 10.0
+    """How old a growing segment may get before `seal_idle_rows` is enough; bounds what a slow trickle leaves unindexed."""
+
+    index_min_rows: int = 1_024
+    """Below so many rows an exact scan beats any graph, so none is built (Milvus draws the line at the same place)."""
+
+    log_bytes: int = 256 * MIB
+    """The log of all collections together; replaying so much takes about a second."""
+
+    log_age_s: float = 600.0
+    """Rows stay in the log no longer than this, so that a quiet database too opens from its segments."""
+
+    carry_bytes: int = 16 * MIB
+    """What small collections may take along in one carry record; the largest owners are sealed until the rest fits."""
+
+    unsealed_bytes: int = 1024 * MIB
+    """Growing memory above which a write waits for sealing: the queue between writers and disk has an end."""
+
+    merge_fan_in: int = 4
+    """Segments of like size that are merged into one: size-tiered, so a row is rewritten log4(n) times."""
+
+    merge_max_rows: int = 4_000_000
+    """No merge makes a segment larger than this: a rebuild of its graph has to end within an hour on two cores."""
+
+    rebuild_dead_share: float = 0.2
+    """Past this share of deleted rows a merge drops them and builds its graph anew instead of extending one."""
+
+    retention_s: float = 600.0
+    """How long superseded manifests, and the files only they name, are kept for history."""
+
+    build_memory_bytes: int = 4096 * MIB
+    """What builder processes may use together; a job asks before it starts."""
+
+    build_threads: int = 1
+    """Threads of one build; with one build at a time on two cores, serving keeps the other."""
+
+    builder_idle_s: float = 20.0
+    """A builder process without work ends after this long, so an idle database costs nothing."""
+
+    background: bool = True
+    """Whether jobs run by themselves. Off in tests, which run them step by step."""

@@ -1,0 +1,206 @@
+"""The engine: one log, many collections, and the jobs behind them.
+
+Opening reads the log's tail and nothing else. Records are kept by collection, as the bytes they are, until that
+collection is first touched; only then its manifest is read, its segments are mapped and its records applied. Ten
+thousand idle collections cost ten thousand small entries of a dict.
+
+The log is one for all collections. It is cut when it grows too long or too old: large owners of its bytes are sealed,
+the records of small ones are copied forward, timestamps and all, in one carry record.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import pyarrow as pa
+
+from elanus.engine.builders import Builders
+from elanus.engine.collection import Collection
+from elanus.engine.config import EngineConfig
+from elanus.engine.host import Host, collection_prefix, manifest_of
+from elanus.engine.jobs import policy
+from elanus.engine.jobs.board import JobBoard
+from elanus.engine.manifest import Manifest
+from elanus.log.carry import CarryRecord
+from elanus.log.commit import GroupCommit, Record
+from elanus.log.file import FileLog
+from elanus.log.position import Position
+from elanus.log.record import FenceRecord, RawRecord, WriteRecord
+from elanus.model.errors import CollectionNotFound
+from elanus.model.schema import PARTITION_FIELD_ID, Schema
+from elanus.model.timestamps import Clock, TimestampOracle
+from elanus.model.types import OnDuplicateKey
+from elanus.store.base import Store
+
+
+class Engine:
+    """Made by `Engine.open`; one per store and process. Safe to call from any thread."""
+
+    def __init__(self, store: Store, log: FileLog, config: EngineConfig, clock: Clock, builders: Builders) -> None:
+        self.config = config
+        self.clock = clock
+        self.oracle = TimestampOracle(clock)
+        self._log_file = log
+        self._log = GroupCommit(log, self.oracle, self._apply)
+        self._jobs = JobBoard(config, clock, builders, self._cut_log)
+        self._host = Host(store, config, clock, self.oracle, self._log, self._jobs, log.epoch)
+        self._opening = threading.Lock()
+        self._collections: dict[int, Collection] = {}
+        self._tails: dict[int, list[RawRecord]] = {}
+        self._written_since_cut = False
+
+    @classmethod
+    def open(cls, store: Store, log: FileLog, config: EngineConfig, clock: Clock, builders: Builders) -> Engine:
+        """Open for writing over a recovered `log`, whose epoch is this writer's number."""
+        engine = cls(store, log, config, clock, builders)
+        for _, record in log.read():
+            engine._keep(record)
+        engine._jobs.start()
+        return engine
+
+    def close(self) -> None:
+        """Finish what is in flight and stop. Nothing is sealed: the log has it all, and is short."""
+        self._jobs.close()
+        self._log.close()
+
+    # --- collections -----------------------------------------------------------------------------------------------
+
+    def create_collection(
+        self,
+        collection_id: int,
+        schema: Schema,
+        properties: Mapping[str, str],
+        on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP,
+    ) -> Collection:
+        """Write the first manifest of a collection. It exists for users once the catalog names its id."""
+        manifest = Manifest(
+            schemas=(schema,),
+            properties=dict(properties),
+            on_duplicate_key=on_duplicate_key,
+            committed_ms=self.clock.now_ms(),
+        )
+        versions = manifest_of(self._host, collection_id)
+        versions.create(manifest)
+        collection = Collection(self._host, collection_id, versions)
+        with self._opening:
+            self._collections[collection_id] = collection
+        return collection
+
+    def collection(self, collection_id: int) -> Collection:
+        """The collection with this id, opened at its first touch. Raises `CollectionNotFound`, `CorruptData`."""
+        found = self._collections.get(collection_id)
+        if found is not None:
+            return found
+        with self._opening:
+            if collection_id not in self._collections:
+                self._collections[collection_id] = self._open_collection(collection_id)
+            return self._collections[collection_id]
+
+    def drop_collection(self, collection_id: int) -> None:
+        """Forget a collection; its files stay until `purge_collection`."""
+        with self._opening:
+            self._tails.pop(collection_id, None)
+            collection = self._collections.pop(collection_id, None)
+        if collection is not None:
+            with collection.write_mutex:
+                collection.dropped = True
+
+    def purge_collection(self, collection_id: int) -> None:
+        """Delete every file of a dropped collection."""
+        store = self._host.store
+        store.delete(store.keys(f"{collection_prefix(collection_id)}/"))
+
+    def _open_collection(self, collection_id: int) -> Collection:
+        versions = manifest_of(self._host, collection_id)
+        if not versions.exists():
+            raise CollectionNotFound(f"collection not found[collection={collection_id}]")
+        versions.load()
+        collection = Collection(self._host, collection_id, versions)
+        manifest = versions.state
+        self.oracle.advance_to(max(manifest.sealed_to, *manifest.segments, 0))
+        tail = {raw.timestamp: raw for raw in self._tails.get(collection_id, ())}
+        records = [
+            raw.decode(log_schema(manifest.schema_of(raw.schema_version)))
+            for timestamp, raw in sorted(tail.items())
+            if timestamp > manifest.sealed_to
+        ]
+        if records:
+            collection.follower.apply(records)
+            self._jobs.rows_arrived(collection)
+        self._tails.pop(collection_id, None)
+        return collection
+
+    # --- the log ---------------------------------------------------------------------------------------------------
+
+    def _keep(self, record: RawRecord | CarryRecord | FenceRecord) -> None:
+        """Recovery: remember a record until its collection is touched."""
+        self.oracle.advance_to(record.timestamp)
+        if isinstance(record, CarryRecord):
+            for records in record.sections.values():
+                for raw in records:
+                    self._keep(raw)
+        elif isinstance(record, RawRecord):
+            self._tails.setdefault(record.collection_id, []).append(record)
+            self._written_since_cut = True
+
+    def _apply(self, records: Sequence[tuple[Position, Record]]) -> None:
+        """Called by the leader of a group commit, in log order, once the group is durable."""
+        by_collection: dict[int, list[WriteRecord]] = {}
+        for _, record in records:
+            if isinstance(record, WriteRecord):
+                by_collection.setdefault(record.collection_id, []).append(record)
+        for collection_id, writes in by_collection.items():
+            collection = self._collections.get(collection_id)
+            if collection is not None:
+                collection.follower.apply(writes)
+                self._jobs.rows_arrived(collection)
+                self._written_since_cut = True
+
+    def _cut_log(self) -> float | None:
+        """Shorten the log if it is due; returns in how many seconds it will be, None while nothing was written."""
+        config = self.config
+        if not self._written_since_cut:
+            return None
+        age_s = (self.clock.now_ms() - (self._log_file.oldest_ms or self.clock.now_ms())) / 1000
+        if self._log_file.byte_size < config.log_bytes and age_s < config.log_age_s:
+            return config.log_age_s - age_s
+        self.cut_log()
+        return config.log_age_s
+
+    def cut_log(self) -> None:
+        """Free all of the log written before this call: seal large owners, carry small ones forward."""
+        self._written_since_cut = False
+        cut = self._log_file.rotate()
+        self._log.barrier()
+        with self._opening:
+            owners = {i: sum(raw.byte_size for raw in tail) for i, tail in self._tails.items()}
+            opened = dict(self._collections)
+        owners |= {i: c.follower.growing_bytes for i, c in opened.items() if c.follower.has_unsealed()}
+        to_seal, to_carry = policy.cut_log(owners, config=self.config)
+        for collection_id in to_seal:
+            self._jobs.flush(self.collection(collection_id))
+        if to_carry:
+            wanted = frozenset(to_carry)
+            self._log.append(CarryRecord(self._carried(cut, wanted)))
+        self._log_file.drop_before(cut)
+
+    def _carried(self, cut: int, wanted: frozenset[int]) -> dict[int, list[RawRecord]]:
+        """By collection, the records in log files before `cut` that no segment holds yet, each once, in order."""
+        found: dict[int, dict[int, RawRecord]] = {}
+        for position, record in self._log_file.read():
+            if position.sequence >= cut:
+                break
+            nested = chain(*record.sections.values()) if isinstance(record, CarryRecord) else (record,)
+            for raw in nested:
+                if isinstance(raw, RawRecord) and raw.collection_id in wanted:
+                    collection = self._collections.get(raw.collection_id)
+                    if collection is None or raw.timestamp > collection.manifest.sealed_to:
+                        found.setdefault(raw.collection_id, {})[raw.timestamp] = raw
+        return {i: [raw for _, raw in sorted(records.items())] for i, records in found.items()}
+
+
+def log_schema(schema: Schema) -> pa.Schema:
+    """The Arrow schema of rows in the log: the canonical batch and the partition of each row."""
+    return schema.arrow_schema.append(pa.field(str(PARTITION_FIELD_ID), pa.int64()))

@@ -1,0 +1,269 @@
+"""Builds a collection's rows by following its log and its manifest.
+
+The writer, recovery from the log's tail, and a process that only reads all go through here: there is one code path
+from records to rows. `apply` takes log records in log order, `adopt` takes a newer manifest, and each ends by
+publishing one new immutable `Snapshot` reference. Readers take that reference and nothing else.
+
+Invariants, between calls (`_lock` guards all of them; readers never take it):
+
+- rows = segments of `_manifest` + `_frozen` + `_growing`, each row once;
+- sealed segments hold the rows of records up to `_manifest.sealed_to`, `_frozen` and `_growing` those of later ones;
+- `_deletes_since` holds every delete of records later than `_manifest.sealed_to`, and those after the moment at which
+  the oldest running job took its picture (`remembering`), so that a segment made from rows as they were earlier can
+  be given the deletes it missed;
+- `_timestamp` is that of the newest record applied.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from elanus.engine.manifest import IndexDefinition, Manifest, SegmentEntry
+from elanus.engine.snapshot import IndexHandle, Snapshot, Unit
+from elanus.log.record import WriteRecord
+from elanus.model.timestamps import milliseconds_of
+from elanus.segment.deletes import Deletes
+from elanus.segment.growing import GrowingSegment
+from elanus.segment.sealed import SealedSegment, SealedView
+from elanus.store.base import Store
+
+IndexOpener = Callable[[SealedSegment, IndexDefinition, str], IndexHandle]
+"""Makes the handle of an index file: (its segment, what it was built for, its Store key) -> handle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A growing segment that takes no more rows, and the timestamp up to which it holds them."""
+
+    segment: GrowingSegment
+    sealed_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Delete:
+    timestamp: int
+    keys: pa.Array
+    partitions: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Sealed:
+    """A sealed segment in memory. `saved` counts the deletes that its delete file already holds."""
+
+    segment: SealedSegment
+    deletes: Deletes
+    saved: int
+    unit: Unit | None
+    indexes: dict[int, IndexHandle]
+
+
+class LogFollower:
+    def __init__(self, store: Store, manifest: Manifest, open_index: IndexOpener) -> None:
+        self._store = store
+        self._open_index = open_index
+        self._lock = threading.Lock()
+        self._manifest = manifest
+        self._timestamp = manifest.sealed_to
+        self._growing = GrowingSegment(manifest.schema)
+        self._frozen: Frozen | None = None
+        self._sealed: dict[int, _Sealed] = {}
+        self._deletes_since: list[_Delete] = []
+        self._remembered_since: list[int] = []
+        self._segments_in_use: weakref.WeakValueDictionary[int, SealedSegment] = weakref.WeakValueDictionary()
+        self._snapshot: Snapshot
+        self.adopt(manifest)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest published picture: every record applied so far, nothing else."""
+        return self._snapshot
+
+    @property
+    def timestamp(self) -> int:
+        """That of the newest record applied."""
+        return self._timestamp
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether rows are being sealed, or wait for it after a failure."""
+        return self._frozen is not None
+
+    @property
+    def growing_rows(self) -> int:
+        return self._growing.rows
+
+    @property
+    def growing_bytes(self) -> int:
+        frozen = self._frozen
+        return self._growing.byte_size + (frozen.segment.byte_size if frozen else 0)
+
+    @property
+    def growing_since_ms(self) -> int:
+        """When the oldest growing row was written; 0 while there is none."""
+        return milliseconds_of(self._growing.min_timestamp)
+
+    def segments_in_use(self) -> frozenset[int]:
+        """Ids of the segments that some snapshot still holds."""
+        return frozenset(self._segments_in_use.keys())
+
+    def has_unsealed(self) -> bool:
+        """Whether anything would be lost with the log: rows not sealed, or deletes not in a delete file."""
+        with self._lock:
+            return self._has_unsealed()
+
+    def apply(self, records: Sequence[WriteRecord]) -> None:
+        """Apply `records`, in log order, and publish. Those that were applied or sealed before are skipped."""
+        with self._lock:
+            for record in records:
+                if record.timestamp <= self._timestamp:
+                    continue
+                if record.delete_keys is not None:
+                    delete = _Delete(record.timestamp, record.delete_keys, record.delete_partitions)
+                    self._deletes_since.append(delete)
+                    self._delete(delete)
+                if record.rows is not None:
+                    self._growing.append(record.rows, record.timestamp)
+                self._timestamp = record.timestamp
+            self._publish()
+
+    def freeze(self) -> Frozen | None:
+        """Take the growing rows out of the writers' way for sealing; None when there is nothing to seal.
+
+        Rows frozen before, whose sealing failed, come first and alone.
+        """
+        with self._lock:
+            if self._frozen is None and self._has_unsealed():
+                self._frozen = Frozen(self._growing, self._timestamp)
+                self._growing = GrowingSegment(self._manifest.schema)
+                self._publish()
+            return self._frozen
+
+    @contextmanager
+    def remembering(self) -> Iterator[int]:
+        """Keep all deletes from now on within reach of `missed_deletes`; yields the newest timestamp applied so far.
+
+        A job takes its picture of the rows inside, and commits inside.
+        """
+        with self._lock:
+            since = self._timestamp
+            self._remembered_since.append(since)
+        try:
+            yield since
+        finally:
+            with self._lock:
+                self._remembered_since.remove(since)
+                self._forget_deletes()
+
+    def unsaved_deletes(self) -> tuple[int, dict[int, Deletes]]:
+        """The newest timestamp applied, and the deletes of every segment whose delete file does not have them all."""
+        with self._lock:
+            unsaved = {i: s.deletes for i, s in self._sealed.items() if s.deletes.count > s.saved}
+            return self._timestamp, unsaved
+
+    def missed_deletes(self, segment: SealedSegment, deletes: Deletes, since: int) -> tuple[int, Deletes]:
+        """`deletes` of a segment not yet adopted, with all that were applied after `since` added.
+
+        Returns the timestamp up to which the result is complete.
+        """
+        with self._lock:
+            return self._timestamp, self._caught_up(segment, deletes, since)
+
+    def adopt(self, manifest: Manifest) -> None:
+        """Follow the manifest to a newer version and publish.
+
+        Segments that appear are opened and given the deletes they missed; rows that moved into segments, or were
+        truncated, leave the growing ones.
+        """
+        known = dict(self._sealed)
+        definitions = {d.id: d for d in manifest.indexes.values()}
+        opened = {i: self._open(entry, known.get(i), definitions) for i, entry in manifest.segments.items()}
+        with self._lock:
+            self._manifest = manifest
+            for i, sealed in opened.items():
+                current = self._sealed.get(i)
+                if current is not None:
+                    sealed.deletes = current.deletes
+                else:
+                    applied_to = manifest.segments[i].deletes_applied_to
+                    sealed.deletes = self._caught_up(sealed.segment, sealed.deletes, applied_to)
+            self._sealed = opened
+            self._segments_in_use.update({i: s.segment for i, s in opened.items()})
+            if self._frozen is not None and self._frozen.sealed_to <= manifest.sealed_to:
+                self._frozen = None
+            if self._timestamp <= manifest.sealed_to:
+                self._growing = GrowingSegment(manifest.schema)
+            self._forget_deletes()
+            self._timestamp = max(self._timestamp, manifest.sealed_to)
+            self._publish()
+
+    # --- under `_lock` ---------------------------------------------------------------------------------------------
+
+    def _has_unsealed(self) -> bool:
+        newest_delete = self._deletes_since[-1].timestamp if self._deletes_since else 0
+        return self._frozen is not None or self._growing.rows > 0 or newest_delete > self._manifest.sealed_to
+
+    def _forget_deletes(self) -> None:
+        since = min([self._manifest.sealed_to, *self._remembered_since])
+        self._deletes_since = [d for d in self._deletes_since if d.timestamp > since]
+
+    def _delete(self, delete: _Delete) -> None:
+        self._growing.delete(delete.keys, delete.timestamp, delete.partitions)
+        if self._frozen is not None:
+            self._frozen.segment.delete(delete.keys, delete.timestamp, delete.partitions)
+        for sealed in self._sealed.values():
+            deletes = _with_delete(sealed.segment, sealed.deletes, delete)
+            if deletes is not sealed.deletes:
+                sealed.deletes, sealed.unit = deletes, None
+
+    def _caught_up(self, segment: SealedSegment, deletes: Deletes, since: int) -> Deletes:
+        for delete in self._deletes_since:
+            if delete.timestamp > since:
+                deletes = _with_delete(segment, deletes, delete)
+        return deletes
+
+    def _publish(self) -> None:
+        units = []
+        for sealed in self._sealed.values():
+            if sealed.unit is None:
+                sealed.unit = Unit(
+                    SealedView(sealed.segment, sealed.deletes, self._manifest.schema), self._by_field(sealed.indexes)
+                )
+            units.append(sealed.unit)
+        growing = (self._frozen.segment, self._growing) if self._frozen is not None else (self._growing,)
+        self._snapshot = Snapshot(
+            self._manifest, self._timestamp, tuple(units), tuple(g.view() for g in growing if g.rows)
+        )
+
+    def _by_field(self, handles: Mapping[int, IndexHandle]) -> dict[int, IndexHandle]:
+        fields = {d.id: d.field_id for d in self._manifest.indexes.values()}
+        return {fields[index_id]: handle for index_id, handle in handles.items() if index_id in fields}
+
+    # --- outside it ------------------------------------------------------------------------------------------------
+
+    def _open(self, entry: SegmentEntry, known: _Sealed | None, definitions: Mapping[int, IndexDefinition]) -> _Sealed:
+        """A segment as `entry` names it, reusing what is open already."""
+        saved = entry.deletes.rows if entry.deletes is not None else 0
+        handles: dict[int, IndexHandle] = {}
+        if known is not None:
+            segment, deletes, handles = known.segment, known.deletes, known.indexes
+        else:
+            segment = SealedSegment.open(self._store, entry.meta)
+            deletes = Deletes.none(entry.meta.rows)
+            if entry.deletes is not None:
+                deletes = Deletes.from_bytes(self._store.get(entry.deletes.key), entry.deletes.key)
+        indexes = {
+            i: handles.get(i) or self._open_index(segment, definitions[i], key) for i, key in entry.indexes.items()
+        }
+        return _Sealed(segment, deletes, saved, None, indexes)
+
+
+def _with_delete(segment: SealedSegment, deletes: Deletes, delete: _Delete) -> Deletes:
+    """`deletes` after `delete`: every row of its keys and partitions written before it. Same object if none is new."""
+    rows = segment.find(delete.keys, before=delete.timestamp, partitions=delete.partitions)
+    return deletes.with_deleted(rows, delete.timestamp) if len(rows) else deletes

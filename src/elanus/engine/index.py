@@ -1,0 +1,26 @@
+"""Index files of sealed segments, opened when a search first needs them."""
+
+from __future__ import annotations
+
+from elanus.engine.follower import IndexOpener
+from elanus.engine.manifest import IndexDefinition
+from elanus.engine.snapshot import IndexHandle
+from elanus.segment.blocks import PAYLOAD_OFFSET
+from elanus.segment.sealed import SealedSegment
+from elanus.store.base import Store
+from elanus.vector.open import VectorIndex
+from elanus.vector.registry import resolve
+
+
+def index_opener(store: Store) -> IndexOpener:
+    """How a follower over `store` opens an index file: mapped, over the mapped column of its segment."""
+
+    def handle(segment: SealedSegment, definition: IndexDefinition, key: str) -> IndexHandle:
+        def open_index() -> VectorIndex:
+            vectors = segment.vectors(definition.field_id)
+            spec = resolve(definition.kind, definition.params)
+            return VectorIndex.open(store.local_path(key), vectors, definition.metric, spec, PAYLOAD_OFFSET)
+
+        return IndexHandle(open_index)
+
+    return handle

@@ -1,0 +1,194 @@
+"""Merge and build: what makes searches faster and changes no answer.
+
+A merge writes the live rows of several segments as one and brings its indexes along: the graph of the largest input is
+extended, so that nobody searches the merged segment without one. A build makes the index of one segment. Both run
+their heavy part in a builder process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elanus.engine.builders import BuildJob, Builders
+from elanus.engine.jobs import policy
+from elanus.engine.jobs.seal import sealed_entry
+from elanus.engine.manifest import IndexBuilt, IndexDefinition, Replaced
+from elanus.engine.snapshot import Snapshot, Unit
+from elanus.segment.blocks import PAYLOAD_OFFSET, wrap_payload
+from elanus.segment.column import data_offset, open_column
+from elanus.segment.rows import SegmentRows
+from elanus.segment.sealed import WrittenSegment, write_segment
+from elanus.store.header import FileKind
+from elanus.vector.cost import build_bytes
+from elanus.vector.registry import resolve
+
+if TYPE_CHECKING:
+    from elanus.engine.collection import Collection
+
+
+def segment_facts(collection: Collection) -> list[policy.SegmentFacts]:
+    """The sealed segments of `collection` as the policies see them: rows count as dead once history lets them go."""
+    snapshot, retained_ts = collection.snapshot(), collection.retention_timestamp()
+    return [
+        policy.SegmentFacts(unit.sealed.id, unit.view.rows, snapshot.droppable_rows(unit, retained_ts))
+        for unit in snapshot.sealed
+        if unit.sealed is not None
+    ]
+
+
+def due_merge(collection: Collection) -> tuple[int, ...]:
+    """The segments to merge next, none when all is well."""
+    return policy.pick_merge(segment_facts(collection), collection.host.config)
+
+
+def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
+    """The next segment without the file of an index it is large enough for: the largest first."""
+    manifest = collection.manifest
+    missing = [
+        (entry.meta.rows, entry.meta.id, definition)
+        for entry in manifest.segments.values()
+        for definition in manifest.indexes.values()
+        if definition.id not in entry.indexes and wants_index(collection, entry.meta.rows, definition)
+    ]
+    if not missing:
+        return None
+    _, segment_id, definition = max(missing, key=lambda m: m[:2])
+    return segment_id, definition
+
+
+def wants_index(collection: Collection, rows: int, definition: IndexDefinition) -> bool:
+    """Whether a segment of `rows` gets a file for `definition`: not where a scan is as good."""
+    if rows < collection.host.config.index_min_rows:
+        return False
+    return resolve(definition.kind, definition.params).has_file
+
+
+def build_index(
+    collection: Collection, segment_id: int, definition: IndexDefinition, builders: Builders
+) -> Iterator[str]:
+    """Build the file of an index for one segment and name it in the manifest."""
+    entry = collection.manifest.segments.get(segment_id)
+    if entry is None:
+        return
+    store = collection.store
+    scratch = store.scratch()
+    prefix = index_prefix(collection, entry.meta.prefix)
+    column = _column(collection, store.local_path(entry.meta.column_key(definition.field_id)), definition)
+    bare = scratch / "index"
+    builders.run(_job("vector.build", definition, column, {"output": str(bare)}, collection.host.config.build_threads))
+    yield "built"
+    with collection.pending(prefix):
+        key = f"{prefix}.index"
+        store.publish({key: _wrapped(bare, definition)})
+        yield "published"
+        collection.commit(IndexBuilt(segment_id, definition.id, key))
+        yield "committed"
+
+
+def merge(collection: Collection, chosen: Sequence[int], builders: Builders) -> Iterator[str]:
+    """Write the live rows of the segments `chosen`, the largest first, as one segment with the indexes it inherits.
+
+    Rows that history lets go are left out. Does nothing where a chosen segment is gone.
+    """
+    follower, store = collection.follower, collection.store
+    with follower.remembering() as deletes_known_to:
+        snapshot = follower.snapshot
+        units = {unit.sealed.id: unit for unit in snapshot.sealed if unit.sealed is not None}
+        if not chosen or not all(i in units for i in chosen):
+            return
+        inputs = [units[i] for i in chosen]
+        rows = SegmentRows.of(
+            [unit.view for unit in inputs],
+            deletes_known_to,
+            collection.retention_timestamp(),
+            snapshot.live_partitions,
+        )
+        yield "chosen"
+        segment_id = collection.new_id()
+        scratch, prefix = store.scratch(), collection.segment_prefix(segment_id)
+        written = write_segment(scratch, segment_id, prefix, collection.schema, rows)
+        yield "written"
+        with collection.pending(prefix):
+            indexes: dict[int, str] = {}
+            if written is not None:
+                inherited = _inherited(collection, snapshot, inputs, rows, written, builders)
+                indexes = {index_id: key for index_id, (key, _) in inherited.items()}
+                yield "indexed"
+                store.publish({**written.files, **dict(inherited.values())})
+            yield "published"
+            with collection.commit_mutex:
+                entry = None
+                if written is not None:
+                    entry = replace(sealed_entry(collection, written, deletes_known_to), indexes=indexes)
+                collection.commit_locked(Replaced(tuple(chosen), entry))
+            yield "committed"
+
+
+def _inherited(
+    collection: Collection,
+    snapshot: Snapshot,
+    inputs: Sequence[Unit],
+    rows: SegmentRows,
+    written: WrittenSegment,
+    builders: Builders,
+) -> dict[int, tuple[str, Path]]:
+    """For each index that an input has a file of: its id, and the Store key and file of the merged segment's."""
+    store, manifest = collection.store, snapshot.manifest
+    new_rows = rows.new_rows(written.order)
+    made: dict[int, tuple[str, Path]] = {}
+    for definition in manifest.indexes.values():
+        if not wants_index(collection, written.meta.rows, definition):
+            continue
+        entries = [manifest.segments[unit.sealed.id] for unit in inputs if unit.sealed is not None]
+        having = [i for i, entry in enumerate(entries) if definition.id in entry.indexes]
+        if not having:
+            continue
+        base = max(having, key=lambda i: entries[i].meta.rows)
+        bare = written.files[written.meta.column_key(definition.field_id)].with_suffix(".extended")
+        moves = bare.with_suffix(".moves")
+        new_rows[base].astype(np.int64).tofile(moves)
+        more = {
+            "output": str(bare),
+            "old": {"path": str(store.local_path(entries[base].indexes[definition.id])), "offset": PAYLOAD_OFFSET},
+            "new_of_old": {"path": str(moves), "offset": 0, "rows": len(new_rows[base])},
+        }
+        column = _column(collection, written.files[written.meta.column_key(definition.field_id)], definition)
+        builders.run(_job("vector.extend", definition, column, more, collection.host.config.build_threads))
+        moves.unlink()
+        made[definition.id] = (f"{index_prefix(collection, written.meta.prefix)}.index", _wrapped(bare, definition))
+    return made
+
+
+def index_prefix(collection: Collection, segment_prefix: str) -> str:
+    """The beginning of the Store key of a new index file of a segment."""
+    return f"{segment_prefix}/{collection.host.epoch}-{collection.new_id()}"
+
+
+def _column(collection: Collection, path: Path, definition: IndexDefinition) -> dict[str, Any]:
+    """Where a builder finds the vectors of a column file."""
+    rows = len(open_column(path, definition.field_id))
+    dim = collection.schema.by_id[definition.field_id].dim
+    return {"path": str(path), "offset": data_offset(path), "rows": rows, "dim": dim}
+
+
+def _job(
+    task: str, definition: IndexDefinition, column: Mapping[str, Any], more: Mapping[str, Any], threads: int
+) -> BuildJob:
+    spec = resolve(definition.kind, definition.params)
+    arguments = {
+        "spec": spec.to_dict(), "metric": definition.metric.value, "column": column, "threads": threads, **more
+    }  # fmt: skip
+    return BuildJob(task, arguments, memory_bytes=build_bytes(spec, column["rows"], column["dim"]))
+
+
+def _wrapped(bare: Path, definition: IndexDefinition) -> Path:
+    """The payload `bare` with a file's header and checksums."""
+    path = bare.with_suffix(".wrapped")
+    wrap_payload(bare, path, FileKind.INDEX, definition.field_id)
+    bare.unlink()
+    return path

@@ -1,0 +1,425 @@
+"""The manifest: everything of one collection, as a value with a history.
+
+A version of the manifest is the collection as it was: schema history, partitions, index definitions, properties,
+segments with their files, and the timestamp up to which the log is in them. Nothing here does I/O: states are
+frozen, edits are frozen, `apply` makes the next state and `rebase` says whether an edit still holds after it lost
+a race. `store.versioned.VersionedState` keeps the versions.
+
+Invariant: manifest + the log's records later than `sealed_to` = the collection. An edit moves `sealed_to` to T only
+together with every segment frozen before T and a delete file for every segment whose rows were deleted up to T. Records
+are told apart by timestamp, which rises with their place in the log, so a record that was carried to a later place
+stays the same record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from elanus.model.errors import IndexNotFound, InvalidParameter, PartitionNotFound
+from elanus.model.schema import Schema
+from elanus.model.types import Metric, OnDuplicateKey
+from elanus.segment.sealed import SegmentMeta
+
+DEFAULT_PARTITION = "_default"
+MAX_PARTITIONS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefinition:
+    """An index a user asked for: `kind` and `params` as given, `metric` resolved.
+
+    `id` tells two definitions of one name apart: files built for a dropped index are never taken for a new one.
+    """
+
+    name: str
+    field_id: int
+    kind: str
+    metric: Metric
+    params: Mapping[str, Any]
+    id: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "field_id": self.field_id,
+            "kind": self.kind,
+            "metric": self.metric.value,
+            "params": dict(self.params),
+            "id": self.id,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> IndexDefinition:
+        return cls(**{**data, "metric": Metric(data["metric"])})
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFile:
+    """Where the deletes of a segment are stored, and how many rows they are."""
+
+    key: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """A sealed segment as the manifest knows it.
+
+    `indexes` maps an index definition's id to the Store key of the file built for it; `deletes` names
+    the delete file, None while no row is deleted. Every delete with a timestamp up to
+    `deletes_applied_to` is in that file.
+    """
+
+    meta: SegmentMeta
+    deletes: DeleteFile | None = None
+    deletes_applied_to: int = 0
+    indexes: Mapping[int, str] = field(default_factory=dict)
+
+    def keys(self) -> frozenset[str]:
+        """Every Store key this entry names."""
+        named = set(self.meta.keys()) | set(self.indexes.values())
+        if self.deletes is not None:
+            named.add(self.deletes.key)
+        return frozenset(named)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "meta": self.meta.to_dict(),
+            "deletes": self.deletes and [self.deletes.key, self.deletes.rows],
+            "deletes_applied_to": self.deletes_applied_to,
+            "indexes": {str(index_id): key for index_id, key in self.indexes.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SegmentEntry:
+        return cls(
+            meta=SegmentMeta.from_dict(data["meta"]),
+            deletes=data["deletes"] and DeleteFile(*data["deletes"]),
+            deletes_applied_to=data["deletes_applied_to"],
+            indexes={int(index_id): key for index_id, key in data["indexes"].items()},
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of a collection. `schemas` is its history, oldest first; the last one is in force."""
+
+    schemas: tuple[Schema, ...]
+    partitions: Mapping[str, int] = field(default_factory=lambda: {DEFAULT_PARTITION: 1})
+    next_partition_id: int = 2
+    indexes: Mapping[str, IndexDefinition] = field(default_factory=dict)
+    next_index_id: int = 1
+    properties: Mapping[str, str] = field(default_factory=dict)
+    on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP
+    segments: Mapping[int, SegmentEntry] = field(default_factory=dict)
+    sealed_to: int = 0
+    committed_ms: int = 0
+
+    @property
+    def schema(self) -> Schema:
+        return self.schemas[-1]
+
+    def schema_of(self, version: int) -> Schema:
+        return next(s for s in self.schemas if s.version == version)
+
+    def partition_id(self, name: str) -> int:
+        """Raises `PartitionNotFound` for a name the collection does not have."""
+        found = self.partitions.get(name)
+        if found is None:
+            raise PartitionNotFound(f"partition not found[partition={name}]")
+        return found
+
+    def index_of(self, field_id: int) -> IndexDefinition | None:
+        return next((d for d in self.indexes.values() if d.field_id == field_id), None)
+
+    def keys(self) -> frozenset[str]:
+        """Every Store key this version names."""
+        return frozenset().union(*(entry.keys() for entry in self.segments.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schemas": [s.to_dict() for s in self.schemas],
+            "partitions": dict(self.partitions),
+            "next_partition_id": self.next_partition_id,
+            "indexes": [d.to_dict() for d in self.indexes.values()],
+            "next_index_id": self.next_index_id,
+            "properties": dict(self.properties),
+            "on_duplicate_key": self.on_duplicate_key.value,
+            "segments": [entry.to_dict() for entry in self.segments.values()],
+            "sealed_to": self.sealed_to,
+            "committed_ms": self.committed_ms,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
+        entries = [SegmentEntry.from_dict(entry) for entry in data["segments"]]
+        definitions = [IndexDefinition.from_dict(d) for d in data["indexes"]]
+        return cls(
+            schemas=tuple(Schema.from_dict(s) for s in data["schemas"]),
+            partitions=data["partitions"],
+            next_partition_id=data["next_partition_id"],
+            indexes={d.name: d for d in definitions},
+            next_index_id=data["next_index_id"],
+            properties=data["properties"],
+            on_duplicate_key=OnDuplicateKey(data["on_duplicate_key"]),
+            segments={entry.meta.id: entry for entry in entries},
+            sealed_to=data["sealed_to"],
+            committed_ms=data["committed_ms"],
+        )
+
+
+# --- edits ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When the version was committed; every commit carries one, so that retention can count from it."""
+
+    committed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Growing rows became `segment` (None if all were gone); `deletes` are the new delete files of other segments.
+
+    With them every segment has all deletes up to `deletes_applied_to`.
+    """
+
+    segment: SegmentEntry | None
+    deletes: Mapping[int, DeleteFile]
+    deletes_applied_to: int
+    sealed_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """`inputs` were merged into `output` (None if no row was left)."""
+
+    inputs: tuple[int, ...]
+    output: SegmentEntry | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBuilt:
+    segment_id: int
+    index_id: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefined:
+    definition: IndexDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDropped:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionAdded:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDropped:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """Every row written up to `sealed_to` is gone."""
+
+    sealed_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class PropertiesSet:
+    """`properties` are set, `removed` are taken away."""
+
+    properties: Mapping[str, str]
+    removed: tuple[str, ...] = ()
+
+
+Edit = (
+    Stamp
+    | Sealed
+    | Replaced
+    | IndexBuilt
+    | IndexDefined
+    | IndexDropped
+    | PartitionAdded
+    | PartitionDropped
+    | Truncated
+    | PropertiesSet
+)
+
+
+def apply(state: Manifest, edit: Edit) -> Manifest:
+    """The manifest after `edit`. Raises an `ElanusError` where the edit asks for what cannot be."""
+    match edit:
+        case Stamp(committed_ms):
+            return replace(state, committed_ms=committed_ms)
+        case Sealed(segment, deletes, applied_to, sealed_to):
+            segments = {
+                i: replace(
+                    entry,
+                    deletes=deletes.get(i, entry.deletes),
+                    deletes_applied_to=max(entry.deletes_applied_to, applied_to),
+                )
+                for i, entry in state.segments.items()
+            }
+            if segment is not None:
+                segments[segment.meta.id] = segment
+            return replace(state, segments=segments, sealed_to=max(state.sealed_to, sealed_to))
+        case Replaced(inputs, output):
+            segments = {i: entry for i, entry in state.segments.items() if i not in inputs}
+            if output is not None:
+                segments[output.meta.id] = output
+            return replace(state, segments=segments)
+        case IndexBuilt(segment_id, index_id, key):
+            entry = state.segments[segment_id]
+            entry = replace(entry, indexes={**entry.indexes, index_id: key})
+            return replace(state, segments={**state.segments, segment_id: entry})
+        case IndexDefined(definition):
+            return _define_index(state, definition)
+        case IndexDropped(name):
+            return _drop_index(state, name)
+        case PartitionAdded(name):
+            if len(state.partitions) >= MAX_PARTITIONS:
+                raise InvalidParameter(
+                    f"partition number ({len(state.partitions)}) exceeds max configuration ({MAX_PARTITIONS}): "
+                    "drop a partition or use a partition key"
+                )
+            partitions = {**state.partitions, name: state.next_partition_id}
+            return replace(state, partitions=partitions, next_partition_id=state.next_partition_id + 1)
+        case PartitionDropped(name):
+            return replace(state, partitions={n: i for n, i in state.partitions.items() if n != name})
+        case Truncated(sealed_to):
+            return replace(state, segments={}, sealed_to=max(state.sealed_to, sealed_to))
+        case PropertiesSet(properties, removed):
+            kept = {key: value for key, value in state.properties.items() if key not in removed}
+            return replace(state, properties={**kept, **properties})
+
+
+def _define_index(state: Manifest, definition: IndexDefinition) -> Manifest:
+    numbered = replace(definition, id=state.next_index_id)
+    return replace(state, indexes={**state.indexes, definition.name: numbered}, next_index_id=state.next_index_id + 1)
+
+
+def _drop_index(state: Manifest, name: str) -> Manifest:
+    dropped = state.indexes.get(name)
+    if dropped is None:
+        raise IndexNotFound(f"index not found[indexName={name}]")
+    segments = {
+        segment_id: replace(entry, indexes={i: key for i, key in entry.indexes.items() if i != dropped.id})
+        for segment_id, entry in state.segments.items()
+    }
+    indexes = {n: d for n, d in state.indexes.items() if n != name}
+    return replace(state, indexes=indexes, segments=segments)
+
+
+def rebase(state: Manifest, edit: Edit) -> Edit | None:
+    """`edit`, made against an older version, as it holds against `state`; None when its work has become garbage.
+
+    A built index holds if its segment and its definition are still there, a replacement if all its inputs are,
+    a sealed segment unless the collection was truncated past its rows.
+    """
+    match edit:
+        case IndexBuilt(segment_id, index_id, _):
+            known = segment_id in state.segments and any(d.id == index_id for d in state.indexes.values())
+            return edit if known else None
+        case Replaced(inputs, output):
+            if not all(i in state.segments for i in inputs):
+                return None
+            if output is None:
+                return edit
+            defined = {d.id for d in state.indexes.values()}
+            kept = {i: key for i, key in output.indexes.items() if i in defined}
+            return replace(edit, output=replace(output, indexes=kept))
+        case Sealed(_, _, _, sealed_to):
+            return edit if sealed_to > state.sealed_to else None
+        case IndexDropped(name):
+            return edit if name in state.indexes else None
+        case PartitionAdded(name):
+            return None if name in state.partitions else edit
+        case PartitionDropped(name):
+            return edit if name in state.partitions else None
+        case _:
+            return edit
+
+
+_EDITS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        Stamp,
+        Sealed,
+        Replaced,
+        IndexBuilt,
+        IndexDefined,
+        IndexDropped,
+        PartitionAdded,
+        PartitionDropped,
+        Truncated,
+        PropertiesSet,
+    )
+}
+
+
+class ManifestRules:
+    """How `VersionedState` reads, writes, applies and rebases manifests; see `StateRules`."""
+
+    def initial(self) -> Manifest:
+        return Manifest(schemas=())
+
+    def apply(self, state: Manifest, edit: Edit) -> Manifest:
+        return apply(state, edit)
+
+    def rebase(self, edit: Edit, state: Manifest) -> Edit | None:
+        return rebase(state, edit)
+
+    def dump_state(self, state: Manifest) -> dict[str, Any]:
+        return state.to_dict()
+
+    def load_state(self, data: Mapping[str, Any]) -> Manifest:
+        return Manifest.from_dict(data)
+
+    def dump_edit(self, edit: Edit) -> dict[str, Any]:
+        out: dict[str, Any] = {"edit": type(edit).__name__}
+        match edit:
+            case Sealed(segment, deletes, applied_to, sealed_to):
+                out |= {
+                    "segment": segment and segment.to_dict(),
+                    "deletes": {str(i): [file.key, file.rows] for i, file in deletes.items()},
+                    "deletes_applied_to": applied_to,
+                    "sealed_to": sealed_to,
+                }
+            case Replaced(inputs, output):
+                out |= {"inputs": list(inputs), "output": output and output.to_dict()}
+            case IndexDefined(definition):
+                out |= {"definition": definition.to_dict()}
+            case Truncated(sealed_to):
+                out |= {"sealed_to": sealed_to}
+            case PropertiesSet(properties, removed):
+                out |= {"properties": dict(properties), "removed": list(removed)}
+            case _:
+                out |= {name: getattr(edit, name) for name in edit.__slots__}
+        return out
+
+    def load_edit(self, data: Mapping[str, Any]) -> Edit:
+        fields = {key: value for key, value in data.items() if key != "edit"}
+        kind = _EDITS[data["edit"]]
+        if kind is Sealed:
+            fields["segment"] = fields["segment"] and SegmentEntry.from_dict(fields["segment"])
+            fields["deletes"] = {int(i): DeleteFile(*file) for i, file in fields["deletes"].items()}
+        elif kind is Replaced:
+            fields["inputs"] = tuple(fields["inputs"])
+            fields["output"] = fields["output"] and SegmentEntry.from_dict(fields["output"])
+        elif kind is IndexDefined:
+            fields["definition"] = IndexDefinition.from_dict(fields["definition"])
+        elif kind is PropertiesSet:
+            fields["removed"] = tuple(fields["removed"])
+        made: Edit = kind(**fields)
+        return made

@@ -1,0 +1,82 @@
+"""Bit-packed row masks: which rows of a unit take part in a read.
+
+A mask is a `np.ndarray[uint8]`, least significant bit first, one bit a row, trailing bits of the last byte zero:
+the layout of Arrow's boolean buffers and of faiss's `IDSelectorBitmap`, so that a filter's result reaches the
+kernels without being rewritten. None stands for "every row" throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Mask = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.int64]
+
+
+def from_arrow(truth: pa.BooleanArray) -> Mask:
+    """The rows for which a three-valued filter result is true; null, the unknown, is not."""
+    if truth.offset % 8:
+        truth = pa.concat_arrays([truth])
+    size = (len(truth) + 7) // 8
+    validity, values = truth.buffers()
+    start = truth.offset // 8
+    mask = np.frombuffer(values, np.uint8, size, start) if size else np.empty(0, np.uint8)
+    if validity is not None and truth.null_count:
+        mask = mask & np.frombuffer(validity, np.uint8, size, start)
+    return _trimmed(mask, len(truth))
+
+
+def from_bools(truth: npt.NDArray[np.bool_]) -> Mask:
+    return np.packbits(truth, bitorder="little")
+
+
+def from_rows(rows: Rows, length: int) -> Mask:
+    chosen = np.zeros(length, np.bool_)
+    chosen[rows] = True
+    return from_bools(chosen)
+
+
+def from_ranges(ranges: Iterable[tuple[int, int]], length: int) -> Mask:
+    """The rows of half-open `ranges`."""
+    chosen = np.zeros(length, np.bool_)
+    for start, stop in ranges:
+        chosen[start:stop] = True
+    return from_bools(chosen)
+
+
+def both(a: Mask | None, b: Mask | None) -> Mask | None:
+    if a is None:
+        return b
+    return a if b is None else a & b
+
+
+def count(mask: Mask) -> int:
+    """How many rows a mask lets pass."""
+    whole = len(mask) // 8 * 8
+    words = mask[:whole].view(np.uint64) if mask.ctypes.data % 8 == 0 else mask[:whole]
+    return int(np.bitwise_count(words).sum(dtype=np.int64)) + int(np.bitwise_count(mask[whole:]).sum(dtype=np.int64))
+
+
+def bits(mask: Mask, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Whether each of `rows` passes."""
+    chosen: npt.NDArray[np.bool_] = (mask[rows >> 3] >> (rows & 7).astype(np.uint8) & 1).astype(np.bool_)
+    return chosen
+
+
+def rows_of(mask: Mask, length: int) -> Rows:
+    """The row numbers a mask lets pass, rising."""
+    return np.flatnonzero(np.unpackbits(mask, count=length, bitorder="little").view(np.bool_))
+
+
+def _trimmed(mask: Mask, length: int) -> Mask:
+    """`mask` with the bits past `length` zero, which Arrow leaves undefined."""
+    spare = -length % 8
+    if not spare or not mask[-1] >> (8 - spare):
+        return mask
+    mask = mask.copy()
+    mask[-1] &= 0xFF >> spare
+    return mask

@@ -1,0 +1,132 @@
+"""The planner: how a search is answered, segment by segment.
+
+`plan` is what `explain` shows and what `search` runs. Units where no row passes (a unit is a sealed
+segment or a growing chunk) are left out; the others are scanned exactly where they have no index, or where so few rows
+pass that scanning them costs less than the index, and go through their index under the mask of passing rows otherwise.
+
+Masks are evaluated here, once, since how many rows pass decides the strategy; the cost model is `vector.cost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elanus.engine import masks
+from elanus.engine.manifest import IndexDefinition
+from elanus.engine.masks import Mask
+from elanus.engine.query import select
+from elanus.engine.snapshot import IndexHandle, Snapshot
+from elanus.expr.bind import BoundFilter
+from elanus.model.schema import Field
+from elanus.model.types import Metric
+from elanus.vector import cost
+from elanus.vector.cost import Route, Strategy
+from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, resolve, search_params
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A search of `queries` (nq × dim, float32) in one vector field.
+
+    `limit` hits are returned after skipping `offset`, nearest first. `params` are search parameters of the index kind
+    (`ef`, `nprobe`). `metric` None takes the index's; without an index it is COSINE.
+    """
+
+    vector_field: Field
+    queries: npt.NDArray[np.float32]
+    limit: int = 10
+    offset: int = 0
+    condition: BoundFilter | None = None
+    partitions: tuple[str, ...] = ()
+    output_fields: tuple[str, ...] = ()
+    metric: Metric | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One unit's part in a plan: `passing` of its `rows` take part, as `strategy` says; `index` is None for a scan."""
+
+    unit: int
+    source: str
+    rows: int
+    passing: int
+    strategy: Strategy
+    index: IndexHandle | None = field(default=None, repr=False, compare=False)
+    mask: Mask | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a search is answered. `str(plan)` is meant to be read."""
+
+    metric: Metric
+    k: int
+    kind: str
+    params: SearchParams
+    filter: str
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        lines = [f"search for {self.k} by {self.metric}, {self.kind or 'no index'}"]
+        if self.filter:
+            lines.append(f"  filter {self.filter}")
+        lines += [_line(step) for step in self.steps]
+        return "\n".join(lines)
+
+
+def _line(step: Step) -> str:
+    how = step.strategy
+    width = f" ef={how.ef}" if how.ef else f" nprobe={how.nprobe}" if how.nprobe else ""
+    return f"  {step.source}: {how.route}{width}, {step.passing} of {step.rows} rows, about {how.microseconds:.0f} µs"
+
+
+def plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
+    """Decide how `request` is answered on `snapshot`.
+
+    Raises `InvalidParameter` where the metric differs from the index's or a parameter is out of range.
+    """
+    definition = snapshot.manifest.index_of(request.vector_field.id)
+    metric = _metric(definition, request.metric)
+    spec = resolve(definition.kind, definition.params) if definition is not None else IndexSpec(IndexKind.FLAT)
+    k = request.limit + request.offset
+    params = search_params(spec, request.params, k)
+    wanted = snapshot.partition_ids(request.partitions)
+    dim = request.vector_field.dim or 0
+    steps = []
+    for number, unit in enumerate(snapshot.units):
+        rows = unit.view.rows
+        mask = select(snapshot, unit, request.condition, wanted)
+        passing = rows if mask is None else masks.count(mask)
+        if not passing:
+            continue
+        index = unit.indexes.get(request.vector_field.id)
+        strategy = cost.choose(spec if index is not None else IndexSpec(IndexKind.FLAT), rows, passing, k, params, dim)
+        source = f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}"
+        steps.append(
+            Step(
+                number,
+                source,
+                rows,
+                passing,
+                strategy,
+                None if strategy.route is Route.SCAN else index,
+                mask if passing < rows else None,
+            )
+        )
+    condition = request.condition
+    kind = definition.kind if definition is not None else ""
+    return Plan(metric, k, kind, params, condition.describe() if condition is not None else "", tuple(steps))
+
+
+def _metric(definition: IndexDefinition | None, asked: Metric | None) -> Metric:
+    """The metric to compare by: that of the index, and a search may not name another; COSINE where there is none."""
+    if definition is None:
+        return asked or Metric.COSINE
+    check_metric(asked, definition.metric)
+    return definition.metric

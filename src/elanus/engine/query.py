@@ -1,0 +1,205 @@
+"""Reads by condition: count, query, keys that match, and pages on a held snapshot.
+
+Rows are found first, as (unit, row) pairs in key order, and only then are output fields fetched, for those rows
+alone. Where copies of a key exist (`on_duplicate_key="keep"`), a query answers with the newest copy that matches;
+`count` counts every copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.engine import masks
+from elanus.engine.masks import Mask, Rows
+from elanus.engine.snapshot import Snapshot, Unit
+from elanus.expr.bind import BoundFilter
+from elanus.model.schema import TIMESTAMP_FIELD_ID
+from elanus.model.types import DataType
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """What to read: the rows that match `condition` in `partitions` (empty: all), `offset` skipped, at most `limit`.
+
+    Rows come in rising key order. `output_fields` are names of fields of the schema; the key is always returned.
+    """
+
+    condition: BoundFilter | None = None
+    partitions: tuple[str, ...] = ()
+    output_fields: tuple[str, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of a snapshot in some order: `units[i]` is an index into `snapshot.units`, `rows[i]` a row of that unit."""
+
+    units: npt.NDArray[np.int32]
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Found:
+        return Found(self.units[part], self.rows[part])
+
+
+def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int]) -> Mask | None:
+    """The rows of `unit` that a read with `condition` sees; None when that is every row."""
+    visible = snapshot.visible(unit, partitions)
+    if condition is None or condition.always is True:
+        return visible
+    if condition.always is not None:
+        return np.zeros((unit.view.rows + 7) // 8, np.uint8)
+    if condition.key_lookup is not None:
+        return masks.both(visible, masks.from_rows(unit.view.find(condition.key_lookup), unit.view.rows))
+    return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows)))
+
+
+def count(snapshot: Snapshot, condition: BoundFilter | None = None, partitions: Sequence[str] = ()) -> int:
+    """How many rows match, copies of a key counted each."""
+    wanted = snapshot.partition_ids(partitions)
+    total = 0
+    for unit in snapshot.units:
+        mask = select(snapshot, unit, condition, wanted)
+        total += unit.view.rows if mask is None else masks.count(mask)
+    return total
+
+
+def query(snapshot: Snapshot, request: QueryRequest) -> pa.Table:
+    """The rows asked for, as a table with the key column first and then `output_fields`, named by field name."""
+    need = None if request.limit is None else request.offset + request.limit
+    found = find(snapshot, request.condition, request.partitions, need)
+    return fetch(snapshot, found[request.offset : need], request.output_fields)
+
+
+def pages(snapshot: Snapshot, request: QueryRequest, batch_rows: int) -> Iterator[pa.Table]:
+    """The rows of `request` in pages of `batch_rows`, all from this one snapshot whatever is written meanwhile."""
+    need = None if request.limit is None else request.offset + request.limit
+    found = find(snapshot, request.condition, request.partitions, need)[request.offset : need]
+    for start in range(0, len(found), batch_rows):
+        yield fetch(snapshot, found[start : start + batch_rows], request.output_fields)
+
+
+def matching_keys(snapshot: Snapshot, condition: BoundFilter | None, partitions: Sequence[str] = ()) -> pa.Array:
+    """The distinct keys of the rows that match, rising."""
+    return keys_of(snapshot, find(snapshot, condition, partitions, None))
+
+
+def existing_keys(snapshot: Snapshot, keys: pa.Array) -> pa.Array:
+    """Those of `keys` that some visible row has."""
+    found = []
+    for unit in snapshot.units:
+        visible = snapshot.visible(unit, snapshot.live_partitions)
+        rows = unit.view.find(keys)
+        if visible is not None and len(rows):
+            rows = rows[masks.bits(visible, rows)]
+        found.append(unit.view.key_column.take(pa.array(rows)))
+    return pc.unique(pa.concat_arrays(found)) if found else keys[:0]
+
+
+def find(snapshot: Snapshot, condition: BoundFilter | None, partitions: Sequence[str], need: int | None) -> Found:
+    """The matching rows in key order, one a key, at least the first `need` of them (None: all)."""
+    wanted = snapshot.partition_ids(partitions)
+    units: list[npt.NDArray[np.int32]] = []
+    rows: list[Rows] = []
+    for number, unit in enumerate(snapshot.units):
+        mask = select(snapshot, unit, condition, wanted)
+        matching = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask, unit.view.rows)
+        if need is not None:
+            matching = _first_of_each_run(unit, matching, need)
+        if len(matching):
+            rows.append(matching)
+            units.append(np.full(len(matching), number, np.int32))
+    if not rows:
+        return Found(np.empty(0, np.int32), np.empty(0, np.int64))
+    return _in_key_order(snapshot, Found(np.concatenate(units), np.concatenate(rows)))
+
+
+def _first_of_each_run(unit: Unit, matching: Rows, need: int) -> Rows:
+    """Enough of `matching` for its first `need` keys: a sealed segment holds each partition's rows in key order."""
+    segment = unit.sealed
+    if segment is None or not segment.meta.unique or len(matching) <= need:
+        return matching
+    ends = np.cumsum([rows for _, _, rows in segment.meta.partitions])
+    return np.concatenate([run[:need] for run in np.split(matching, np.searchsorted(matching, ends[:-1]))])
+
+
+def _in_key_order(snapshot: Snapshot, found: Found) -> Found:
+    keys = keys_of(snapshot, found)
+    order = sort_order(keys)
+    keys, found = keys.take(pa.array(order)), found[order]
+    repeated = equal_to_next(keys)
+    if not repeated.any():
+        return found
+    # Of each run of equal keys the newest row is kept: sort by (key rank, timestamp) and take the last of a rank.
+    rank = np.concatenate(([0], np.cumsum(~repeated[:-1]))) if len(repeated) else repeated
+    newest = np.lexsort((column_of(snapshot, found, TIMESTAMP_FIELD_ID).to_numpy(zero_copy_only=False), rank))
+    return found[newest[np.append(np.flatnonzero(np.diff(rank[newest])), len(newest) - 1)]]
+
+
+def sort_order(keys: pa.Array) -> Rows:
+    """The permutation that sorts `keys`, stable."""
+    if pa.types.is_integer(keys.type):
+        return np.argsort(keys.to_numpy(), kind="stable")
+    order: Rows = pc.array_sort_indices(keys).to_numpy().astype(np.int64)
+    return order
+
+
+def equal_to_next(keys: pa.Array) -> npt.NDArray[np.bool_]:
+    """For sorted `keys`: whether each equals the one after it; the last never does."""
+    if len(keys) < 2:
+        return np.zeros(len(keys), np.bool_)
+    same = pc.equal(keys[:-1], keys[1:]).to_numpy(zero_copy_only=False)
+    return np.append(same, False)
+
+
+# --- fetching ------------------------------------------------------------------------------------------------------
+
+
+def keys_of(snapshot: Snapshot, found: Found) -> pa.Array:
+    return column_of(snapshot, found, snapshot.manifest.schema.primary.id)
+
+
+def column_of(snapshot: Snapshot, found: Found, field_id: int) -> pa.Array:
+    """The values of one field for the rows of `found`, in its order."""
+    units = snapshot.units
+    used = np.unique(found.units)
+    if len(used) == 0:
+        field = snapshot.manifest.schema.by_id[field_id]
+        return pa.array([], field.arrow_type)
+    if len(used) == 1:
+        return _take(units[int(used[0])], field_id, found.rows, snapshot)
+    parts, places = [], []
+    for number in used:
+        place = np.flatnonzero(found.units == number)
+        parts.append(_take(units[int(number)], field_id, found.rows[place], snapshot))
+        places.append(place)
+    back = np.empty(len(found), np.int64)
+    back[np.concatenate(places)] = np.arange(len(found))
+    return pa.concat_arrays(parts).take(pa.array(back))
+
+
+def _take(unit: Unit, field_id: int, rows: Rows, snapshot: Snapshot) -> pa.Array:
+    field = snapshot.manifest.schema.by_id.get(field_id)
+    if field is not None and field.dtype is DataType.FLOAT_VECTOR:
+        vectors = unit.view.vectors(field_id)[rows]
+        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=field.arrow_type)
+    return unit.view.column(field_id).take(pa.array(rows))
+
+
+def fetch(snapshot: Snapshot, found: Found, output_fields: Sequence[str]) -> pa.Table:
+    """The key and `output_fields` of the rows of `found`, in its order, as a table named by field name.
+
+    Raises `InvalidParameter` for a name the schema does not have.
+    """
+    schema = snapshot.manifest.schema
+    names = list(dict.fromkeys((schema.primary.name, *output_fields)))
+    return pa.table({name: column_of(snapshot, found, schema.field(name).id) for name in names})

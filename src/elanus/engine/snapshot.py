@@ -1,0 +1,104 @@
+"""The immutable picture of one collection that a read works on.
+
+A read takes `follower.snapshot` once, a plain reference, and never looks back: whatever writers and jobs do
+afterwards, the manifest, the sealed segments with their deletes, and the growing rows it holds stay as they were.
+A held snapshot keeps its files: a segment's files are collected only after the last snapshot that holds it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from elanus.engine import masks
+from elanus.engine.manifest import Manifest
+from elanus.engine.masks import Mask
+from elanus.segment.growing import GrowingView
+from elanus.segment.sealed import SealedSegment, SealedView
+from elanus.segment.view import SegmentView
+from elanus.vector.open import VectorIndex
+
+
+class IndexHandle:
+    """The index file of one segment and field, opened at its first search.
+
+    `open` may run twice when two first searches meet; both get a working index and one of them is kept.
+    """
+
+    def __init__(self, opener: Callable[[], VectorIndex]) -> None:
+        self._opener = opener
+        self._index: VectorIndex | None = None
+
+    def open(self) -> VectorIndex:
+        index = self._index
+        if index is None:
+            index = self._index = self._opener()
+        return index
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A run of rows that the planner treats on its own: a sealed segment, or one chunk of a growing one.
+
+    `indexes` maps a field id to the index built for it; growing chunks have none.
+    """
+
+    view: SegmentView
+    indexes: Mapping[int, IndexHandle] = field(default_factory=dict)
+    _partition_masks: dict[frozenset[int], Mask | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def sealed(self) -> SealedSegment | None:
+        """The sealed segment this is, None for a growing chunk."""
+        return self.view.segment if isinstance(self.view, SealedView) else None
+
+    @property
+    def has_unique_keys(self) -> bool:
+        """Whether no key stands twice among all its rows, deleted ones included; growing chunks do not know."""
+        return self.sealed is not None and self.sealed.meta.unique
+
+    def partition_mask(self, partitions: frozenset[int]) -> Mask | None:
+        """The rows that belong to `partitions`; remembered, since the same few sets come back."""
+        if partitions not in self._partition_masks:
+            self._partition_masks[partitions] = self.view.partition_mask(partitions)
+        return self._partition_masks[partitions]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`units` in the order sealed, then growing; `timestamp` is the newest write it includes."""
+
+    manifest: Manifest
+    timestamp: int
+    sealed: tuple[Unit, ...]
+    growing: tuple[GrowingView, ...]
+    plans: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        return self.sealed + tuple(Unit(chunk) for view in self.growing for chunk in view.chunks if chunk.rows)
+
+    @cached_property
+    def live_partitions(self) -> frozenset[int]:
+        return frozenset(self.manifest.partitions.values())
+
+    def partition_ids(self, names: Sequence[str]) -> frozenset[int]:
+        """The ids of `names`, or of every partition where none is named. Raises `PartitionNotFound`."""
+        if not names:
+            return self.live_partitions
+        return frozenset(self.manifest.partition_id(name) for name in names)
+
+    def visible(self, unit: Unit, partitions: frozenset[int]) -> Mask | None:
+        """The rows of `unit` in `partitions` that are not deleted; None when that is all of them."""
+        return masks.both(unit.partition_mask(partitions), unit.view.alive(self.timestamp))
+
+    def droppable_rows(self, unit: Unit, timestamp: int) -> int:
+        """How many rows of `unit` a merge may leave out: deleted before `timestamp`, or of a dropped partition."""
+        deleted, _ = unit.view.deletions(timestamp)
+        kept = unit.partition_mask(self.live_partitions)
+        if kept is None:
+            return len(deleted)
+        in_kept = int(masks.bits(kept, deleted).sum())
+        return unit.view.rows - masks.count(kept) + in_kept

@@ -1,0 +1,165 @@
+"""Writes: what a request asks, turned into one log record that says what happens.
+
+A record holds outcomes (keys, whole rows), never the question. A write that has to read first holds the collection's
+`write_mutex` from its read to its place in the log, and waits before it reads for everything that was put into the
+log before it; a plain insert takes the mutex only to take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.engine.collection import Collection
+from elanus.engine.manifest import DEFAULT_PARTITION
+from elanus.engine.query import existing_keys, matching_keys
+from elanus.expr.bind import BoundFilter
+from elanus.log.commit import Ticket
+from elanus.log.record import WriteRecord
+from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParameter
+from elanus.model.schema import PARTITION_FIELD_ID
+from elanus.model.types import OnDuplicateKey
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What a write did: the keys of the rows written or deleted, how many, and the timestamp it happened at."""
+
+    keys: pa.Array
+    count: int
+    timestamp: int
+
+
+def insert(collection: Collection, rows: pa.RecordBatch, partition: str = DEFAULT_PARTITION) -> WriteResult:
+    """Insert `rows`, a canonical batch; durable and visible when this returns.
+
+    What happens to a key that exists already is the collection's `on_duplicate_key`. Raises `DuplicateKey` under
+    "reject", `PartitionNotFound`, `StoreError` where the log cannot take the record.
+    """
+    manifest = collection.manifest
+    keys = rows.column(str(manifest.schema.primary.id))
+    if manifest.on_duplicate_key is OnDuplicateKey.REPLACE:
+        rows = _last_of_each_key(rows, keys)
+        return _write(collection, rows, partition, delete_keys=rows.column(str(manifest.schema.primary.id)))
+    if manifest.on_duplicate_key is OnDuplicateKey.KEEP:
+        return _write(collection, rows, partition)
+    with collection.write_mutex:
+        collection.log.barrier()
+        _refuse_duplicates(collection, keys)
+        ticket = _enqueue(collection, rows, partition)
+    ticket.wait()
+    return WriteResult(keys, len(keys), ticket.timestamp)
+
+
+def upsert(
+    collection: Collection,
+    rows: pa.RecordBatch,
+    partition: str = DEFAULT_PARTITION,
+    replaces: pa.Array | None = None,
+) -> WriteResult:
+    """Delete every row with one of the keys and insert `rows`, at one timestamp.
+
+    `replaces` are the keys to delete where they are not those of `rows` (autoID gives a replaced row a new key).
+    Raises `InvalidParameter` when a key stands twice in the batch.
+    """
+    keys = rows.column(str(collection.schema.primary.id))
+    old = keys if replaces is None else replaces
+    if len(old) != pc.count_distinct(old).as_py():
+        raise InvalidParameter("duplicate primary keys are not allowed in the same batch: send each key once")
+    return _write(collection, rows, partition, delete_keys=old)
+
+
+def delete_keys(collection: Collection, keys: pa.Array, partitions: Sequence[str] = ()) -> WriteResult:
+    """Delete every row with one of `keys`, in `partitions` or everywhere. The count is that of the keys named."""
+    record = WriteRecord(
+        collection.id,
+        collection.schema.version,
+        rows=None,
+        delete_keys=keys,
+        delete_partitions=_partition_ids(collection, partitions),
+    )
+    with collection.write_mutex:
+        ticket = _put(collection, record)
+    ticket.wait()
+    return WriteResult(keys, len(keys), ticket.timestamp)
+
+
+def delete_where(collection: Collection, condition: BoundFilter, partitions: Sequence[str] = ()) -> WriteResult:
+    """Delete the rows that match `condition` as the collection stands at one moment. The count is that of the rows."""
+    with collection.write_mutex:
+        collection.log.barrier()
+        keys = matching_keys(collection.snapshot(), condition, partitions)
+        if not len(keys):
+            return WriteResult(keys, 0, collection.snapshot().timestamp)
+        record = WriteRecord(
+            collection.id,
+            collection.schema.version,
+            rows=None,
+            delete_keys=keys,
+            delete_partitions=_partition_ids(collection, partitions),
+        )
+        ticket = _put(collection, record)
+    ticket.wait()
+    return WriteResult(keys, len(keys), ticket.timestamp)
+
+
+def _write(
+    collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
+) -> WriteResult:
+    keys = rows.column(str(collection.schema.primary.id))
+    with collection.write_mutex:
+        ticket = _enqueue(collection, rows, partition, delete_keys)
+    ticket.wait()
+    return WriteResult(keys, len(keys), ticket.timestamp)
+
+
+def _enqueue(
+    collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
+) -> Ticket:
+    partitions = pa.array(np.full(rows.num_rows, collection.manifest.partition_id(partition), np.int64))
+    return _put(
+        collection,
+        WriteRecord(
+            collection.id,
+            collection.schema.version,
+            rows=rows.append_column(str(PARTITION_FIELD_ID), partitions),
+            delete_keys=delete_keys,
+        ),
+    )
+
+
+def _put(collection: Collection, record: WriteRecord) -> Ticket:
+    """Give `record` its place in the log; the caller holds `write_mutex`."""
+    if collection.dropped:
+        raise CollectionNotFound(f"collection not found[collection={collection.id}]: it was dropped")
+    collection.host.jobs.make_room(collection)
+    return collection.log.enqueue(record)
+
+
+def _partition_ids(collection: Collection, names: Sequence[str]) -> tuple[int, ...]:
+    return tuple(collection.manifest.partition_id(name) for name in names)
+
+
+def _last_of_each_key(rows: pa.RecordBatch, keys: pa.Array) -> pa.RecordBatch:
+    """`rows` without those whose key comes again later in the batch."""
+    if pc.count_distinct(keys).as_py() == len(keys):
+        return rows
+    table = pa.table({"key": keys, "row": np.arange(len(keys))})
+    last = table.group_by("key").aggregate([("row", "max")]).column("row_max").combine_chunks()
+    return rows.take(last.take(pc.sort_indices(last)))
+
+
+def _refuse_duplicates(collection: Collection, keys: pa.Array) -> None:
+    if pc.count_distinct(keys).as_py() != len(keys):
+        raise DuplicateKey("duplicate primary keys are not allowed in the same batch: send each key once")
+    taken = existing_keys(collection.snapshot(), keys)
+    if len(taken):
+        raise DuplicateKey(
+            f"primary key {taken[0].as_py()!r} exists already"
+            + (f", and {len(taken) - 1} more of the batch" if len(taken) > 1 else "")
+            + ': the collection has on_duplicate_key="reject". Upsert to replace.'
+        )

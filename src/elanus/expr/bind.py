@@ -1,0 +1,577 @@
+"""From syntax tree to typed tree: names become fields, templates values, constants the type they are compared in.
+
+What the rules are, beyond Milvus's grammar:
+
+- A constant is cast to the column it is compared with: to float32 for Float, because the column's values were too, so
+  that `f == 0.1` finds the rows in which 0.1 was put. An integer column is compared with 1.5 or with 2**40 exactly.
+- Strings, numbers and booleans never compare with each other; JSON is the exception, where each row is looked at and
+  one of another class is unknown.
+- Integers are computed in int64 and wrap around; `/` truncates toward zero and `%` takes the sign of the dividend.
+  Float with a constant or Float is float32; anything else with a Float, or with a float constant, is a double.
+  JSON arithmetic is an integer's where the row and the other side are integers, else a double's.
+- A constant result for a column that may be null is unknown where it is null; else it is a constant and folded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.expr import constants, tree
+from elanus.expr.constants import FLIPPED, NotComputable
+from elanus.expr.errors import Refused
+from elanus.expr.evaluate import Columns, evaluate
+from elanus.expr.like import compile_pattern
+from elanus.expr.membership import member, member_of_json
+from elanus.expr.templates import template_value
+from elanus.expr.tree import Expression, Value
+from elanus.expr.typed import (
+    ARROW_OF,
+    DATA_TYPE_NAMES,
+    NUMERIC,
+    PREDICATES,
+    Always,
+    Arithmetic,
+    Column,
+    Compare,
+    CompareJson,
+    CompareOperands,
+    IsNull,
+    JsonPath,
+    Junction,
+    Like,
+    Member,
+    Not,
+    Operand,
+    Predicate,
+    Scalar,
+    Type,
+    WhereKnown,
+    shown,
+    type_of,
+)
+from elanus.model.schema import Field, Schema
+from elanus.model.types import NUMPY_OF, DataType
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BoundFilter:
+    """A filter ready to run over the rows of one schema. Immutable; any thread may use it at any time.
+
+    `always` is its value where it is the same for all rows, else None. `key_lookup`, when not None, are the keys for
+    which it is true, and nothing else is: `pk == x`, `pk in [...]`. `narrowed` is for those and for `pk in [...] and rest`.
+    """
+
+    text: str
+    root: Predicate
+    primary: Field
+
+    @cached_property
+    def fields(self) -> frozenset[int]:
+        """The ids of the fields that it reads."""
+        return frozenset(self.root.fields())
+
+    @property
+    def always(self) -> bool | None:
+        return self.root.truth if isinstance(self.root, Always) else None
+
+    @cached_property
+    def key_lookup(self) -> pa.Array | None:
+        return self._keys(self.root)
+
+    @cached_property
+    def narrowed(self) -> tuple[pa.Array, BoundFilter | None] | None:
+        """(keys, rest): it is true only in rows with one of `keys` for which `rest` (None: nothing more) is true too.
+
+        None when no such keys are known. The rest is meant for `evaluate_at`, on the rows found by their keys.
+        """
+        keys = self.key_lookup
+        if keys is not None:
+            return keys, None
+        if not isinstance(self.root, Junction) or self.root.op != "and":
+            return None
+        for i, term in enumerate(self.root.terms):
+            keys = self._keys(term)
+            if keys is not None:
+                rest = _junction("and", [*self.root.terms[:i], *self.root.terms[i + 1 :]])
+                return keys, BoundFilter(self.text, rest, self.primary)
+        return None
+
+    def _keys(self, term: Predicate) -> pa.Array | None:
+        if not isinstance(term, (Compare, Member)) or not isinstance(term.operand, Column):
+            return None
+        if term.operand.field.id != self.primary.id:
+            return None
+        if isinstance(term, Member):
+            return term.values
+        return pa.array([term.scalar]) if term.op == "==" else None
+
+    def evaluate(self, columns: Columns, rows: int) -> pa.BooleanArray:
+        """True, false or, as null, unknown for each of `rows` rows; only the true ones match."""
+        return evaluate(self.root, columns, rows)
+
+    def evaluate_at(self, columns: Columns, rows: npt.NDArray[np.int64]) -> pa.BooleanArray:
+        """The same for the rows with these numbers, in this order; reads nothing of the others."""
+        return evaluate(self.root, columns, rows)
+
+    def describe(self) -> str:
+        """The filter in normal form: templates filled, constants folded, terms in the order in which they are tried."""
+        return str(self.root)
+
+    def __str__(self) -> str:
+        return self.describe()
+
+
+def bind(expression: Expression, schema: Schema, params: Params | None = None) -> BoundFilter:
+    """What `expression` means for `schema`, with `params` in its templates. Raises `InvalidParameter`."""
+    try:
+        root = _Binder(schema, params or {}).predicate(expression.root, whole=expression.text)
+    except Refused as refused:
+        raise refused.about(expression.text) from None
+    return BoundFilter(expression.text, root, schema.primary)
+
+
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    """A constant while binding. `templated` when some part of it came from the parameters."""
+
+    value: Value
+    templated: bool = False
+
+    @property
+    def type_name(self) -> str:
+        if isinstance(self.value, bool):
+            return "Bool"
+        return {int: "Int64", float: "Double", str: "VarChar"}[type(self.value)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """A list of constants while binding."""
+
+    values: tuple[Value, ...]
+    type_name: str = "Array"
+
+
+_Bound = _Constant | _Values | Operand | Predicate
+
+
+class _Binder:
+    """Binds the nodes of one expression. Recursion is bounded by the parser's `MAX_DEPTH`."""
+
+    __slots__ = ("_params", "_schema")
+
+    def __init__(self, schema: Schema, params: Params) -> None:
+        self._schema = schema
+        self._params = params
+
+    # --- what a node has to be ---
+
+    def predicate(self, node: tree.Node, *, whole: str = "", connective: str = "") -> Predicate:
+        """`node` as a predicate: of the `whole` text, or as an operand of `connective`."""
+        bound = self._bind(node)
+        if isinstance(bound, PREDICATES):
+            return bound
+        if isinstance(bound, _Constant) and isinstance(bound.value, bool):
+            return Always(bound.value)
+        assert not isinstance(bound, Scalar)
+        if connective == "not":
+            raise Refused("not op can only be applied on boolean expression", node.position)
+        if connective:
+            raise Refused(f"'{connective}' can only be used between boolean expressions", node.position)
+        hint = f'; compare it, as in {bound} == true' if bound.type_name == "Bool" else ""
+        raise Refused(
+            f"predicate is not a boolean expression: {whole[:200]}, data type: {bound.type_name}{hint}", node.position
+        )
+
+    def _value(self, node: tree.Node) -> _Constant | _Values | Operand:
+        bound = self._bind(node)
+        if isinstance(bound, PREDICATES):
+            raise Refused("a condition cannot be an operand here: put parentheses around what belongs together", node.position)
+        return bound  # type: ignore[return-value]
+
+    def _operand(self, node: tree.Node, what: str) -> Column | JsonPath:
+        bound = self._value(node)
+        if not isinstance(bound, (Column, JsonPath)):
+            raise Refused(f"{what} operations are only supported on single fields", node.position)
+        return bound
+
+    def _bind(self, node: tree.Node) -> _Bound:
+        return _RULES[type(node)](self, node)
+
+    # --- constants and names ---
+
+    def _literal(self, node: tree.Literal) -> _Bound:
+        return _Constant(node.value)
+
+    def _literal_list(self, node: tree.LiteralList) -> _Bound:
+        return _Values(node.values)
+
+    def _list_of(self, node: tree.ListOf) -> _Bound:
+        values = []
+        for item in node.items:
+            bound = self._value(item)
+            if not isinstance(bound, _Constant):
+                raise Refused("array element type must be generic value: write constants or templates", item.position)
+            values.append(bound.value)
+        return _Values(tuple(values))
+
+    def _template(self, node: tree.Template) -> _Bound:
+        value = template_value(node, self._params)
+        return _Values(value) if isinstance(value, tuple) else _Constant(value, templated=True)
+
+    def _name(self, node: tree.Name) -> _Bound:
+        return self._field(node, ())
+
+    def _path(self, node: tree.Path) -> _Bound:
+        return self._field(node, node.steps)
+
+    def _field(self, node: tree.Name | tree.Path, steps: tuple[str | int, ...]) -> Column | JsonPath:
+        found = self._schema.get(node.name)
+        if found is None:
+            dynamic = self._schema.dynamic
+            if dynamic is None or node.name == dynamic.name:
+                known = ", ".join(f.name for f in self._schema.fields if not f.is_dynamic)
+                raise Refused(f"field {node.name} not exist; the collection's fields are: {known}", node.position)
+            return JsonPath(dynamic, (node.name, *steps))
+        if found.dtype is DataType.JSON:
+            return JsonPath(found, steps)
+        if steps:
+            raise Refused(f"{DATA_TYPE_NAMES[found.dtype]} data type not supported accessed with []", node.position)
+        if found.is_vector:
+            raise Refused(
+                f"field {node.name} is of type {DATA_TYPE_NAMES[found.dtype]}, which filters do not support", node.position
+            )
+        return Column(found, type_of(found.dtype))
+
+    # --- arithmetic ---
+
+    def _unary(self, node: tree.Unary) -> _Bound:
+        operand = self._value(node.operand)
+        if isinstance(operand, _Constant):
+            try:
+                return _Constant(constants.signed(node.op, operand.value), operand.templated)
+            except NotComputable as reason:
+                raise Refused(str(reason), node.position) from None
+        self._check_numeric(node.op, operand, node)
+        assert not isinstance(operand, _Values)
+        if node.op == "+":
+            return operand
+        if node.op == "-":
+            return self._arithmetic("*", operand, Scalar(-1), node)
+        return self._arithmetic("^", operand, Scalar(-1), node)
+
+    def _binary(self, node: tree.Binary) -> _Bound:
+        left, right = self._value(node.left), self._value(node.right)
+        try:
+            if isinstance(left, _Constant) and isinstance(right, _Constant):
+                return _Constant(constants.computed(node.op, left.value, right.value), left.templated or right.templated)
+            if node.op == "**":
+                raise NotComputable("power can only apply on constants")
+            if isinstance(right, _Constant) and isinstance(right.value, (int, float)):
+                constants.check_divisor(node.op, right.value)
+        except NotComputable as reason:
+            raise Refused(str(reason), node.position) from None
+        for side in (left, right):
+            self._check_numeric(node.op, side, node)
+        return self._arithmetic(node.op, _arithmetic_operand(left), _arithmetic_operand(right), node)
+
+    def _check_numeric(self, op: str, operand: _Constant | _Values | Operand, node: tree.Node) -> None:
+        name = constants.OPERATION_NAMES[op]
+        if isinstance(operand, _Constant):
+            fits = constants.classify(operand.value) == "Number"
+            whole = isinstance(operand.value, int)
+        else:
+            fits = not isinstance(operand, (_Values, Scalar)) and operand.type in NUMERIC | {Type.JSON}
+            whole = not isinstance(operand, (_Values, Scalar)) and operand.type in (Type.INT, Type.JSON)
+        if not fits:
+            raise Refused(
+                f"'{name}' can only be used between integer or floating or json field expressions", node.position
+            )
+        if op in constants.INTEGER_ONLY and not whole:
+            raise Refused(f"{name} can only apply on integer", node.position)
+
+    def _arithmetic(self, op: str, left: Operand, right: Operand, node: tree.Node) -> Arithmetic:
+        sides = [side.type for side in (left, right) if not isinstance(side, Scalar)]
+        real_constant = any(isinstance(s, Scalar) and isinstance(s.value, float) for s in (left, right))
+        if Type.JSON in sides:
+            kind = Type.JSON
+        elif set(sides) == {Type.INT} and not real_constant:
+            kind = Type.INT
+        else:
+            kind = Type.FLOAT if set(sides) == {Type.FLOAT} else Type.DOUBLE
+        return Arithmetic(op, left, right, kind)
+
+    # --- comparisons ---
+
+    def _comparison(self, node: tree.Comparison) -> _Bound:
+        return self._compared(node.op, self._value(node.left), self._value(node.right), node)
+
+    def _compared(
+        self, op: str, left: _Constant | _Values | Operand, right: _Constant | _Values | Operand, node: tree.Node
+    ) -> Predicate:
+        if isinstance(left, _Constant) and isinstance(right, _Constant):
+            try:
+                return Always(constants.compare(op, left.value, right.value))
+            except NotComputable as reason:
+                raise Refused(str(reason), node.position) from None
+        if isinstance(left, _Values) or isinstance(right, _Values):
+            raise Refused(f"'{op}' cannot be used with a list: use in", node.position)
+        if isinstance(left, _Constant):
+            op, left, right = FLIPPED[op], right, left
+        assert not isinstance(left, (_Constant, Scalar))
+        if isinstance(right, _Constant):
+            return self._compared_with(op, left, right.value, right.type_name, node)
+        assert not isinstance(right, Scalar)
+        if Type.JSON in (left.type, right.type):
+            self._incomparable(left.type_name, right.type_name, node, ": a JSON value compares with constants only")
+        if left.type is not right.type and not (left.type in NUMERIC and right.type in NUMERIC):
+            self._incomparable(left.type_name, right.type_name, node)
+        if left.type is Type.BOOL and op not in ("==", "!="):
+            self._no_order(op, node)
+        return CompareOperands(op, left, right)
+
+    def _compared_with(
+        self, op: str, operand: Column | JsonPath | Arithmetic, value: Value, value_type: str, node: tree.Node
+    ) -> Predicate:
+        """`operand op value`."""
+        if isinstance(value, bool) and op not in ("==", "!=") and operand.type in (Type.BOOL, Type.JSON):
+            self._no_order(op, node)
+        if operand.type is Type.JSON:
+            return self._compared_json(op, operand, value, value_type, node)
+        expected = {Type.BOOL: "Bool", Type.STRING: "String"}.get(operand.type, "Number")
+        if constants.classify(value) != expected:
+            self._incomparable(operand.type_name, value_type, node)
+        if operand.type is Type.INT:
+            assert isinstance(value, (int, float))
+            bound = constants.integer_bound(op, value, *_integer_range(operand))
+            if isinstance(bound, bool):
+                return _where_known(operand, bound)
+            op, value = bound
+        elif operand.type in NUMERIC:
+            assert isinstance(value, (int, float))
+            value = _rounded(value, operand.type)
+        else:
+            value = _checked_text(value, node)
+        return Compare(op, operand, value, pa.scalar(value, _arrow_type(operand)))
+
+    def _compared_json(
+        self, op: str, operand: Column | JsonPath | Arithmetic, value: Value, value_type: str, node: tree.Node
+    ) -> Predicate:
+        if constants.classify(value) != "Number":
+            if isinstance(operand, Arithmetic):
+                self._incomparable(operand.type_name, value_type, node, ": arithmetic gives a number")
+            return CompareJson(op, operand, _checked_text(value, node))
+        assert isinstance(value, (int, float))
+        return CompareJson(
+            op, operand, value, constants.integer_bound(op, value), constants.double_bound(op, value)
+        )
+
+    def _incomparable(self, left: str, right: str, node: tree.Node, why: str = "") -> NoReturn:
+        raise Refused(f"comparisons between {left} and {right} are not supported{why}", node.position)
+
+    def _no_order(self, op: str, node: tree.Node) -> NoReturn:
+        raise Refused(f"'{op}' cannot be used between booleans: only == and !=", node.position)
+
+    def _chain(self, node: tree.Chain) -> _Bound:
+        first, middle, last = self._value(node.first), self._value(node.middle), self._value(node.last)
+        ends = [end for end in (first, last) if isinstance(end, _Constant)]
+        for end in ends:
+            if isinstance(end.value, bool):
+                raise Refused("invalid range operations on boolean expr", node.position)
+        if len(ends) == 2 and not any(end.templated for end in ends) and not isinstance(middle, _Constant):
+            low, high = ends if node.first_op[0] == "<" else reversed(ends)
+            if constants.classify(low.value) == constants.classify(high.value):
+                closed = node.first_op == node.last_op and node.first_op.endswith("=")
+                if constants.compare(">" if closed else ">=", low.value, high.value):
+                    raise Refused("invalid range: lowerbound is greater than upperbound", node.position)
+        terms = [
+            self._compared(node.first_op, first, middle, node),
+            self._compared(node.last_op, middle, last, node),
+        ]
+        return _junction("and", terms)
+
+    def _membership(self, node: tree.Membership) -> _Bound:
+        operand, listed = self._value(node.operand), self._value(node.values)
+        if not isinstance(listed, _Values):
+            raise Refused("the right-hand side of 'in' must be a list: [1, 2] or {name}", node.values.position)
+        if isinstance(operand, _Values):
+            raise Refused("the left-hand side of 'in' cannot be a list", node.position)
+        if isinstance(operand, _Constant):
+            same = (v for v in listed.values if constants.classify(v) == constants.classify(operand.value))
+            return Always(any(v == operand.value for v in same) != node.negated)
+        assert not isinstance(operand, Scalar)
+        if operand.type is Type.JSON:
+            found = member_of_json(operand, listed.values, node.position)
+        else:
+            found = member(operand, listed.values, node.position, _integer_range(operand))
+        return _negated(found) if node.negated else found
+
+    # --- the other predicates ---
+
+    def _like(self, node: tree.Like) -> _Bound:
+        operand = self._operand(node.operand, "like")
+        if operand.type not in (Type.STRING, Type.JSON):
+            raise Refused("like operation on non-string or no-json field is unsupported", node.position)
+        pattern = self._value(node.pattern)
+        if not isinstance(pattern, _Constant) or not isinstance(pattern.value, str):
+            raise Refused("the pattern of like must be a string", node.pattern.position)
+        _checked_text(pattern.value, node.pattern)
+        try:
+            return Like(operand, compile_pattern(pattern.value))
+        except ValueError as reason:
+            raise Refused(str(reason), node.pattern.position) from None
+
+    def _exists(self, node: tree.Exists) -> _Bound:
+        operand = self._operand(node.operand, "exists")
+        if not isinstance(operand, JsonPath):
+            raise Refused(f"exists operations are only supportted on json field, got:{operand.type_name}", node.position)
+        if not operand.steps:
+            raise Refused("exists operations are only supportted on json key", node.position)
+        return IsNull(operand, negated=True)
+
+    def _null_test(self, node: tree.NullTest) -> _Bound:
+        operand = self._operand(node.operand, "null")
+        if isinstance(operand, Column) and not operand.nullable:
+            return Always(node.negated)
+        return IsNull(operand, node.negated)
+
+    def _not(self, node: tree.Not) -> _Bound:
+        return _negated(self.predicate(node.operand, connective="not"))
+
+    def _and(self, node: tree.And) -> _Bound:
+        return _junction("and", [self.predicate(term, connective="and") for term in node.terms])
+
+    def _or(self, node: tree.Or) -> _Bound:
+        return _junction("or", [self.predicate(term, connective="or") for term in node.terms])
+
+    def _call(self, node: tree.Call) -> _Bound:
+        raise Refused(f"function {node.name} is not supported", node.position)
+
+
+_RULES: dict[type, Any] = {
+    tree.Literal: _Binder._literal,
+    tree.LiteralList: _Binder._literal_list,
+    tree.ListOf: _Binder._list_of,
+    tree.Template: _Binder._template,
+    tree.Name: _Binder._name,
+    tree.Path: _Binder._path,
+    tree.Unary: _Binder._unary,
+    tree.Binary: _Binder._binary,
+    tree.Comparison: _Binder._comparison,
+    tree.Chain: _Binder._chain,
+    tree.Membership: _Binder._membership,
+    tree.Like: _Binder._like,
+    tree.Exists: _Binder._exists,
+    tree.NullTest: _Binder._null_test,
+    tree.Not: _Binder._not,
+    tree.And: _Binder._and,
+    tree.Or: _Binder._or,
+    tree.Call: _Binder._call,
+}
+"""One rule for each node of the syntax tree."""
+
+
+def _arithmetic_operand(bound: _Constant | _Values | Operand) -> Operand:
+    assert not isinstance(bound, _Values)
+    if isinstance(bound, _Constant):
+        assert isinstance(bound.value, (int, float))
+        return Scalar(bound.value)
+    return bound
+
+
+def _integer_range(operand: Operand) -> tuple[int, int]:
+    if isinstance(operand, Column) and operand.type is Type.INT:
+        limits = np.iinfo(NUMPY_OF[operand.field.dtype])
+        return int(limits.min), int(limits.max)
+    return constants.MIN_INT64, constants.MAX_INT64
+
+
+def _arrow_type(operand: Operand) -> pa.DataType:
+    if isinstance(operand, Column):
+        return operand.field.arrow_type
+    assert not isinstance(operand, Scalar)
+    return ARROW_OF[operand.type]
+
+
+def _rounded(value: int | float, kind: Type) -> float:
+    """`value` as the column's own type holds it."""
+    if kind is Type.DOUBLE:
+        return float(value)
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
+def _checked_text(value: Value, node: tree.Node) -> Value:
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Refused("a string holds half of a surrogate pair, which UTF-8 cannot", node.position) from None
+    return value
+
+
+def _where_known(operand: Operand, truth: bool) -> Predicate:
+    return WhereKnown(operand, truth) if operand.nullable else Always(truth)
+
+
+def _negated(term: Predicate) -> Predicate:
+    if isinstance(term, Always):
+        return Always(not term.truth)
+    if isinstance(term, Not):
+        return term.operand
+    if isinstance(term, IsNull):
+        return IsNull(term.operand, not term.negated)
+    if isinstance(term, WhereKnown):
+        return WhereKnown(term.operand, not term.truth)
+    return Not(term)
+
+
+def _junction(op: str, terms: list[Predicate]) -> Predicate:
+    """`terms` joined by `op`: flattened, without constants, cheapest first."""
+    settles = op == "or"
+    flat: list[Predicate] = []
+    for term in terms:
+        if isinstance(term, Junction) and term.op == op:
+            flat += term.terms
+        elif not isinstance(term, Always):
+            flat.append(term)
+        elif term.truth == settles:
+            return Always(settles)
+    if op == "or" and len(flat) > 1:
+        flat = _equalities_merged(flat)
+    if not flat:
+        return Always(not settles)
+    if len(flat) == 1:
+        return flat[0]
+    flat.sort(key=lambda term: term.cost)
+    return Junction(op, tuple(flat), math.fsum(term.cost for term in flat))
+
+
+def _equalities_merged(terms: list[Predicate]) -> list[Predicate]:
+    """`a == 1 or a == 2 or a in [3]` as one list: with a thousand terms a thousand times as quick."""
+    by_field: dict[int, list[Compare | Member]] = {}
+    for term in terms:
+        if isinstance(term, Member) or (isinstance(term, Compare) and term.op == "=="):
+            if isinstance(term.operand, Column) and term.operand.type in (Type.INT, Type.STRING):
+                by_field.setdefault(term.operand.field.id, []).append(term)
+    merged: list[Predicate] = list(terms)
+    for same in by_field.values():
+        if len(same) > 1:
+            single = [term.value for term in same if isinstance(term, Compare)]
+            lists = [term.values for term in same if isinstance(term, Member)]
+            values = pa.concat_arrays([pa.array(single, _arrow_type(same[0].operand)), *lists]).unique()
+            drop = set(map(id, same))
+            merged = [term for term in merged if id(term) not in drop]
+            merged.append(Member(same[0].operand, values.take(pc.array_sort_indices(values))))
+    return merged

@@ -1,0 +1,48 @@
+"""From text to a filter that runs, remembering the last ones: a client sends the same text over and over."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from elanus.expr.bind import BoundFilter, bind
+from elanus.expr.parser import parse
+from elanus.model.schema import Schema
+
+MAX_CACHED = 1024
+MAX_CACHED_CHARACTERS = 8192
+"""Longer texts are lists of keys: no two alike, and together they would hold gigabytes."""
+
+_cache: OrderedDict[Any, tuple[Schema, BoundFilter]] = OrderedDict()
+_lock = threading.Lock()
+
+
+def compile_filter(text: str, schema: Schema, params: Mapping[str, Any] | None = None) -> BoundFilter:
+    """`text` parsed and bound to `schema`, its templates filled from `params`. Raises `InvalidParameter`.
+
+    A schema is known by its identity: schemas are immutable, and one that the cache knows is kept alive by it.
+    """
+    key = (text, id(schema), _params_key(params) if params else None)
+    found = _cache.get(key)
+    if found is not None:
+        with _lock:
+            if key in _cache:
+                _cache.move_to_end(key)
+        return found[1]
+    compiled = bind(parse(text), schema, params)
+    if len(text) <= MAX_CACHED_CHARACTERS and key[2] != ():
+        with _lock:
+            _cache[key] = (schema, compiled)
+            if len(_cache) > MAX_CACHED:
+                _cache.popitem(last=False)
+    return compiled
+
+
+def _params_key(params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The parameters as a key, or () where some value is a list or the like: those are rarely the same twice."""
+    if not all(type(value) in (bool, int, float, str) and len(str(value)) <= MAX_CACHED_CHARACTERS for value in params.values()):
+        return ()
+    # 1, 1.0 and True are equal keys but not the same filter, nor are 0.0 and -0.0.
+    return tuple((name, type(value), repr(value)) for name, value in params.items())

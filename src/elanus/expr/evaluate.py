@@ -1,0 +1,301 @@
+"""Running a typed tree over columns: a filter's three-valued result as one bit-packed Arrow array.
+
+True is a set bit, false a clear one, unknown a null; the order of bits is Arrow's, least significant first. Everything
+is an Arrow or numpy kernel, or a compiled one, over whole columns; all but the shortest release the GIL.
+
+The terms of `and` and `or` are tried cheapest first. Once the cheap ones have settled most rows, a costly one (JSON,
+`like`) is run over the rows still open only, and once all rows are settled, not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.expr import json_path, numbers, truth
+from elanus.expr.lookup import ints_among, is_member
+from elanus.expr.numbers import Numbers
+from elanus.expr.typed import (
+    ARROW_OF,
+    Always,
+    Arithmetic,
+    Column,
+    Compare,
+    CompareJson,
+    CompareOperands,
+    IsNull,
+    JsonPath,
+    Junction,
+    Like,
+    Member,
+    MemberJson,
+    Not,
+    Operand,
+    Predicate,
+    Scalar,
+    Type,
+    WhereKnown,
+)
+
+COSTLY = 20.0
+"""Nanoseconds a row from which gathering the open rows of a column costs less than running over all of it."""
+FEW_OPEN = 4
+"""The share of open rows, one in so many, below which a costly term runs over those only."""
+
+
+class Columns(Protocol):
+    def column(self, field_id: int) -> pa.Array:
+        """The values of a field in all rows, in one piece, of the field's Arrow type."""
+        ...
+
+
+def evaluate(root: Predicate, columns: Columns, rows: int | npt.NDArray[np.int64]) -> pa.BooleanArray:
+    """`root` for the first `rows` rows, which is all of them, or for the rows with the numbers given."""
+    if isinstance(rows, int):
+        return _Rows(columns, rows).truth(root)
+    return _Rows(_Chosen(columns, rows), len(rows)).truth(root)
+
+
+class _Chosen:
+    """Some rows of other columns."""
+
+    __slots__ = ("_columns", "_rows", "_taken")
+
+    def __init__(self, columns: Columns, rows: npt.NDArray[np.int64]) -> None:
+        self._columns = columns
+        self._rows = pa.array(rows, pa.int64())
+        self._taken: dict[int, pa.Array] = {}
+
+    def column(self, field_id: int) -> pa.Array:
+        taken = self._taken.get(field_id)
+        if taken is None:
+            taken = self._taken[field_id] = self._columns.column(field_id).take(self._rows)
+        return taken
+
+
+class _Rows:
+    """The rows of one evaluation, and what was extracted of their JSON so far."""
+
+    __slots__ = ("_columns", "_extracted", "count")
+
+    def __init__(self, columns: Columns, count: int) -> None:
+        self._columns = columns
+        self.count = count
+        self._extracted: dict[tuple[int, json_path.Path], json_path.Extraction] = {}
+
+    def truth(self, node: Predicate) -> pa.BooleanArray:
+        return _RULES[type(node)](self, node)
+
+    def column(self, operand: Operand) -> pa.Array:
+        """A typed operand's values, null where it has none."""
+        if isinstance(operand, Arithmetic):
+            return _computed(self, operand)
+        assert isinstance(operand, Column)
+        return self._columns.column(operand.field.id)
+
+    def json(self, path: JsonPath) -> json_path.Extraction:
+        key = (path.field.id, path.steps)
+        found = self._extracted.get(key)
+        if found is None:
+            column = self._columns.column(path.field.id)
+            found = self._extracted[key] = json_path.extract(column, path.steps)
+        return found
+
+    def numbers(self, operand: Operand) -> Numbers:
+        """The numbers of a JSON operand, or of what JSON is computed with."""
+        if isinstance(operand, Scalar):
+            return numbers.of_scalar(operand.value, self.count)
+        if isinstance(operand, JsonPath):
+            return numbers.of_json(self.json(operand))
+        if operand.type is Type.JSON:
+            assert isinstance(operand, Arithmetic)
+            return numbers.compute(operand.op, self.numbers(operand.left), self.numbers(operand.right))
+        return numbers.of_column(self.column(operand))
+
+    def chosen(self, rows: npt.NDArray[np.int64]) -> _Rows:
+        return _Rows(_Chosen(self._columns, rows), len(rows))
+
+
+_COMPARISONS = {
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+    "==": pc.equal,
+    "!=": pc.not_equal,
+}
+
+
+def _always(rows: _Rows, node: Always) -> pa.BooleanArray:
+    return truth.everywhere(node.truth, rows.count)
+
+
+def _where_known(rows: _Rows, node: WhereKnown) -> pa.BooleanArray:
+    operand = node.operand
+    if isinstance(operand, JsonPath):
+        known = rows.json(operand).kinds > json_path.Kind.NULL
+    elif isinstance(operand, Arithmetic) and operand.type is Type.JSON:
+        known = rows.numbers(operand).known
+    else:
+        return truth.where_known(node.truth, rows.column(operand))
+    return truth.pack(np.full(rows.count, node.truth), known)
+
+
+def _compare(rows: _Rows, node: Compare) -> pa.BooleanArray:
+    return _COMPARISONS[node.op](rows.column(node.operand), node.scalar)
+
+
+def _compare_operands(rows: _Rows, node: CompareOperands) -> pa.BooleanArray:
+    left, right, op = rows.column(node.left), rows.column(node.right), node.op
+    if pa.types.is_integer(left.type) == pa.types.is_integer(right.type):
+        return _COMPARISONS[op](left, right)
+    if pa.types.is_integer(right.type):
+        left, right, op = right, left, numbers.FLIPPED[op]
+    ints = numbers.values_of(left).astype(np.int64, copy=False)
+    doubles = numbers.values_of(right).astype(np.float64, copy=False)
+    result = truth.pack(numbers.compare_exactly(op, ints, doubles))
+    return truth.unknown_where_null(truth.unknown_where_null(result, left), right)
+
+
+def _member(rows: _Rows, node: Member) -> pa.BooleanArray:
+    return is_member(rows.column(node.operand), node.values)
+
+
+def _compare_json(rows: _Rows, node: CompareJson) -> pa.BooleanArray:
+    value = node.value
+    if isinstance(value, (bool, str)):
+        assert isinstance(node.operand, JsonPath)
+        found = rows.json(node.operand)
+        if isinstance(value, str):
+            return _COMPARISONS[node.op](found.strings, pa.scalar(value, pa.large_string()))
+        return truth.pack((found.ints == value) == (node.op == "=="), found.kinds == json_path.Kind.BOOL)
+    n = rows.numbers(node.operand)
+    held = (n.is_int & numbers.within(node.for_ints, n.ints)) | (n.is_double & numbers.within(node.for_doubles, n.doubles))
+    return truth.pack(held, n.known)
+
+
+def _member_json(rows: _Rows, node: MemberJson) -> pa.BooleanArray:
+    held = np.zeros(rows.count, np.bool_)
+    known = np.zeros(rows.count, np.bool_)
+    if node.doubles is not None or node.ints is not None:
+        n = rows.numbers(node.operand)
+        known |= n.known
+        if node.ints is not None and len(node.ints):
+            held |= n.is_int & ints_among(n.ints, numbers.values_of(node.ints))
+        if node.doubles is not None and len(node.doubles):
+            held |= n.is_double & pc.is_in(pa.array(n.doubles), value_set=node.doubles).to_numpy(zero_copy_only=False)
+    if node.strings is not None or node.bools:
+        assert isinstance(node.operand, JsonPath)
+        found = rows.json(node.operand)
+        if node.strings is not None:
+            is_string = found.kinds == json_path.Kind.STRING
+            known |= is_string
+            among = pc.is_in(found.strings, value_set=node.strings).to_numpy(zero_copy_only=False)
+            held |= is_string & among
+        for value in node.bools:
+            is_bool = found.kinds == json_path.Kind.BOOL
+            known |= is_bool
+            held |= is_bool & (found.ints == value)
+    return truth.pack(held, known)
+
+
+def _like(rows: _Rows, node: Like) -> pa.BooleanArray:
+    operand = node.operand
+    return node.pattern.match(rows.json(operand).strings if isinstance(operand, JsonPath) else rows.column(operand))
+
+
+def _is_null(rows: _Rows, node: IsNull) -> pa.BooleanArray:
+    operand = node.operand
+    if isinstance(operand, JsonPath):
+        return truth.pack((rows.json(operand).kinds <= json_path.Kind.NULL) != node.negated)
+    column = rows.column(operand)
+    return column.is_valid() if node.negated else column.is_null()
+
+
+def _not(rows: _Rows, node: Not) -> pa.BooleanArray:
+    return pc.invert(rows.truth(node.operand))
+
+
+def _junction(rows: _Rows, node: Junction) -> pa.BooleanArray:
+    settles = node.op == "or"
+    join = pc.or_kleene if settles else pc.and_kleene
+    result = rows.truth(node.terms[0])
+    for term in node.terms[1:]:
+        open_rows = rows.count - result.true_count if settles else result.true_count + result.null_count
+        if not open_rows:
+            break
+        if term.cost >= COSTLY and open_rows * FEW_OPEN < rows.count:
+            result = _joined_where_open(rows, result, term, join, settles)
+        else:
+            result = join(result, rows.truth(term))
+    return result
+
+
+def _joined_where_open(
+    rows: _Rows, result: pa.BooleanArray, term: Predicate, join: Callable[[Any, Any], Any], settles: bool
+) -> pa.BooleanArray:
+    """`join(result, term)`, where the term is run over the rows only that `result` does not settle."""
+    held, known = truth.unpack(result)
+    still_open = np.flatnonzero(~held if settles else held | ~known)
+    joined = join(result.take(pa.array(still_open)), rows.chosen(still_open).truth(term))
+    held[still_open], known[still_open] = truth.unpack(joined)
+    return truth.pack(held, known)
+
+
+_RULES: dict[type, Callable[[_Rows, Any], pa.BooleanArray]] = {
+    Always: _always,
+    WhereKnown: _where_known,
+    Compare: _compare,
+    CompareOperands: _compare_operands,
+    Member: _member,
+    CompareJson: _compare_json,
+    MemberJson: _member_json,
+    Like: _like,
+    IsNull: _is_null,
+    Not: _not,
+    Junction: _junction,
+}
+"""One rule for each predicate of the typed tree."""
+
+
+_ARITHMETIC = {
+    "+": pc.add,
+    "-": pc.subtract,
+    "*": pc.multiply,
+    "&": pc.bit_wise_and,
+    "|": pc.bit_wise_or,
+    "^": pc.bit_wise_xor,
+}
+"""Arrow's unchecked kernels: integers wrap around."""
+
+
+def _computed(rows: _Rows, node: Arithmetic) -> pa.Array:
+    kind = ARROW_OF[node.type]
+
+    def side(operand: Operand) -> Any:
+        # numpy rounds a constant to float32, where Arrow refuses.
+        if isinstance(operand, Scalar):
+            return pa.scalar(kind.to_pandas_dtype()(operand.value), kind)
+        column = rows.column(operand)
+        return column if column.type == kind else pc.cast(column, kind, safe=False)
+
+    left, right = side(node.left), side(node.right)
+    if node.op in _ARITHMETIC:
+        return _ARITHMETIC[node.op](left, right)
+    if node.op in ("<<", ">>"):
+        if not isinstance(node.right, Scalar):
+            in_range = pc.and_(pc.greater_equal(right, 0), pc.less_equal(right, 63))
+            right = pc.if_else(in_range, right, pa.scalar(None, kind))
+        return (pc.shift_left if node.op == "<<" else pc.shift_right)(left, right)
+    if not isinstance(node.right, Scalar):
+        right = pc.if_else(pc.equal(right, pa.scalar(0, kind)), pa.scalar(None, kind), right)
+    if node.type is not Type.INT:
+        return pc.divide(left, right)
+    # Arrow says 0 for the smallest integer divided by -1, which wraps around to itself.
+    quotient = pc.if_else(pc.equal(right, -1), pc.negate(left), pc.divide(left, right))
+    return quotient if node.op == "/" else pc.subtract(left, pc.multiply(quotient, right))

@@ -1,0 +1,132 @@
+"""Values at a path of a JSON column, as typed columns; and the check of JSON texts when they come in.
+
+A path is a tuple of steps, str for an object's key and int for an array's index; the empty path is the whole document.
+A step that does not fit (a key of an array, an index out of range, anything of a scalar) makes the value missing.
+Integers are exact over all of int64; those beyond it are doubles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Path = tuple[str | int, ...]
+
+
+class Kind(IntEnum):
+    """What a row holds at a path. MISSING is also a document that is null as a whole."""
+
+    MISSING = 0
+    NULL = 1
+    BOOL = 2
+    INT = 3
+    DOUBLE = 4
+    STRING = 5
+    ARRAY = 6
+    OBJECT = 7
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A path's value in each row. `ints` counts where the kind is INT, or BOOL (0 and 1); `doubles` where it is DOUBLE."""
+
+    kinds: npt.NDArray[np.uint8]
+    ints: npt.NDArray[np.int64]
+    doubles: npt.NDArray[np.float64]
+    _data: npt.NDArray[np.uint8]
+    _starts: npt.NDArray[np.int64]
+    _ends: npt.NDArray[np.int64]
+
+    @cached_property
+    def strings(self) -> pa.LargeStringArray:
+        """The strings, escapes read; null in rows of other kinds."""
+        return _spans(self._data, self.kinds, Kind.STRING, self._starts, self._ends)
+
+
+def extract(column: pa.LargeBinaryArray, path: Path) -> Extraction:
+    """The values at `path` of a large_binary column of valid JSON texts. Runs outside the GIL."""
+    from elanus.expr import json_kernel  # numba takes 0.35 s and 120 MB to load
+
+    rows = len(column)
+    data, offsets = _layout(column)
+    kinds = np.empty(rows, np.uint8)
+    ints, starts, ends = (np.empty(rows, np.int64) for _ in range(3))
+    doubles = np.empty(rows, np.float64)
+    json_kernel.extract(data, offsets, *_steps(path), kinds, ints, doubles, starts, ends)
+    if column.null_count:
+        kinds[column.is_null().to_numpy(zero_copy_only=False)] = Kind.MISSING
+    unread = kinds == json_kernel.UNREAD_DOUBLE
+    if unread.any():
+        texts = _spans(data, kinds, json_kernel.UNREAD_DOUBLE, starts, ends).filter(pa.array(unread))
+        doubles[unread] = _doubles(texts)
+        kinds[unread] = Kind.DOUBLE
+    return Extraction(kinds, ints, doubles, data, starts, ends)
+
+
+def validate(column: pa.LargeBinaryArray, *, require_object: bool = False) -> int:
+    """The index of the first row that is not valid JSON text in UTF-8, -1 when all are; nulls are.
+
+    With `require_object` a document that is not an object counts as invalid too: the rule of `$meta`. So does one nested
+    deeper than `json_kernel.MAX_NESTING`, and an escape of half a surrogate pair, which no string can hold.
+    """
+    from elanus.expr import json_kernel  # numba takes 0.35 s and 120 MB to load
+
+    data, offsets = _layout(column)
+    if column.null_count:
+        known = column.is_valid().to_numpy(zero_copy_only=False)
+    else:
+        known = np.ones(len(column), np.bool_)
+    return int(json_kernel.first_invalid(data, offsets, known, require_object))
+
+
+def _layout(column: pa.LargeBinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """(data, offsets) of the column, read-only so that the kernels are compiled for one type only."""
+    _, offset_buffer, data_buffer = column.buffers()
+    if offset_buffer is None or not offset_buffer.size:
+        offsets = np.zeros(1, np.int64)
+    else:
+        offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.empty(0, np.uint8)
+    for array in (data, offsets):
+        array.flags.writeable = False
+    return data, offsets
+
+
+@lru_cache(maxsize=256)
+def _steps(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """`path` for the kernel: key bytes end to end, their offsets, and the indexes with -1 for a key."""
+    keys = [step.encode() if isinstance(step, str) else b"" for step in path]
+    joined = np.frombuffer(b"".join(keys), np.uint8).copy()
+    offsets = np.cumsum([0, *map(len, keys)], dtype=np.int64)
+    indexes = np.array([-1 if isinstance(step, str) else step for step in path], np.int64)
+    for array in (joined, offsets, indexes):
+        array.flags.writeable = False
+    return joined, offsets, indexes
+
+
+def _spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any) -> pa.LargeStringArray:
+    from elanus.expr import json_kernel  # loaded already by whoever made the spans
+
+    chosen = kinds == kind
+    offsets = np.empty(len(kinds) + 1, np.int64)
+    out = np.empty(int((ends - starts)[chosen].sum()), np.uint8)
+    json_kernel.copy_spans(data, kinds, kind, starts, ends, offsets, out)
+    validity = pa.py_buffer(np.packbits(chosen, bitorder="little"))
+    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(out[: offsets[-1]])]
+    return pa.Array.from_buffers(pa.large_string(), len(kinds), buffers)
+
+
+def _doubles(texts: pa.LargeStringArray) -> Sequence[float] | npt.NDArray[np.float64]:
+    try:
+        return pc.cast(texts, pa.float64()).to_numpy()  # type: ignore[no-any-return]
+    except pa.ArrowInvalid:
+        # Older Arrow refuses what is beyond the largest double, where Python gives an infinity.
+        return [float(text) for text in texts.to_pylist()]

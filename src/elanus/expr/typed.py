@@ -1,0 +1,400 @@
+"""The typed tree: a filter as it means for one schema. `bind` makes it, `evaluate` runs it.
+
+Operands have a `type`; predicates are true, false or unknown in a row and have a `cost`, roughly the nanoseconds a row
+takes, by which the terms of `and` and `or` are ordered. Comparisons with constants hold the constant in the operand's
+own type, so that no column is ever converted. `str` of a node is its normal form: what `explain` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from elanus.expr.constants import Bound
+from elanus.expr.json_path import Path
+from elanus.expr.like import Pattern
+from elanus.expr.tree import Value
+from elanus.model.schema import Field
+from elanus.model.types import FLOATS, INTEGERS, DataType
+
+LISTED_IN_TEXT = 10
+"""How many values of a list the normal form shows."""
+
+
+class Type(StrEnum):
+    """What an operand gives. INT is computed in int64, FLOAT in float32; JSON is whatever each row holds."""
+
+    BOOL = "Bool"
+    INT = "Int64"
+    FLOAT = "Float"
+    DOUBLE = "Double"
+    STRING = "VarChar"
+    JSON = "JSON"
+
+
+NUMERIC = frozenset({Type.INT, Type.FLOAT, Type.DOUBLE})
+ARROW_OF = {
+    Type.BOOL: pa.bool_(),
+    Type.INT: pa.int64(),
+    Type.FLOAT: pa.float32(),
+    Type.DOUBLE: pa.float64(),
+    Type.STRING: pa.large_string(),
+}
+
+DATA_TYPE_NAMES = {
+    DataType.BOOL: "Bool",
+    DataType.INT8: "Int8",
+    DataType.INT16: "Int16",
+    DataType.INT32: "Int32",
+    DataType.INT64: "Int64",
+    DataType.FLOAT: "Float",
+    DataType.DOUBLE: "Double",
+    DataType.VARCHAR: "VarChar",
+    DataType.JSON: "JSON",
+    DataType.FLOAT_VECTOR: "FloatVector",
+}
+"""Types as Milvus's messages spell them."""
+
+
+def type_of(dtype: DataType) -> Type:
+    if dtype in INTEGERS:
+        return Type.INT
+    if dtype in FLOATS:
+        return Type.FLOAT if dtype is DataType.FLOAT else Type.DOUBLE
+    return {DataType.BOOL: Type.BOOL, DataType.VARCHAR: Type.STRING, DataType.JSON: Type.JSON}[dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A scalar field that is not JSON."""
+
+    field: Field
+    type: Type
+
+    @property
+    def type_name(self) -> str:
+        return DATA_TYPE_NAMES[self.field.dtype]
+
+    @property
+    def nullable(self) -> bool:
+        return self.field.nullable
+
+    @property
+    def cost(self) -> float:
+        return 1.0 if self.type is Type.STRING else 0.4
+
+    def fields(self) -> Iterator[int]:
+        yield self.field.id
+
+    def __str__(self) -> str:
+        return self.field.name
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPath:
+    """A path of a JSON field; of the whole document when `steps` is empty."""
+
+    field: Field
+    steps: Path
+    type: Type = Type.JSON
+    nullable: bool = True
+    cost: float = 300.0
+
+    @property
+    def type_name(self) -> str:
+        return "JSON"
+
+    def fields(self) -> Iterator[int]:
+        yield self.field.id
+
+    def __str__(self) -> str:
+        return self.field.name + "".join(f"[{shown(step)}]" for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A constant as an operand of arithmetic."""
+
+    value: int | float
+    nullable: bool = False
+    cost: float = 0.0
+
+    def fields(self) -> Iterator[int]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return shown(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """`left op right` computed in `type`; null where a side is, and where a divisor is zero."""
+
+    op: str
+    left: Operand
+    right: Operand
+    type: Type
+
+    @property
+    def type_name(self) -> str:
+        return str(self.type)
+
+    @property
+    def nullable(self) -> bool:
+        may_divide_by_zero = self.op in ("/", "%") and not isinstance(self.right, Scalar)
+        return self.left.nullable or self.right.nullable or may_divide_by_zero
+
+    @property
+    def cost(self) -> float:
+        return self.left.cost + self.right.cost + 2
+
+    def fields(self) -> Iterator[int]:
+        yield from self.left.fields()
+        yield from self.right.fields()
+
+    def __str__(self) -> str:
+        return f"({self.left} {self.op} {self.right})"
+
+
+Operand = Column | JsonPath | Scalar | Arithmetic
+
+
+@dataclass(frozen=True, slots=True)
+class Always:
+    truth: bool
+    cost: float = 0.0
+
+    def fields(self) -> Iterator[int]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return "true" if self.truth else "false"
+
+
+@dataclass(frozen=True, slots=True)
+class WhereKnown:
+    """`truth` where the operand has a value, else unknown: what a comparison with a value out of range comes to."""
+
+    operand: Operand
+    truth: bool
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"({self.operand} is null ? unknown : {str(self.truth).lower()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A typed operand against a constant of its type. `value` is the constant as a Python value."""
+
+    op: str
+    operand: Operand
+    value: Value
+    scalar: pa.Scalar
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        if self.scalar.type == pa.float32():
+            return f"{self.operand} {self.op} {np.float32(self.value)}"
+        return f"{self.operand} {self.op} {shown(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOperands:
+    """Two typed operands of one class: numbers, strings or booleans."""
+
+    op: str
+    left: Operand
+    right: Operand
+
+    @property
+    def cost(self) -> float:
+        return self.left.cost + self.right.cost
+
+    def fields(self) -> Iterator[int]:
+        yield from self.left.fields()
+        yield from self.right.fields()
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.op} {self.right}"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A typed operand among `values`, an Arrow array of its type, without duplicates."""
+
+    operand: Operand
+    values: pa.Array
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost + 10
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"{self.operand} in {_listed(self.values[:LISTED_IN_TEXT].to_pylist(), len(self.values))}"
+
+
+@dataclass(frozen=True, slots=True)
+class CompareJson:
+    """A JSON operand against a constant. Rows of another class (string, number, boolean) are unknown.
+
+    For a number `for_ints` and `for_doubles` say the comparison exactly for integer and for double rows.
+    """
+
+    op: str
+    operand: Operand
+    value: Value
+    for_ints: Bound = False
+    for_doubles: Bound = False
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"{self.operand} {self.op} {shown(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJson:
+    """A JSON operand among values of mixed classes; a row whose class the list has nothing of is unknown.
+
+    Each array is None when the list has no value of its class. Integer rows are looked up in `ints`, double rows in
+    `doubles`: both hold every number of the list that their type can hold.
+    """
+
+    operand: Operand
+    ints: pa.Array | None
+    doubles: pa.Array | None
+    strings: pa.Array | None
+    bools: frozenset[bool]
+    values: tuple[Value, ...]
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost + 10
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"{self.operand} in {_listed(self.values[:LISTED_IN_TEXT], len(self.values))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    operand: Column | JsonPath
+    pattern: Pattern
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost + 30
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"{self.operand} like {shown(self.pattern.source)}"
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """Never unknown. For JSON, a missing value and a null are the same."""
+
+    operand: Column | JsonPath
+    negated: bool
+
+    @property
+    def cost(self) -> float:
+        return 0.1 if isinstance(self.operand, Column) else self.operand.cost
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"{self.operand} is {'not ' if self.negated else ''}null"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    operand: Predicate
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"not ({self.operand})"
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """`and` (all) or `or` (any) of two terms or more, cheapest first."""
+
+    op: str
+    terms: tuple[Predicate, ...]
+    cost: float
+
+    def fields(self) -> Iterator[int]:
+        for term in self.terms:
+            yield from term.fields()
+
+    def __str__(self) -> str:
+        return f" {self.op} ".join(f"({t})" if isinstance(t, Junction) else str(t) for t in self.terms)
+
+
+Predicate = (
+    Always
+    | WhereKnown
+    | Compare
+    | CompareOperands
+    | Member
+    | CompareJson
+    | MemberJson
+    | Like
+    | IsNull
+    | Not
+    | Junction
+)
+PREDICATES: tuple[Any, ...] = Predicate.__args__
+
+
+def shown(value: Value) -> str:
+    """A constant as the filter language writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+        return f'"{text}"'
+    return repr(value)
+
+
+def _listed(values: Any, count: int) -> str:
+    more = f", … {count} values" if count > LISTED_IN_TEXT else ""
+    return f"[{', '.join(map(shown, values))}{more}]"

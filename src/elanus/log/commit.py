@@ -1,0 +1,294 @@
+"""Group commit: many threads append, one of them at a time writes and syncs for all that have arrived.
+
+`enqueue` gives a record its timestamp and its place in the order, under one lock, so log order is timestamp order.
+`Ticket.wait` returns when the record is durable and applied. The first to wait becomes the leader: it takes what is
+queued, has the log write and sync it as one frame, and applies it; then it hands the lead to the first of those who
+wait for what has been queued meanwhile, and wakes those it worked for.
+
+Python interrupts a program (Ctrl-C) by raising `KeyboardInterrupt` in its main thread, between any two steps. A
+leader that is interrupted between log and memory would leave them different, so the main thread never leads: a
+standby thread, started when first needed, does it in its stead. An interrupted `wait` leaves the record where it is:
+it may or may not be committed, as with any lost reply.
+
+Invariants:
+
+* one leader at a time (`_leading`); the leader alone writes to the log and calls `apply`, in log order;
+* a ticket is in `_queue`, or in the group of the leader, or done; it is done exactly once;
+* `_queued_bytes` counts the records of the queue and of the leader's group; above its bound `enqueue` waits;
+* when `_failure` is set it stays set: everything queued has failed and everything later does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from elanus.log.carry import CarryRecord
+from elanus.log.file import FileLog
+from elanus.log.position import Position
+from elanus.log.record import EncodedRecord, FenceRecord, WriteRecord
+from elanus.model.errors import Closed, StoreError, WriterStopped
+from elanus.model.timestamps import TimestampOracle
+
+QUEUE_BYTES = 256 << 20
+"""What may wait to be written: about as much as a disk takes in a second, and a bound for memory."""
+
+GROUP_BYTES = 32 << 20
+"""What one frame takes, unless a single record is longer: all in a group wait for all of it."""
+
+Record = WriteRecord | CarryRecord | FenceRecord
+Apply = Callable[[list[tuple[Position, Record]]], None]
+
+
+class Ticket:
+    """A record's place in the order. `timestamp` is known at once; `wait` returns its position when it is committed."""
+
+    __slots__ = ("_commit", "_encoded", "_error", "_may_lead", "_position", "_record", "_wake", "timestamp")
+
+    def __init__(self, commit: GroupCommit, record: Record | None, encoded: EncodedRecord | None) -> None:
+        self.timestamp = record.timestamp if record is not None else 0
+        self._commit = commit
+        self._record = record
+        self._encoded = encoded
+        self._position: Position | None = None
+        self._error: StoreError | None = None
+        self._wake: threading.Lock | None = None
+        """Locked while a thread waits for the ticket; released when it is done, or to hand that thread the lead."""
+        self._may_lead = False
+
+    def wait(self) -> Position:
+        """Return when the record is durable and applied; for one thread at a time.
+
+        Raises `StoreError` when it could not be written (a later append may succeed), and `WriterStopped` when it
+        is in doubt whether it was.
+        """
+        return self._commit._wait(self)
+
+    @property
+    def _byte_size(self) -> int:
+        return self._encoded.byte_size if self._encoded is not None else 0
+
+    @property
+    def _done(self) -> bool:
+        return self._position is not None or self._error is not None
+
+
+class GroupCommit:
+    """Appends to `log` from any thread. `apply` gets the records of a group, in order, when they are durable.
+
+    Nobody else may append to the log meanwhile. An `apply` that raises stops the writer: the log is ahead of the
+    memory then, and only opening again brings them together.
+    """
+
+    def __init__(
+        self,
+        log: FileLog,
+        oracle: TimestampOracle,
+        apply: Apply,
+        queue_bytes: int = QUEUE_BYTES,
+        group_bytes: int = GROUP_BYTES,
+    ) -> None:
+        self._log = log
+        self._oracle = oracle
+        self._apply = apply
+        self._max_queued_bytes = queue_bytes
+        self._max_group_bytes = group_bytes
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._queue: deque[Ticket] = deque()
+        self._queued_bytes = 0
+        self._leading = False
+        self._failure: str | None = None
+        self._closed = False
+        self._standby: threading.Thread | None = None
+        self._standby_call = threading.Semaphore(0)
+        self._standby_over = False
+
+    def append(self, record: Record) -> Position:
+        """Enqueue and wait."""
+        return self.enqueue(record).wait()
+
+    def enqueue(self, record: Record) -> Ticket:
+        """Give `record` its timestamp and its place behind all enqueued before; waits while the queue is full.
+
+        Raises `Closed` and `WriterStopped`.
+        """
+        encoded = record.encode()
+        size = encoded.byte_size
+        while True:
+            with self._lock:
+                self._check_open()
+                if not self._queued_bytes or self._queued_bytes + size <= self._max_queued_bytes:
+                    ticket = Ticket(self, replace(record, timestamp=self._oracle.next()), encoded)
+                    self._queue.append(ticket)
+                    self._queued_bytes += size
+                    return ticket
+                leads = self._take_lead()
+                if not leads:
+                    self._room.wait()
+            if leads:
+                self._lead()
+
+    def barrier(self) -> Position:
+        """Return when everything enqueued before is durable and applied, with the position after it."""
+        with self._lock:
+            self._check_open()
+            ticket = Ticket(self, None, None)
+            self._queue.append(ticket)
+        return ticket.wait()
+
+    def close(self) -> None:
+        """Refuse new records, and return when those enqueued before are done. The log stays open."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._room.notify_all()
+            last = Ticket(self, None, None)
+            self._queue.append(last)
+        with suppress(WriterStopped):  # those who enqueued have been told
+            last.wait()
+        if self._standby is not None:
+            self._standby_over = True
+            self._standby_call.release()
+            self._standby.join()
+
+    # --- the lead --------------------------------------------------------------------------------------------------
+
+    def _wait(self, ticket: Ticket) -> Position:
+        with self._lock:
+            if not ticket._done:
+                ticket._may_lead = not _on_main_thread()
+                ticket._wake = wake = threading.Lock()
+                wake.acquire()
+                if self._take_lead():
+                    wake.release()
+        while not ticket._done:
+            wake.acquire()
+            if not ticket._done:
+                self._lead()
+        if ticket._error is not None:
+            raise type(ticket._error)(str(ticket._error)) from ticket._error.__cause__
+        assert ticket._position is not None
+        return ticket._position
+
+    def _take_lead(self) -> bool:
+        """Whether the caller, who holds `_lock`, leads now; where it must not, the standby thread does."""
+        if self._leading:
+            return False
+        self._leading = True
+        if not _on_main_thread():
+            return True
+        self._call_standby()
+        return False
+
+    def _lead(self) -> None:
+        """Commit one group, then hand on the lead. The caller has it."""
+        with self._lock:
+            group = self._take_group()
+        try:
+            self._commit_group(group)
+        finally:
+            with self._lock:
+                self._queued_bytes -= sum(ticket._byte_size for ticket in group)
+                self._room.notify_all()
+                self._hand_on()
+            for ticket in group:
+                if ticket._wake is not None:
+                    ticket._wake.release()
+
+    def _take_group(self) -> list[Ticket]:
+        group: list[Ticket] = []
+        size = 0
+        while self._queue and (not group or size + self._queue[0]._byte_size <= self._max_group_bytes):
+            ticket = self._queue.popleft()
+            group.append(ticket)
+            size += ticket._byte_size
+        return group
+
+    def _commit_group(self, group: list[Ticket]) -> None:
+        """Write, sync and apply `group`, and set its tickets done, whatever happens."""
+        if self._failure is not None:
+            self._fail(group, WriterStopped(self._failure))
+            return
+        records = [ticket for ticket in group if ticket._encoded is not None]
+        positions: list[Position] = []
+        doing = "writing the log"
+        try:
+            if records:
+                positions = self._log.append([(t._encoded, t.timestamp) for t in records if t._encoded is not None])
+                doing = "applying a durable record"
+                self._apply([(p, t._record) for p, t in zip(positions, records, strict=True) if t._record is not None])
+            self._succeed(group, positions)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it must reach all who wait
+            if isinstance(error, StoreError) and not isinstance(error, WriterStopped) and not positions:
+                self._fail(group, error)
+            else:
+                self._stop(group, doing, error)
+
+    def _succeed(self, group: list[Ticket], positions: list[Position]) -> None:
+        end = self._log.end
+        placed = iter(positions)
+        for ticket in group:
+            ticket._position = end if ticket._encoded is None else next(placed)
+
+    def _fail(self, group: list[Ticket], error: StoreError) -> None:
+        """Tell all in the group. A barrier fails with the writer only: those before it are told themselves."""
+        end = self._log.end
+        for ticket in group:
+            if ticket._encoded is None and not isinstance(error, WriterStopped):
+                ticket._position = end
+            else:
+                ticket._error = error
+
+    def _stop(self, group: list[Ticket], doing: str, cause: BaseException) -> None:
+        if isinstance(cause, WriterStopped):
+            self._failure = str(cause)
+        else:
+            self._failure = (
+                f"nothing more is acknowledged, because {doing} failed: {type(cause).__name__}: {cause}. "
+                "Open the database again: it applies the log anew."
+            )
+        stopped = WriterStopped(self._failure)
+        stopped.__cause__ = cause
+        self._fail(group, stopped)
+
+    def _hand_on(self) -> None:
+        """Give the lead to the first in the queue whom somebody waits for; `_lock` is held.
+
+        Nobody: the next to wait takes it.
+        """
+        heir = next((ticket for ticket in self._queue if ticket._wake is not None), None)
+        if heir is None:
+            self._leading = False
+        elif heir._may_lead:
+            assert heir._wake is not None
+            heir._wake.release()
+        else:
+            self._call_standby()
+
+    def _call_standby(self) -> None:
+        if self._standby is None:
+            self._standby = threading.Thread(target=self._stand_by, name="elanus-commit", daemon=True)
+            self._standby.start()
+        self._standby_call.release()
+
+    def _stand_by(self) -> None:
+        while True:
+            self._standby_call.acquire()
+            if self._standby_over:
+                return
+            self._lead()
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise WriterStopped(self._failure)
+        if self._closed:
+            raise Closed("the writer was closed: open the database again")
+
+
+def _on_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident

@@ -1,0 +1,229 @@
+"""Rows, from what a user gives to one canonical batch.
+
+Taken are: a list of rows (mappings from field name to value), a single row, a mapping of columns (lists, numpy or
+Arrow arrays; vectors as (rows, dim)), an Arrow table or record batch, and anything that exports an Arrow stream
+(`__arrow_c_stream__`: pandas and polars data frames).
+
+A canonical batch is a `pa.RecordBatch` whose columns are named by field id, in schema order, with the types of
+`Schema.arrow_schema`. Every check of Milvus has been made on it: it fits the schema.
+
+Names that the schema does not have become keys of the row's dynamic object where the collection has one, else they
+are refused. A row without dynamic keys holds `{}`. A column `$meta` (Python objects, or JSON text as bytes) is taken
+as the dynamic objects themselves; its keys must not be names of fields.
+
+Columns are checked and converted as wholes, see `columns.py`. A batch may share memory with what was given, so the
+giver leaves it alone until the write returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from elanus.model.columns import Column, check_json_length, convert, json_array, shown
+from elanus.model.errors import InvalidParameter, SchemaMismatch
+from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
+
+Rows = Any
+"""What the module docstring lists."""
+
+MakeKeys = Callable[[int], pa.Array]
+"""Makes so many new keys."""
+
+
+def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = None) -> pa.RecordBatch:
+    """`data` as a canonical batch of `schema`; empty data give an empty batch.
+
+    Where `make_keys` is given the key column must not be, and is filled with what it makes.
+    Raises `SchemaMismatch` for rows that do not fit, naming field, value and row.
+    """
+    if isinstance(data, (list, tuple)):
+        return _from_rows(data, schema, make_keys)
+    if isinstance(data, Mapping):
+        if _is_one_row(data, schema):
+            return _from_rows([data], schema, make_keys)
+        columns = dict(data)
+    else:
+        columns = _columns_of_arrow(data)
+    return _from_columns(columns, _row_count(columns), schema, make_keys)
+
+
+# --- what was given --------------------------------------------------------------------------------------------------
+
+
+def _is_one_row(data: Mapping[str, Any], schema: Schema) -> bool:
+    """Whether a mapping is one row rather than columns: its vector is one vector, or else its key is one key."""
+    for field in (*schema.vectors, schema.primary):
+        if field.name in data:
+            value = data[field.name]
+            if field.is_vector and isinstance(value, (list, tuple)):
+                return bool(len(value)) and not isinstance(value[0], (list, tuple, np.ndarray))
+            if field.is_vector and isinstance(value, np.ndarray):
+                return value.ndim == 1 and value.dtype != object
+            return not isinstance(value, (list, tuple, np.ndarray, pa.Array, pa.ChunkedArray))
+    return not all(isinstance(v, (list, tuple, np.ndarray, pa.Array, pa.ChunkedArray)) for v in data.values())
+
+
+def _columns_of_arrow(data: Any) -> dict[str, Column]:
+    if not isinstance(data, (pa.Table, pa.RecordBatch)):
+        if not hasattr(data, "__arrow_c_stream__"):
+            raise InvalidParameter(
+                f"rows cannot be read from {type(data).__name__}: send a list of dicts, a dict of columns, "
+                "or an Arrow table"
+            )
+        data = pa.table(data)
+    if len(set(data.column_names)) < data.num_columns:
+        raise SchemaMismatch("the table has two columns of one name: rename one")
+    return dict(zip(data.column_names, data.columns, strict=True))
+
+
+def _row_count(columns: Mapping[str, Column]) -> int:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise SchemaMismatch(f"columns have different numbers of rows: {lengths}. Send one value per row in each.")
+    return next(iter(lengths.values()), 0)
+
+
+def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None) -> pa.RecordBatch:
+    if set(map(type, rows)) - {dict}:
+        for number, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise SchemaMismatch(f"a row is a mapping from field names to values; got {shown(row)} as row {number}")
+        rows = list(map(dict, rows))
+    names = dict.fromkeys(chain.from_iterable(rows))
+    columns = {name: _pivot(rows, name) for name in names if schema.get(name) is not None}
+    extra = [name for name in names if name not in columns]
+    if not extra:
+        return _from_columns(columns, len(rows), schema, make_keys)
+    _check_extra(extra, schema, columns, lambda name: next(i for i, row in enumerate(rows) if name in row))
+    if _in_all(rows, extra):
+        objects = _objects({name: _pivot(rows, name) for name in extra})
+    else:
+        ragged = frozenset(extra)
+        objects = [{name: value for name, value in row.items() if name in ragged} for row in rows]
+    return _from_columns(columns, len(rows), schema, make_keys, objects)
+
+
+def _in_all(rows: Sequence[dict[str, Any]], names: Iterable[str]) -> bool:
+    return all(all(map(dict.__contains__, rows, repeat(name))) for name in names)
+
+
+def _pivot(rows: Sequence[dict[str, Any]], name: str) -> list[Any]:
+    """One field of all rows; None where a row does not have it."""
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        return list(map(dict.get, rows, repeat(name)))
+
+
+# --- the batch -------------------------------------------------------------------------------------------------------
+
+
+def _from_columns(
+    columns: Mapping[str, Column],
+    rows: int,
+    schema: Schema,
+    make_keys: MakeKeys | None,
+    objects: list[dict[str, Any]] | None = None,
+) -> pa.RecordBatch:
+    """`objects` are the rows' dynamic parts where they have been found already."""
+    if objects is None:
+        extra = [name for name in columns if schema.get(name) is None]
+        if extra:
+            _check_extra(extra, schema, columns, lambda _: 0)
+            objects = _objects({name: _python_values(columns[name]) for name in extra})
+    arrays = []
+    for field in schema.fields:
+        if field.is_dynamic:
+            array = _dynamic(field, columns.get(field.name), objects, rows, schema)
+        elif field.is_primary and make_keys is not None:
+            if field.name in columns:
+                raise SchemaMismatch(
+                    f'field "{field.name}" is autoID: its keys are made for you. Leave it out of the rows.'
+                )
+            array = make_keys(rows)
+        elif field.name in columns:
+            array = convert(field, columns[field.name])
+        else:
+            array = _absent(field, rows)
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow_schema)
+
+
+def _absent(field: Field, rows: int) -> pa.Array:
+    if field.default is not None:
+        return pa.repeat(pa.scalar(field.default, field.arrow_type), rows)
+    if field.nullable or not rows:
+        return pa.nulls(rows, field.arrow_type)
+    raise SchemaMismatch(
+        f'Insert missed a field "{field.name}": it is not nullable and has no default. Send a value in every row.'
+    )
+
+
+# --- the dynamic field -----------------------------------------------------------------------------------------------
+
+
+def _check_extra(
+    extra: Sequence[Any], schema: Schema, columns: Mapping[str, Column], first_row: Callable[[str], int]
+) -> None:
+    known = ", ".join(f.name for f in schema.fields if not f.is_dynamic)
+    if schema.dynamic is None:
+        name = min(extra, key=str)
+        raise SchemaMismatch(
+            f"Attempt to insert an unexpected field {shown(name)} (first in row {first_row(name)}) to collection "
+            f"without enabling dynamic field. Its fields are: {known}"
+        )
+    for name in extra:
+        if not isinstance(name, str):
+            raise SchemaMismatch(f"a dynamic key is a string; got {shown(name)} in row {first_row(name)}")
+    if DYNAMIC_FIELD in columns:
+        raise SchemaMismatch(
+            f"rows carry both {DYNAMIC_FIELD} and the dynamic key {shown(extra[0])}: put all of them into one"
+        )
+
+
+def _objects(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Columns of dynamic values as one object a row."""
+    return list(map(dict, map(zip, repeat(tuple(columns)), zip(*columns.values(), strict=True))))
+
+
+def _python_values(column: Column) -> list[Any]:
+    if isinstance(column, (pa.Array, pa.ChunkedArray)):
+        values: list[Any] = column.to_pylist()
+        return values
+    return list(column) if not isinstance(column, np.ndarray) else column.tolist()
+
+
+def _dynamic(
+    field: Field, column: Column | None, objects: list[dict[str, Any]] | None, rows: int, schema: Schema
+) -> pa.Array:
+    if objects is not None:
+        try:
+            texts = json_array(objects)
+        except TypeError:
+            return convert(field, objects)  # says which row
+        check_json_length(field.name, texts)
+        return texts
+    if column is None:
+        return pa.repeat(pa.scalar(b"{}", field.arrow_type), rows)
+    texts = convert(field, column).fill_null(b"{}")
+    _check_objects(texts, schema)
+    return texts
+
+
+def _check_objects(texts: pa.Array, schema: Schema) -> None:
+    parsed = list(map(orjson.loads, texts.to_pylist()))
+    if set(map(type, parsed)) - {dict}:
+        row = next(i for i, value in enumerate(parsed) if not isinstance(value, dict))
+        raise SchemaMismatch(f"{DYNAMIC_FIELD} holds a JSON object in every row; got {shown(parsed[row])} in row {row}")
+    taken = [name for name in set().union(*parsed) if schema.get(name) is not None]
+    if taken:
+        raise SchemaMismatch(
+            f"dynamic key {shown(taken[0])} is the name of a field: send it as that field, outside of {DYNAMIC_FIELD}"
+        )

@@ -1,0 +1,276 @@
+"""Fields and schemas: what a collection's rows look like, and the checks a schema has to pass.
+
+A field is known to files, logs and manifests by its `id`; its name lives in the schema alone, so renaming,
+adding or dropping a field never rewrites data. Ids below 100 belong to the system:
+
+    1  Timestamp   uint64, when the row was written (hybrid timestamp)
+    2  Partition   int64, the id of the row's partition
+
+The dynamic field is an ordinary JSON field named `$meta`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from elanus.model.errors import InvalidParameter
+from elanus.model.types import FLOATS, INTEGERS, KEYS, NUMPY_OF, VECTORS, DataType, arrow_type
+
+TIMESTAMP_FIELD_ID = 1
+PARTITION_FIELD_ID = 2
+FIRST_USER_FIELD_ID = 100
+DYNAMIC_FIELD = "$meta"
+
+MAX_NAME_BYTES = 255
+MAX_FIELDS = 256
+MAX_VECTOR_FIELDS = 10
+MAX_VARCHAR_BYTES = 65_535
+MAX_JSON_BYTES = 65_536
+MIN_DIM, MAX_DIM = 2, 32_768
+MAX_DESCRIPTION_BYTES = 1024
+
+RESERVED_FIELD_NAMES = frozenset({"RowID", "Timestamp", "$meta", "$namespace_id", "__virtual_pk__"})
+KEYWORDS = frozenset(
+    {
+        "and", "or", "not", "in", "like", "exists", "is", "null", "true", "false",
+        "json_contains", "json_contains_all", "json_contains_any",
+        "array_contains", "array_contains_all", "array_contains_any", "array_length",
+        "text_match", "phrase_match", "random_sample",
+    }
+)  # fmt: skip
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise `InvalidParameter` unless `name` may name a `what` (collection, alias, field, database, index)."""
+    if not isinstance(name, str) or not name:
+        raise InvalidParameter(f"Invalid {what} name: {name!r}. The {what} name should not be empty.")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidParameter(
+            f"Invalid {what} name: {name[:40]}…. The length of a {what} name must be at most {MAX_NAME_BYTES} bytes."
+        )
+    if not _NAME.match(name):
+        raise InvalidParameter(
+            f"Invalid {what} name: {name}. The first character of a {what} name must be an underscore or letter; "
+            "the others can only be numbers, letters and underscores."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a schema.
+
+    `id` is 0 until the schema has been given to a collection. `max_length` counts bytes of UTF-8. `default` is a
+    Python value of the field's type, or None for no default.
+    """
+
+    name: str
+    dtype: DataType
+    id: int = 0
+    is_primary: bool = False
+    auto_id: bool = False
+    nullable: bool = False
+    default: Any = None
+    dim: int | None = None
+    max_length: int | None = None
+    is_dynamic: bool = False
+    description: str = ""
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        return arrow_type(self.dtype, self.dim)
+
+    @property
+    def is_vector(self) -> bool:
+        return self.dtype in VECTORS
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form that leaves out what has its default value."""
+        out: dict[str, Any] = {"name": self.name, "type": self.dtype.name, "id": self.id}
+        for key in ("is_primary", "auto_id", "nullable", "is_dynamic"):
+            if getattr(self, key):
+                out[key] = True
+        for key in ("default", "dim", "max_length"):
+            if getattr(self, key) is not None:
+                out[key] = getattr(self, key)
+        if self.description:
+            out["description"] = self.description
+        return out
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Field:
+        rest = {key: value for key, value in data.items() if key != "type"}
+        return cls(dtype=DataType[data["type"]], **rest)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fields of a collection, in order, and whether rows may carry others (`enable_dynamic_field`).
+
+    `version` counts changes from 1; records in the log and segments name the version they were written with.
+    Raises `InvalidParameter` from `checked` when the fields do not make a schema.
+    """
+
+    fields: tuple[Field, ...]
+    enable_dynamic_field: bool = False
+    description: str = ""
+    version: int = 1
+    _by_name: dict[str, Field] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {f.name: f for f in self.fields})
+
+    def get(self, name: str) -> Field | None:
+        return self._by_name.get(name)
+
+    def field(self, name: str) -> Field:
+        """The field called `name`; raises `InvalidParameter` when there is none."""
+        found = self._by_name.get(name)
+        if found is None:
+            known = ", ".join(f.name for f in self.fields if not f.is_dynamic)
+            raise InvalidParameter(f"field {name} not exist; the collection's fields are: {known}")
+        return found
+
+    @cached_property
+    def primary(self) -> Field:
+        return next(f for f in self.fields if f.is_primary)
+
+    @cached_property
+    def dynamic(self) -> Field | None:
+        return next((f for f in self.fields if f.is_dynamic), None)
+
+    @cached_property
+    def vectors(self) -> tuple[Field, ...]:
+        return tuple(f for f in self.fields if f.is_vector)
+
+    @cached_property
+    def by_id(self) -> dict[int, Field]:
+        return {f.id: f for f in self.fields}
+
+    @cached_property
+    def arrow_schema(self) -> pa.Schema:
+        """Columns named by field id, in field order: how rows are held in batches and in the log."""
+        return pa.schema([pa.field(str(f.id), f.arrow_type) for f in self.fields])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "fields": [f.to_dict() for f in self.fields],
+            "enable_dynamic_field": self.enable_dynamic_field,
+            "description": self.description,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+        return cls(
+            fields=tuple(Field.from_dict(f) for f in data["fields"]),
+            enable_dynamic_field=data["enable_dynamic_field"],
+            description=data["description"],
+            version=data["version"],
+        )
+
+    def checked(self) -> Schema:
+        """This schema with ids given to its fields and `$meta` appended when it is dynamic.
+
+        Raises `InvalidParameter` with Milvus's reasons: no or several primary keys, duplicate names, missing or
+        excessive `dim` and `max_length`, defaults of the wrong type, too many fields.
+        """
+        fields = list(self.fields)
+        if len(fields) > MAX_FIELDS:
+            raise InvalidParameter(f"maximum field's number should be limited to {MAX_FIELDS}")
+        if len(self.description.encode()) > MAX_DESCRIPTION_BYTES:
+            raise InvalidParameter(f"description exceeds {MAX_DESCRIPTION_BYTES} bytes")
+        names: set[str] = set()
+        for f in fields:
+            _check_field(f)
+            if f.name in names:
+                raise InvalidParameter(f"duplicated field name {f.name}")
+            names.add(f.name)
+        _check_primary(fields)
+        vectors = sum(f.is_vector for f in fields)
+        if not vectors:
+            raise InvalidParameter("schema does not contain vector field: add a FLOAT_VECTOR field")
+        if vectors > MAX_VECTOR_FIELDS:
+            raise InvalidParameter(f"maximum vector field's number should be limited to {MAX_VECTOR_FIELDS}")
+        if self.enable_dynamic_field:
+            fields.append(Field(DYNAMIC_FIELD, DataType.JSON, is_dynamic=True, nullable=True))
+        numbered = tuple(replace(f, id=FIRST_USER_FIELD_ID + i) for i, f in enumerate(fields))
+        return replace(self, fields=numbered)
+
+
+def _check_primary(fields: Sequence[Field]) -> None:
+    primaries = [f for f in fields if f.is_primary]
+    if not primaries:
+        raise InvalidParameter("primary key is not specified: mark one Int64 or VarChar field with is_primary")
+    if len(primaries) > 1:
+        raise InvalidParameter(f"there are more than one primary key: {', '.join(f.name for f in primaries)}")
+    primary = primaries[0]
+    if primary.dtype not in KEYS:
+        raise InvalidParameter(f"the data type of primary key {primary.name} should be Int64 or VarChar")
+    if primary.nullable:
+        raise InvalidParameter(f"primary field {primary.name} not support null")
+    if primary.default is not None:
+        raise InvalidParameter(f"primary field {primary.name} not support default_value")
+
+
+def _check_field(f: Field) -> None:
+    if f.name in RESERVED_FIELD_NAMES:
+        raise InvalidParameter(f"Invalid field name: {f.name}. The name is reserved by the system.")
+    if f.name.lower() in KEYWORDS:
+        raise InvalidParameter(f"Invalid field name: {f.name}. It is a keyword of the filter language.")
+    check_name(f.name, "field")
+    if f.auto_id and not f.is_primary:
+        raise InvalidParameter(f"only the primary field could be with auto_id; field {f.name} is not primary")
+    if f.is_vector:
+        if f.dim is None:
+            raise InvalidParameter(f"dimension is not defined in field {f.name}: give it a dim")
+        if not MIN_DIM <= f.dim <= MAX_DIM:
+            raise InvalidParameter(f"invalid dimension: {f.dim} of field {f.name}. should be in [{MIN_DIM}, {MAX_DIM}]")
+        if f.nullable:
+            raise InvalidParameter(f"vector field {f.name} cannot be nullable")
+    elif f.dim is not None:
+        raise InvalidParameter(f"field {f.name} of type {f.dtype.name} takes no dim")
+    if f.dtype is DataType.VARCHAR:
+        if f.max_length is None:
+            raise InvalidParameter(f"type param(max_length) should be specified for the field({f.name}) of VarChar")
+        if not 1 <= f.max_length <= MAX_VARCHAR_BYTES:
+            raise InvalidParameter(
+                f"the maximum length specified for the field({f.name}) should be in (0, {MAX_VARCHAR_BYTES}], "
+                f"but got {f.max_length}"
+            )
+    if f.default is not None:
+        _check_default(f)
+
+
+def _check_default(f: Field) -> None:
+    value, dtype = f.default, f.dtype
+    wrong = InvalidParameter(f"type of default value {value!r} of field {f.name} does not fit {dtype.name}")
+    if dtype is DataType.BOOL:
+        if not isinstance(value, bool):
+            raise wrong
+    elif dtype in INTEGERS:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise wrong
+        bits = NUMPY_OF[dtype].itemsize * 8 - 1
+        if not -(1 << bits) <= value < 1 << bits:
+            raise InvalidParameter(f"[{value}] is out of range for default value of field {f.name} ({dtype.name})")
+    elif dtype in FLOATS:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise wrong
+    elif dtype is DataType.VARCHAR:
+        if not isinstance(value, str):
+            raise wrong
+        if f.max_length is not None and len(value.encode()) > f.max_length:
+            raise InvalidParameter(
+                f"the length ({len(value.encode())}) of string exceeds max length ({f.max_length}): "
+                f"default value of field {f.name}"
+            )
+    else:
+        raise InvalidParameter(f"type {dtype.name} of field {f.name} not support default value")

@@ -1,0 +1,331 @@
+"""A collection, as its users hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from elanus.model.batch import Rows
+from elanus.model.errors import InvalidParameter
+from elanus.model.schema import Schema
+from elanus.native.results import SearchResults
+from elanus.native.rows import Row, to_rows
+from elanus.service import collections, indexes, partitions, properties, query, rows, search
+from elanus.service.collections import CollectionInfo
+from elanus.service.context import RequestContext
+from elanus.service.indexes import IndexInfo
+from elanus.service.instance import Instance
+from elanus.service.query import EVERYTHING
+from elanus.service.rows import WriteResult
+from elanus.service.search import Plan
+
+DEFAULT_PARTITION = "_default"
+
+
+class Collection:
+    """A collection by its name or alias; got from `Database.collection` or `create_collection`.
+
+    The name is looked up at each call, so an alias that is pointed elsewhere takes effect at once. Every method raises
+    `CollectionNotFound` when there is no such collection (any more), and `Closed` after `close`. Writes are durable,
+    and seen by every read that begins later, when they return. Safe to use from any thread.
+    """
+
+    def __init__(self, instance: Instance, ctx: RequestContext, name: str) -> None:
+        self._instance = instance
+        self._ctx = ctx
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r}, database={self._ctx.database!r})"
+
+    def __len__(self) -> int:
+        """The rows that are there now, exactly."""
+        return collections.row_count(self._ctx, self._instance, self.name)
+
+    def describe(self) -> CollectionInfo:
+        """Schema, partitions, aliases, indexes, properties."""
+        return collections.describe(self._ctx, self._instance, self.name)
+
+    @property
+    def schema(self) -> Schema:
+        return self.describe().schema
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def insert(self, data: Rows, *, partition: str = DEFAULT_PARTITION) -> WriteResult:
+        """Insert rows, all of them or none; returns `keys` (Arrow, in the order of the rows), `count`, `timestamp`.
+
+        `data` is a list of dicts, one dict, a dict of columns (lists, numpy or Arrow arrays; vectors of shape
+        (rows, dim)), an Arrow table or batch, or a data frame. With autoID the keys are left out and made. Names that
+        are no fields become dynamic keys where the collection has them.
+
+        What happens to a key that exists is the collection's `on_duplicate_key`. Raises `SchemaMismatch` naming the
+        field, the value and the row that do not fit; `DuplicateKey`; `PartitionNotFound`; `StoreError`.
+        """
+        return rows.insert(self._ctx, self._instance, self.name, data, partition)
+
+    def upsert(self, data: Rows, *, partition: str = DEFAULT_PARTITION) -> WriteResult:
+        """Insert rows, replacing those with the same keys; all at one moment.
+
+        Takes what `insert` takes, with keys also under autoID, where replaced rows get new keys (returned). Raises as
+        `insert` does, and `InvalidParameter` when a key stands twice.
+        """
+        return rows.upsert(self._ctx, self._instance, self.name, data, partition)
+
+    def delete(
+        self,
+        keys: Any = None,
+        *,
+        filter: str | None = None,  # noqa: A002 - the word that users know
+        filter_params: Mapping[str, Any] | None = None,
+        partitions: Sequence[str] = (),
+    ) -> int:
+        """Delete by `keys` (one, a list, numpy or Arrow) or by `filter`, one of the two.
+
+        Returns how many: of keys, those named, there or not; of a filter, the rows that matched. Raises
+        `InvalidParameter` for both or neither, an empty filter and one that is always true, `PartitionNotFound`.
+        """
+        if (keys is None) == (filter is None):
+            raise InvalidParameter("delete takes keys or a filter: send one of them")
+        if filter is None:
+            return rows.delete_keys(self._ctx, self._instance, self.name, keys, partitions).count
+        return rows.delete_where(self._ctx, self._instance, self.name, filter, filter_params, partitions).count
+
+    def truncate(self) -> None:
+        """Delete every row; schema, partitions, indexes and properties stay."""
+        collections.truncate(self._ctx, self._instance, self.name)
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def get(self, keys: Any, *, output_fields: Sequence[str] = EVERYTHING, partitions: Sequence[str] = ()) -> list[Row]:
+        """The rows with these keys, in rising key order; keys that are not there are left out.
+
+        Dynamic keys stand beside the fields, JSON is decoded. Raises `SchemaMismatch` for keys of the wrong type.
+        """
+        return to_rows(
+            query.get(self._ctx, self._instance, self.name, keys, output_fields=output_fields, partitions=partitions)
+        )
+
+    def query(
+        self,
+        filter: str = "",  # noqa: A002
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+        output_fields: Sequence[str] = EVERYTHING,
+        limit: int | None = None,
+        offset: int = 0,
+        partitions: Sequence[str] = (),
+    ) -> pa.Table:
+        """The rows that match, in rising key order, as a table: the key, then `output_fields`.
+
+        `output_fields` are names of fields, `*` for all, or dynamic keys. JSON comes as text (large_binary), dynamic
+        keys as one JSON column `$meta`; `elanus.to_rows(table)` makes dicts of it. `filter_params` fill the
+        `{placeholders}` of the filter. offset + limit is at most 16,384; without a limit all rows come.
+        Raises `InvalidParameter` for a filter that cannot be parsed, limits, unknown fields; `PartitionNotFound`.
+        """
+        return query.query(
+            self._ctx,
+            self._instance,
+            self.name,
+            expression=filter,
+            expression_params=filter_params,
+            output_fields=output_fields,
+            limit=limit,
+            offset=offset,
+            partitions=partitions,
+        )
+
+    def count(
+        self,
+        filter: str = "",  # noqa: A002
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+        partitions: Sequence[str] = (),
+    ) -> int:
+        """How many rows match, exactly."""
+        return query.count(
+            self._ctx,
+            self._instance,
+            self.name,
+            expression=filter,
+            expression_params=filter_params,
+            partitions=partitions,
+        )
+
+    def query_iterator(
+        self,
+        filter: str = "",  # noqa: A002
+        *,
+        filter_params: Mapping[str, Any] | None = None,
+        output_fields: Sequence[str] = EVERYTHING,
+        batch_size: int = 1000,
+        limit: int | None = None,
+        partitions: Sequence[str] = (),
+    ) -> Iterator[pa.Table]:
+        """The rows that match, page after page of at most `batch_size` (1..16,384), in rising key order.
+
+        They are the rows as of this call: what is written while the iterator runs is not seen. `limit` bounds all
+        pages together and may be of any size. Raises as `query` does.
+        """
+        return query.iterate(
+            self._ctx,
+            self._instance,
+            self.name,
+            batch_rows=batch_size,
+            expression=filter,
+            expression_params=filter_params,
+            output_fields=output_fields,
+            limit=limit,
+            partitions=partitions,
+        )
+
+    def search(
+        self,
+        vectors: Any,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        filter: str = "",  # noqa: A002
+        filter_params: Mapping[str, Any] | None = None,
+        output_fields: Sequence[str] = (),
+        partitions: Sequence[str] = (),
+        field: str | None = None,
+        metric: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> SearchResults:
+        """The `limit` nearest rows to each of `vectors`, nearest first, after the first `offset`.
+
+        `vectors` is (queries, dim) or one vector (dim,). `field` names the vector field where there are several.
+        `metric` (L2, IP, COSINE) need not be given; where the field has an index it must be the index's. `params` are
+        the index kind's, such as `{"ef": 128}` or `{"nprobe": 16}`. Scores are exact: L2 squared, IP as it is, COSINE
+        in [-1, 1].
+
+        Raises `InvalidParameter` for limits (1..16,384, also with the offset), a wrong dim, another metric, unknown
+        fields, a filter that cannot be parsed; `PartitionNotFound`.
+        """
+        return SearchResults(
+            search.search(
+                self._ctx,
+                self._instance,
+                self.name,
+                vectors,
+                field=field,
+                limit=limit,
+                offset=offset,
+                expression=filter,
+                expression_params=filter_params,
+                output_fields=output_fields,
+                partitions=partitions,
+                metric=metric,
+                params=params,
+            )
+        )
+
+    def explain(
+        self,
+        vectors: Any,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        filter: str = "",  # noqa: A002
+        filter_params: Mapping[str, Any] | None = None,
+        partitions: Sequence[str] = (),
+        field: str | None = None,
+        metric: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Plan:
+        """How `search` with the same arguments would be answered now: per segment, by what, over how many rows.
+
+        `print` it. Raises as `search` does.
+        """
+        return search.explain(
+            self._ctx,
+            self._instance,
+            self.name,
+            vectors,
+            field=field,
+            limit=limit,
+            offset=offset,
+            expression=filter,
+            expression_params=filter_params,
+            partitions=partitions,
+            metric=metric,
+            params=params,
+        )
+
+    # --- partitions ------------------------------------------------------------------------------------------------
+
+    def create_partition(self, name: str) -> None:
+        """One that exists is no error. Raises `InvalidParameter` for a bad name and above 1,024 partitions."""
+        partitions.create(self._ctx, self._instance, self.name, name)
+
+    def drop_partition(self, name: str) -> None:
+        """Drop a partition with its rows; an absent one is no error. Raises `InvalidParameter` for `_default`."""
+        partitions.drop(self._ctx, self._instance, self.name, name)
+
+    def has_partition(self, name: str) -> bool:
+        return partitions.has(self._ctx, self._instance, self.name, name)
+
+    def list_partitions(self) -> list[str]:
+        """Their names, `_default` first, then as they were made."""
+        return [p.name for p in partitions.list_all(self._ctx, self._instance, self.name)]
+
+    # --- indexes ---------------------------------------------------------------------------------------------------
+
+    def create_index(
+        self,
+        field: str,
+        kind: str = "AUTOINDEX",
+        *,
+        metric: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        name: str = "",
+    ) -> None:
+        """Define an index on a vector field: FLAT, IVF_FLAT, HNSW or AUTOINDEX.
+
+        It is built in the background, by other processes; searches are right meanwhile, and scan. `metric` may be left
+        out for AUTOINDEX (COSINE). `params` are `{"M": …, "efConstruction": …}` for HNSW, `{"nlist": …}` for IVF_FLAT.
+        The same again is no error. Raises `InvalidParameter`.
+        """
+        indexes.create(self._ctx, self._instance, self.name, field, kind, metric, params, name)
+
+    def drop_index(self, name: str) -> None:
+        """Drop an index by its name (the field's unless given); an absent one is no error."""
+        indexes.drop(self._ctx, self._instance, self.name, name)
+
+    def list_indexes(self) -> list[IndexInfo]:
+        """Every index with its state and how many rows it covers."""
+        return indexes.list_all(self._ctx, self._instance, self.name)
+
+    def describe_index(self, name: str) -> IndexInfo:
+        """Raises `IndexNotFound`."""
+        return indexes.describe(self._ctx, self._instance, self.name, name)
+
+    def wait_for_indexes(self) -> None:
+        """Return when every sealed segment large enough for an index has it. Raises what the last build failed of."""
+        indexes.wait(self._ctx, self._instance, self.name)
+
+    # --- upkeep ----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Seal the rows written so far into segment files. Nothing depends on it: written rows are durable."""
+        collections.flush(self._ctx, self._instance, self.name)
+
+    def compact(self) -> None:
+        """Seal and merge as far as the size limit allows; returns when that and the indexes are done."""
+        collections.compact(self._ctx, self._instance, self.name)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The collection's properties; a copy."""
+        return properties.get(self._ctx, self._instance, self.name)
+
+    def set_properties(self, values: Mapping[str, str]) -> None:
+        """Set some properties, text by name; the others stay. Raises `InvalidParameter`."""
+        properties.alter(self._ctx, self._instance, self.name, values)
+
+    def drop_properties(self, names: Sequence[str]) -> None:
+        """Take properties away; absent ones are no error."""
+        properties.alter(self._ctx, self._instance, self.name, None, names)

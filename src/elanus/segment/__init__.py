@@ -1,0 +1,1 @@
+"""The rows of a collection: growing segments in memory, sealed ones in mapped files, and the deletes of both."""

@@ -1,0 +1,192 @@
+"""The columns of one chunk of a growing segment: preallocated memory that is filled from the front.
+
+`append` is called by one thread only and writes behind every row that a reader may look at. `array(rows)` may be
+called by any thread for a number of rows that were there when the reader's view was taken; what it returns is a
+view of the column's memory and never changes, since rows are written once.
+
+Memory from `np.empty` that nobody has touched costs address space only, so a chunk's capacity is free until used.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from elanus.model.schema import Field
+from elanus.model.types import NUMPY_OF, DataType
+from elanus.segment.view import Vectors
+
+_BYTES_A_ROW = 16
+"""The first guess at the length of a VarChar or JSON value; the buffer doubles where it is too small."""
+
+
+class Column(Protocol):
+    def append(self, values: pa.Array, at: int) -> int:
+        """Write `values`, at least one, at row `at` and following; returns their size in bytes."""
+        ...
+
+    def array(self, rows: int) -> pa.Array:
+        """The first `rows` values."""
+        ...
+
+
+def new_column(field: Field, capacity: int) -> Column:
+    """An empty column for the values of `field`."""
+    if field.dtype is DataType.FLOAT_VECTOR:
+        return VectorColumn(field, capacity)
+    if field.dtype is DataType.BOOL:
+        return BoolColumn(field, capacity)
+    if field.dtype in NUMPY_OF:
+        return FixedColumn(field, capacity)
+    return TextColumn(field, capacity)
+
+
+class _Validity:
+    """Which values are not null; nothing at all until the first null comes.
+
+    A reader that finds no `_valid` has a view without nulls, because `_valid` is set, filled for all rows so far,
+    before a view with a null in it is taken.
+    """
+
+    __slots__ = ("_capacity", "_valid")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._valid: npt.NDArray[np.bool_] | None = None
+
+    def append(self, values: pa.Array, at: int) -> None:
+        if values.null_count:
+            if self._valid is None:
+                valid = np.empty(self._capacity, np.bool_)
+                valid[:at] = True
+                self._valid = valid
+            self._valid[at : at + len(values)] = values.is_valid().to_numpy(zero_copy_only=False)
+        elif self._valid is not None:
+            self._valid[at : at + len(values)] = True
+
+    def buffer(self, rows: int) -> pa.Buffer | None:
+        return None if self._valid is None else _packed(self._valid[:rows])
+
+
+class FixedColumn:
+    """Numbers."""
+
+    __slots__ = ("_data", "_size", "_type", "_validity")
+
+    def __init__(self, field: Field, capacity: int) -> None:
+        self._type = field.arrow_type
+        self._data = np.empty(capacity, NUMPY_OF[field.dtype])
+        self._size = self._data.itemsize
+        self._validity = _Validity(capacity)
+
+    def append(self, values: pa.Array, at: int) -> int:
+        count, data, size = len(values), self._data, self._size
+        data[at : at + count] = np.frombuffer(values.buffers()[1], data.dtype, count, values.offset * size)
+        self._validity.append(values, at)
+        return count * size
+
+    def array(self, rows: int) -> pa.Array:
+        return pa.Array.from_buffers(self._type, rows, [self._validity.buffer(rows), pa.py_buffer(self._data[:rows])])
+
+
+class BoolColumn:
+    """Booleans, a byte each: bits could not be written behind a reader who looks at the same byte."""
+
+    __slots__ = ("_data", "_validity")
+
+    def __init__(self, field: Field, capacity: int) -> None:
+        self._data = np.empty(capacity, np.bool_)
+        self._validity = _Validity(capacity)
+
+    def append(self, values: pa.Array, at: int) -> int:
+        count, skipped = len(values), values.offset % 8
+        packed = np.frombuffer(values.buffers()[1], np.uint8, (skipped + count + 7) // 8, values.offset // 8)
+        self._data[at : at + count] = np.unpackbits(packed, count=skipped + count, bitorder="little")[skipped:]
+        self._validity.append(values, at)
+        return count
+
+    def array(self, rows: int) -> pa.Array:
+        return pa.Array.from_buffers(pa.bool_(), rows, [self._validity.buffer(rows), _packed(self._data[:rows])])
+
+
+class VectorColumn:
+    """Float vectors, (capacity, dim), never null."""
+
+    __slots__ = ("_data", "_dim", "_type")
+
+    def __init__(self, field: Field, capacity: int) -> None:
+        assert field.dim is not None, "a vector field has a dim"
+        self._type = field.arrow_type
+        self._dim = field.dim
+        self._data: Vectors = np.empty((capacity, field.dim), np.float32)
+
+    def append(self, values: pa.Array, at: int) -> int:
+        count, dim, flat = len(values), self._dim, values.values
+        first = flat.offset + values.offset * dim
+        source = np.frombuffer(flat.buffers()[1], np.float32, count * dim, first * 4)
+        self._data[at : at + count] = source.reshape(count, dim)
+        return count * dim * 4
+
+    def array(self, rows: int) -> pa.Array:
+        flat = pa.Array.from_buffers(pa.float32(), rows * self._dim, [None, pa.py_buffer(self._data[:rows])])
+        return pa.Array.from_buffers(self._type, rows, [None], children=[flat])
+
+    def vectors(self, rows: int) -> Vectors:
+        vectors = self._data[:rows]
+        vectors.flags.writeable = False
+        return vectors
+
+
+class TextColumn:
+    """VarChar and JSON: offsets and bytes, as Arrow lays them out.
+
+    A full byte buffer is replaced by one twice as long that begins with the same bytes; readers go on with the one
+    they have.
+    """
+
+    __slots__ = ("_bytes", "_offsets", "_type", "_validity")
+
+    def __init__(self, field: Field, capacity: int) -> None:
+        self._type = field.arrow_type
+        self._offsets = np.empty(capacity + 1, np.int64)
+        self._offsets[0] = 0
+        self._bytes = np.empty(capacity * _BYTES_A_ROW, np.uint8)
+        self._validity = _Validity(capacity)
+
+    def append(self, values: pa.Array, at: int) -> int:
+        count = len(values)
+        _, offset_buffer, data = values.buffers()
+        offsets = np.frombuffer(offset_buffer, np.int64, count + 1, values.offset * 8)
+        first, used = int(offsets[0]), int(self._offsets[at])
+        size = int(offsets[count]) - first
+        if size:
+            self._make_room(used, used + size)
+            self._bytes[used : used + size] = np.frombuffer(data, np.uint8, size, first)
+        np.add(offsets[1:], used - first, out=self._offsets[at + 1 : at + 1 + count])
+        self._validity.append(values, at)
+        return size + 8 * count
+
+    def array(self, rows: int) -> pa.Array:
+        end = int(self._offsets[rows])
+        return pa.Array.from_buffers(
+            self._type,
+            rows,
+            [
+                self._validity.buffer(rows),
+                pa.py_buffer(self._offsets[: rows + 1]),
+                pa.py_buffer(self._bytes[:end]),
+            ],
+        )
+
+    def _make_room(self, used: int, needed: int) -> None:
+        if needed > len(self._bytes):
+            larger = np.empty(max(2 * len(self._bytes), needed), np.uint8)
+            larger[:used] = self._bytes[:used]
+            self._bytes = larger
+
+
+def _packed(truth: npt.NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(truth, bitorder="little"))

@@ -1,0 +1,89 @@
+"""What the manifest knows of a sealed segment: enough to leave it alone without opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+KEYS_FILE: Final = "keys.index"
+
+
+def column_file(field_id: int) -> str:
+    """The name of a field's file in the segment's folder."""
+    return f"{field_id}.column"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentMeta:
+    """A sealed segment of `rows` rows, at least one. Its files have Store keys below `prefix`.
+
+    `columns` maps the field ids that it holds, timestamps (1) included, to the sizes of their files. `partitions` are
+    runs (partition id, first row, rows) that cover all rows, rising by id. No key is below `min_key` or above
+    `max_key`; a bound that would be a long text is shortened or, above, None. `unique`: no two rows have the same key.
+    `schema_version` is that of the schema it was written with.
+    """
+
+    id: int
+    prefix: str
+    rows: int
+    schema_version: int
+    key_field: int
+    columns: Mapping[int, int]
+    keys_bytes: int
+    min_timestamp: int
+    max_timestamp: int
+    partitions: tuple[tuple[int, int, int], ...]
+    min_key: int | str
+    max_key: int | str | None
+    unique: bool
+
+    @property
+    def bytes(self) -> int:
+        """The size of all its files."""
+        return sum(self.columns.values()) + self.keys_bytes
+
+    @property
+    def keys_key(self) -> str:
+        return f"{self.prefix}/{KEYS_FILE}"
+
+    def column_key(self, field_id: int) -> str:
+        return f"{self.prefix}/{column_file(field_id)}"
+
+    def keys(self) -> tuple[str, ...]:
+        """The Store keys of its files."""
+        return (*(self.column_key(field_id) for field_id in self.columns), self.keys_key)
+
+    def partition_range(self, partition: int) -> tuple[int, int]:
+        """The run (start, stop) of rows of `partition`; (0, 0) when it has none here."""
+        for found, start, count in self.partitions:
+            if found == partition:
+                return start, start + count
+        return 0, 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form."""
+        return {
+            "id": self.id,
+            "prefix": self.prefix,
+            "rows": self.rows,
+            "schema_version": self.schema_version,
+            "key_field": self.key_field,
+            "columns": {str(field_id): size for field_id, size in self.columns.items()},
+            "keys_bytes": self.keys_bytes,
+            "min_timestamp": self.min_timestamp,
+            "max_timestamp": self.max_timestamp,
+            "partitions": [list(run) for run in self.partitions],
+            "min_key": self.min_key,
+            "max_key": self.max_key,
+            "unique": self.unique,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SegmentMeta:
+        rest = {key: value for key, value in data.items() if key not in ("columns", "partitions")}
+        return cls(
+            columns={int(field_id): size for field_id, size in data["columns"].items()},
+            partitions=tuple((run[0], run[1], run[2]) for run in data["partitions"]),
+            **rest,
+        )

@@ -1,0 +1,221 @@
+"""Sealed segments: rows in files that never change, mapped into memory at their first touch.
+
+A segment is a folder in the Store: `<field id>.column` for each field (`column.py`), `1.column` for the timestamps,
+`keys.index` (`keys.py`). Rows are sorted by (partition, primary key, timestamp), so a partition is a run of rows, and
+the runs, known to the manifest's `SegmentMeta`, stand for a partition column.
+
+Opening one does no I/O. What is first asked for is mapped, checked for its header and footer, and kept; two threads
+that ask first may both do so, and one mapping is kept. Nobody waits for a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.model.errors import CorruptData
+from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
+from elanus.segment.column import open_column
+from elanus.segment.deletes import Deletes
+from elanus.segment.keys import KeyIndex
+from elanus.segment.matches import Places
+from elanus.segment.meta import SegmentMeta
+from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column, vectors_of
+from elanus.segment.write import WrittenSegment, write_segment
+from elanus.store.base import Store
+
+__all__ = ["SealedSegment", "SealedView", "SegmentMeta", "WrittenSegment", "write_segment"]
+
+
+class SealedSegment:
+    """The files of one sealed segment. Deletes are not its business: see `SealedView`."""
+
+    def __init__(self, store: Store, meta: SegmentMeta) -> None:
+        self.meta = meta
+        self._store = store
+        self._columns: dict[int, pa.Array] = {}
+        self._keys: KeyIndex | None = None
+
+    @classmethod
+    def open(cls, store: Store, meta: SegmentMeta) -> SealedSegment:
+        """The segment that `meta` names. Nothing is read before it is needed."""
+        return cls(store, meta)
+
+    @property
+    def id(self) -> int:
+        return self.meta.id
+
+    @property
+    def rows(self) -> int:
+        return self.meta.rows
+
+    def path(self, field_id: int) -> Path:
+        """The local file of a column, for builders that map it themselves (`column.data_offset`)."""
+        return self._store.local_path(self.meta.column_key(field_id))
+
+    def has(self, field_id: int) -> bool:
+        """Whether there is a file for the field (or a run for the partition), so that `column` can answer."""
+        return field_id in self.meta.columns or field_id == PARTITION_FIELD_ID
+
+    def column(self, field_id: int) -> pa.Array:
+        """All values of a field that the segment has. Raises `CorruptData`, `KeyNotFound` and other `StoreError`s."""
+        array = self._columns.get(field_id)
+        if array is None:
+            array = self._columns[field_id] = self._open_column(field_id)
+        return array
+
+    def _open_column(self, field_id: int) -> pa.Array:
+        if field_id == PARTITION_FIELD_ID:
+            ids = np.array([partition for partition, _, _ in self.meta.partitions], np.int64)
+            return pa.array(np.repeat(ids, [count for _, _, count in self.meta.partitions]))
+        if field_id not in self.meta.columns:
+            raise LookupError(f"segment {self.id} has no file for field {field_id}: it was written before the field")
+        array = open_column(self.path(field_id), field_id)
+        if len(array) != self.meta.rows:
+            raise CorruptData(
+                f"{self.meta.column_key(field_id)}: it holds {len(array)} values for the segment's {self.meta.rows} "
+                "rows. Restore the file from a copy."
+            )
+        return array
+
+    def vectors(self, field_id: int) -> Vectors:
+        return vectors_of(self.column(field_id))
+
+    @property
+    def key_column(self) -> pa.Array:
+        return self.column(self.meta.key_field)
+
+    @property
+    def timestamps(self) -> Timestamps:
+        timestamps: Timestamps = self.column(TIMESTAMP_FIELD_ID).to_numpy(zero_copy_only=True)
+        return timestamps
+
+    @property
+    def partitions(self) -> Rows:
+        partitions: Rows = self.column(PARTITION_FIELD_ID).to_numpy(zero_copy_only=True)
+        return partitions
+
+    @property
+    def keys(self) -> KeyIndex:
+        """The key index."""
+        index = self._keys
+        if index is None:
+            column = None if isinstance(self.meta.min_key, int) else self.key_column
+            index = self._keys = KeyIndex.open(self._store.local_path(self.meta.keys_key), column)
+        return index
+
+    def find(self, keys: pa.Array, before: int | None = None, partitions: Sequence[int] = ()) -> Rows:
+        """Every row that holds one of `keys`, rising; all copies of a key, deleted or not.
+
+        Only rows written before the timestamp `before`, and in one of `partitions`, unless those are left out.
+        """
+        if not len(keys) or not self._may_hold(keys):
+            return np.empty(0, np.int64)
+        rows = self.keys.find(keys)
+        if len(rows) and before is not None and self.meta.max_timestamp >= before:
+            rows = rows[self.timestamps[rows] < before]
+        if len(rows) and partitions and not {run[0] for run in self.meta.partitions} <= set(partitions):
+            rows = rows[np.isin(self._partitions_of(rows), np.asarray(partitions, np.int64))]
+        return rows
+
+    def find_pairs(self, keys: pa.Array) -> tuple[Places, Rows]:
+        """(index into `keys`, row) of every pair of a key and a row that holds it, in no order."""
+        if not len(keys) or not self._may_hold(keys):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        return self.keys.find_pairs(keys)
+
+    def partition_range(self, partition: int) -> tuple[int, int] | None:
+        return self.meta.partition_range(partition)
+
+    def partition_mask(self, partitions: frozenset[int]) -> Mask | None:
+        wanted = np.zeros(self.rows, np.bool_)
+        for partition, start, count in self.meta.partitions:
+            if partition in partitions:
+                wanted[start : start + count] = True
+        return None if wanted.all() else np.packbits(wanted, bitorder="little")
+
+    def _may_hold(self, keys: pa.Array) -> bool:
+        """Whether the range of keys allows it. Once the key index is open its own range does this better."""
+        if self._keys is not None:
+            return True
+        bounds = pc.min_max(keys).as_py()
+        if self.meta.max_key is not None and bounds["min"] > self.meta.max_key:
+            return False
+        return bool(bounds["max"] >= self.meta.min_key)
+
+    def _partitions_of(self, rows: Rows) -> Rows:
+        ids = np.array([partition for partition, _, _ in self.meta.partitions], np.int64)
+        starts = np.array([start for _, start, _ in self.meta.partitions], np.int64)
+        return ids[np.searchsorted(starts, rows, side="right") - 1]
+
+
+class SealedView:
+    """A sealed segment with the deletes of one moment: a `SegmentView`. Immutable.
+
+    `schema` is that of the moment: it says what a field holds that was added after the segment was written.
+    """
+
+    __slots__ = ("_absent", "_schema", "deletes", "segment")
+
+    def __init__(self, segment: SealedSegment, deletes: Deletes, schema: Schema | None = None) -> None:
+        assert deletes.segment_rows == segment.rows, "deletes of another segment"
+        self.segment = segment
+        self.deletes = deletes
+        self._schema = schema
+        self._absent: dict[int, pa.Array] = {}
+
+    @property
+    def rows(self) -> int:
+        return self.segment.rows
+
+    def has(self, field_id: int) -> bool:
+        return self.segment.has(field_id)
+
+    def column(self, field_id: int) -> pa.Array:
+        if self.segment.has(field_id):
+            return self.segment.column(field_id)
+        array = self._absent.get(field_id)
+        if array is None:
+            field = self._schema.by_id.get(field_id) if self._schema is not None else None
+            if field is None:
+                raise LookupError(f"segment {self.segment.id} has no field {field_id}, and the view's schema has none")
+            array = self._absent[field_id] = absent_column(field, self.rows)
+        return array
+
+    def vectors(self, field_id: int) -> Vectors:
+        return vectors_of(self.column(field_id))
+
+    @property
+    def key_column(self) -> pa.Array:
+        return self.segment.key_column
+
+    @property
+    def timestamps(self) -> Timestamps:
+        return self.segment.timestamps
+
+    @property
+    def partitions(self) -> Rows:
+        return self.segment.partitions
+
+    def alive(self, timestamp: int) -> Mask | None:
+        mask = self.deletes.alive_at(timestamp)
+        if timestamp >= self.segment.meta.max_timestamp:
+            return mask
+        written = np.packbits(self.timestamps <= timestamp, bitorder="little")
+        return written if mask is None else mask & written
+
+    def deletions(self, up_to: int) -> tuple[Rows, Timestamps]:
+        return self.deletes.entries(up_to=up_to)
+
+    def partition_mask(self, partitions: frozenset[int]) -> Mask | None:
+        return self.segment.partition_mask(partitions)
+
+    def partition_range(self, partition: int) -> tuple[int, int] | None:
+        return self.segment.partition_range(partition)
+
+    def find(self, keys: pa.Array) -> Rows:
+        return self.segment.find(keys)

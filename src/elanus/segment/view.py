@@ -1,0 +1,98 @@
+"""What a read sees of a run of rows, whether they are a growing segment's chunk or a sealed segment.
+
+A view never changes: rows `0 .. rows-1` hold the same values for as long as anyone holds it. Accessors are lazy and
+may be called from any thread; two threads that ask for the same thing first may both make it, and one result is kept.
+
+A mask is a `np.ndarray[uint8]`, one bit a row, least significant bit first, spare bits of the last byte zero; None
+stands for "every row".
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from elanus.model.schema import Field
+
+Mask = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.int64]
+Timestamps = npt.NDArray[np.uint64]
+Vectors = npt.NDArray[np.float32]
+
+
+class RowSource(Protocol):
+    """Rows that a segment can be written from."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def has(self, field_id: int) -> bool:
+        """Whether values of the field were written; where not, the schema in force says what rows hold for it."""
+        ...
+
+    def column(self, field_id: int) -> pa.Array:
+        """All values of a field in one array; of fields 1 (timestamp, uint64) and 2 (partition id, int64) too."""
+        ...
+
+    def deletions(self, up_to: int) -> tuple[Rows, Timestamps]:
+        """The rows deleted at `up_to` or before, rising, and when each was deleted."""
+        ...
+
+
+class SegmentView(RowSource, Protocol):
+    """What the planner and queries work on."""
+
+    def vectors(self, field_id: int) -> Vectors:
+        """The vectors of a field, (rows, dim), C-contiguous, not a copy and not to be written to."""
+        ...
+
+    @property
+    def key_column(self) -> pa.Array:
+        """The primary keys: int64 or large_string."""
+        ...
+
+    @property
+    def timestamps(self) -> Timestamps:
+        """When each row was written, (rows,)."""
+        ...
+
+    @property
+    def partitions(self) -> Rows:
+        """The partition id of each row, (rows,)."""
+        ...
+
+    def alive(self, timestamp: int) -> Mask | None:
+        """The rows written at `timestamp` or before, and not deleted by then."""
+        ...
+
+    def partition_mask(self, partitions: frozenset[int]) -> Mask | None:
+        """The rows that belong to any of `partitions`."""
+        ...
+
+    def partition_range(self, partition: int) -> tuple[int, int] | None:
+        """The run (start, stop) of rows that is exactly `partition`, (0, 0) when it has none here.
+
+        None when the partition's rows do not lie together: use `partition_mask`.
+        """
+        ...
+
+    def find(self, keys: pa.Array) -> Rows:
+        """Every row that holds one of `keys`, rising; deleted rows and all copies of a key included."""
+        ...
+
+
+def absent_column(field: Field, rows: int) -> pa.Array:
+    """What rows written before `field` was added hold for it: its default, or null."""
+    if field.default is None:
+        return pa.nulls(rows, field.arrow_type)
+    return pa.repeat(pa.scalar(field.default, field.arrow_type), rows)
+
+
+def vectors_of(array: pa.Array) -> Vectors:
+    """A vector column as (rows, dim) float32 over the same memory."""
+    dim = array.type.list_size
+    flat: Vectors = array.values.to_numpy(zero_copy_only=True)
+    return flat[array.offset * dim : (array.offset + len(array)) * dim].reshape(len(array), dim)

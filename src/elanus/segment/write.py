@@ -1,0 +1,143 @@
+"""Writing a sealed segment: sort the rows, write a file for each field and the key index.
+
+Rows are sorted by (partition, primary key, timestamp): a partition is a run, and the copies of a key lie together,
+oldest first. A table is sorted by several columns with one stable sort for each, the least important first; columns
+that are in order already, as timestamps and generated keys are, cost one comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.model.schema import TIMESTAMP_FIELD_ID, Schema
+from elanus.segment.column import write_column, write_vectors
+from elanus.segment.deletes import Deletes
+from elanus.segment.keys import write_keys
+from elanus.segment.meta import KEYS_FILE, SegmentMeta, column_file
+from elanus.segment.probe import int_values, is_exact
+from elanus.segment.rows import SegmentRows
+from elanus.segment.view import Rows, Timestamps
+
+_BOUND_LENGTH = 64
+"""Characters of a VarChar key kept as the segment's smallest or largest: the manifest holds it for every segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenSegment:
+    """A segment written to scratch: `files` by Store key, ready for `Store.publish`.
+
+    `order[i]` is the number, among the rows given, of the segment's row i; None when they were in order already
+    (`SegmentRows.new_rows` takes it).
+    """
+
+    meta: SegmentMeta
+    files: Mapping[str, Path]
+    deletes: Deletes
+    order: Rows | None
+
+
+def write_segment(
+    folder: Path, segment_id: int, prefix: str, schema: Schema, rows: SegmentRows
+) -> WrittenSegment | None:
+    """Write `rows` as segment `segment_id` into `folder`, for Store keys below `prefix`.
+
+    None when there are no rows: there are no empty segments. Raises `StoreError` when the disk does not take it.
+    """
+    if not rows.count:
+        return None
+    timestamps, partitions = rows.timestamps, rows.partitions
+    order = sort_order(rows.column(schema.primary), timestamps, partitions)
+    if order is not None:
+        timestamps, partitions = timestamps[order], partitions[order]
+    files = {TIMESTAMP_FIELD_ID: folder / column_file(TIMESTAMP_FIELD_ID)}
+    sizes = {TIMESTAMP_FIELD_ID: write_column(files[TIMESTAMP_FIELD_ID], TIMESTAMP_FIELD_ID, pa.array(timestamps))}
+    keys = rows.column(schema.primary, order)
+    for field in schema.fields:
+        path = files[field.id] = folder / column_file(field.id)
+        if field.is_vector:
+            blocks = rows.vector_blocks(field, order)
+            sizes[field.id] = write_vectors(path, field.id, field.arrow_type, rows.count, blocks)
+        else:
+            sizes[field.id] = write_column(path, field.id, keys if field.is_primary else rows.column(field, order))
+    index_path = folder / KEYS_FILE
+    index = write_keys(index_path, schema.primary.id, keys)
+    min_key, max_key = _bounds(keys)
+    meta = SegmentMeta(
+        id=segment_id,
+        prefix=prefix,
+        rows=rows.count,
+        schema_version=schema.version,
+        key_field=schema.primary.id,
+        columns=sizes,
+        keys_bytes=index.bytes,
+        min_timestamp=int(timestamps.min()),
+        max_timestamp=int(timestamps.max()),
+        partitions=_runs(partitions),
+        min_key=min_key,
+        max_key=max_key,
+        unique=index.unique,
+    )
+    by_key = {meta.column_key(field_id): path for field_id, path in files.items()} | {meta.keys_key: index_path}
+    return WrittenSegment(meta, by_key, _deletes(rows, order), order)
+
+
+def sort_order(keys: pa.Array, timestamps: Timestamps, partitions: Rows) -> Rows | None:
+    """The permutation that sorts rows by (partition, key, timestamp); None when they are sorted."""
+    order = _stable(timestamps, None)
+    order = _stable_keys(keys, order)
+    return _stable(partitions, order)
+
+
+def _stable(values: Timestamps | Rows, order: Rows | None) -> Rows | None:
+    """`order`, sorted by `values` where it does not keep them rising already."""
+    values = values if order is None else values[order]
+    if (values[1:] >= values[:-1]).all():
+        return order
+    return _then(order, np.argsort(values, kind="stable"))
+
+
+def _stable_keys(keys: pa.Array, order: Rows | None) -> Rows | None:
+    if is_exact(keys.type):
+        return _stable(int_values(keys), order)
+    keys = keys if order is None else keys.take(pa.array(order))
+    if pc.all(pc.greater_equal(keys[1:], keys[:-1]), min_count=0).as_py():
+        return order
+    # Arrow's sort of one array is stable.
+    return _then(order, pc.array_sort_indices(keys).to_numpy().astype(np.int64))
+
+
+def _then(first: Rows | None, second: npt.NDArray[np.int64]) -> Rows:
+    if first is None:
+        return second
+    composed: Rows = first[second]
+    return composed
+
+
+def _runs(partitions: Rows) -> tuple[tuple[int, int, int], ...]:
+    """(partition id, first row, rows) of the runs of sorted `partitions`."""
+    ids, starts, counts = np.unique(partitions, return_index=True, return_counts=True)
+    return tuple(zip(ids.tolist(), starts.tolist(), counts.tolist(), strict=True))
+
+
+def _bounds(keys: pa.Array) -> tuple[int | str, int | str | None]:
+    bounds = pc.min_max(keys).as_py()
+    lowest, highest = bounds["min"], bounds["max"]
+    if isinstance(lowest, int):
+        return lowest, highest
+    return lowest[:_BOUND_LENGTH], highest if len(highest) <= _BOUND_LENGTH else None
+
+
+def _deletes(rows: SegmentRows, order: Rows | None) -> Deletes:
+    deleted = rows.deleted
+    if order is not None and len(deleted):
+        new = np.empty(rows.count, np.int64)
+        new[order] = np.arange(rows.count)
+        deleted = new[deleted]
+    return Deletes.of(rows.count, deleted, rows.deleted_at)

@@ -1,0 +1,168 @@
+"""Collections: made, found, described, renamed, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from elanus.catalog import state as catalog_state
+from elanus.catalog.state import CollectionAdded, CollectionEntry
+from elanus.engine.manifest import IndexDefinition, Manifest
+from elanus.engine.query import count
+from elanus.model.errors import InvalidParameter
+from elanus.model.schema import Schema, check_name
+from elanus.model.types import OnDuplicateKey
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+from elanus.service.properties import check as check_properties
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """`created` is a hybrid timestamp; `name` is the real one, also where an alias was asked for."""
+
+    name: str
+    database: str
+    id: int
+    created: int
+    schema: Schema
+    on_duplicate_key: OnDuplicateKey
+    properties: Mapping[str, str]
+    partitions: tuple[str, ...]
+    aliases: tuple[str, ...]
+    indexes: tuple[str, ...]
+
+
+def create(
+    ctx: RequestContext,
+    instance: Instance,
+    name: str,
+    schema: Schema,
+    properties: Mapping[str, str] | None = None,
+    on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP,
+    indexes: Sequence[IndexDefinition] = (),
+) -> CollectionInfo:
+    """Make a collection. The same again (schema and `on_duplicate_key`) is no error and changes nothing.
+
+    `schema` need not have ids; `indexes` name their fields by the ids it will have, from 100 on in order.
+    Raises `InvalidParameter` for a bad name, a bad schema, or a name in use by another collection,
+    `AliasNameTaken`, `CollectionLimit`, `DatabaseNotFound`.
+    """
+    instance.begin(ctx)
+    check_name(name, "collection")
+    check_properties(properties or {})
+    checked = schema.checked()
+    while True:
+        existing = instance.catalog.database(ctx.database).collections.get(name)
+        if existing is not None:
+            return _same_or_refuse(ctx, instance, existing, checked, on_duplicate_key)
+        collection_id = instance.ids.reserve(1)
+        # Would raise what the commit below would, before anything is written.
+        catalog_state.apply(instance.catalog.state, CollectionAdded(ctx.database, name, collection_id, collection_id))
+        # The manifest first: a collection that the catalog names is whole.
+        collection = instance.engine.create_collection(collection_id, checked, dict(properties or {}), on_duplicate_key)
+        try:
+            for definition in indexes:
+                collection.create_index(definition)
+            entry = instance.catalog.add_collection(ctx.database, name, collection_id)
+        except InvalidParameter:
+            instance.discard(collection_id)
+            if name in instance.catalog.database(ctx.database).collections:
+                continue  # another thread has made it meanwhile
+            raise
+        except BaseException:
+            instance.discard(collection_id)
+            raise
+        return _info(ctx, instance, entry, collection.manifest)
+
+
+def drop(ctx: RequestContext, instance: Instance, name: str, purge: bool = False) -> None:
+    """Drop a collection; an absent one is no error. Raises `InvalidParameter` for an alias and for one with aliases.
+
+    Its files are deleted when they are older than the retention time, or at once with `purge`.
+    """
+    instance.begin(ctx)
+    dropped = instance.catalog.drop_collection(ctx.database, name, instance.engine.oracle.next())
+    if dropped is not None:
+        instance.engine.drop_collection(dropped.id)
+        instance.purge_dropped(at_once=(dropped.id,) if purge else ())
+
+
+def has(ctx: RequestContext, instance: Instance, name: str) -> bool:
+    """Whether there is a collection with this name or alias."""
+    instance.begin(ctx)
+    return instance.catalog.find(ctx.database, name) is not None
+
+
+def describe(ctx: RequestContext, instance: Instance, name: str) -> CollectionInfo:
+    """Raises `CollectionNotFound`."""
+    manifest = instance.collection(ctx, name).manifest
+    return _info(ctx, instance, instance.catalog.resolve(ctx.database, name), manifest)
+
+
+def list_all(ctx: RequestContext, instance: Instance) -> list[CollectionEntry]:
+    """The collections of the database, by name. None is opened for it."""
+    instance.begin(ctx)
+    return [entry for _, entry in sorted(instance.catalog.database(ctx.database).collections.items())]
+
+
+def rename(ctx: RequestContext, instance: Instance, name: str, new_name: str, new_database: str | None = None) -> None:
+    """Rename a collection, also into another database. Aliases go along within one.
+
+    Raises `CollectionNotFound`, `AliasNameTaken` where one of the names is an alias, `InvalidParameter` where the new
+    name is in use or the collection has aliases and would leave its database.
+    """
+    instance.begin(ctx)
+    instance.catalog.rename_collection(ctx.database, name, new_name, new_database)
+
+
+def truncate(ctx: RequestContext, instance: Instance, name: str) -> None:
+    """Drop every row written so far; schema, partitions, indexes and properties stay."""
+    instance.collection(ctx, name).truncate()
+
+
+def flush(ctx: RequestContext, instance: Instance, name: str) -> None:
+    """Seal the rows written so far into segment files. They were durable before: this is not needed for that."""
+    instance.collection(ctx, name).flush()
+
+
+def compact(ctx: RequestContext, instance: Instance, name: str) -> None:
+    """Merge the segments as far as the size limit allows, and return when that and their indexes are done."""
+    instance.collection(ctx, name).compact()
+
+
+def row_count(ctx: RequestContext, instance: Instance, name: str) -> int:
+    """The rows that are there now, exactly."""
+    return count(instance.collection(ctx, name).snapshot())
+
+
+def _same_or_refuse(
+    ctx: RequestContext,
+    instance: Instance,
+    entry: CollectionEntry,
+    schema: Schema,
+    on_duplicate_key: OnDuplicateKey,
+) -> CollectionInfo:
+    manifest = instance.engine.collection(entry.id).manifest
+    same = replace(manifest.schema, version=schema.version) == schema
+    if not same or manifest.on_duplicate_key is not on_duplicate_key:
+        raise InvalidParameter(
+            f"create duplicate collection with different parameters, collection: {entry.name}. "
+            "Drop it first, or choose another name."
+        )
+    return _info(ctx, instance, entry, manifest)
+
+
+def _info(ctx: RequestContext, instance: Instance, entry: CollectionEntry, manifest: Manifest) -> CollectionInfo:
+    return CollectionInfo(
+        name=entry.name,
+        database=ctx.database,
+        id=entry.id,
+        created=entry.created,
+        schema=manifest.schema,
+        on_duplicate_key=manifest.on_duplicate_key,
+        properties=dict(manifest.properties),
+        partitions=tuple(manifest.partitions),
+        aliases=tuple(instance.catalog.database(ctx.database).aliases_of(entry.name)),
+        indexes=tuple(manifest.indexes),
+    )

@@ -1,0 +1,27 @@
+"""Who asks, where, and until when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+
+from elanus.catalog.state import DEFAULT_DATABASE
+from elanus.model.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Goes with every request, so that access, quota, audit and cancellation find what they need.
+
+    `deadline` is a time of `time.monotonic()` after which nobody waits for the answer any more; None is never.
+    """
+
+    database: str = DEFAULT_DATABASE
+    principal: str = ""
+    deadline: float | None = None
+    request_id: str = ""
+
+    def check_deadline(self) -> None:
+        """Raise `DeadlineExceeded` when it is too late to begin."""
+        if self.deadline is not None and monotonic() >= self.deadline:
+            raise DeadlineExceeded("the request's deadline had passed before it began: allow it more time")

@@ -1,0 +1,141 @@
+"""Indexes of vector fields: defined at once, built behind the caller's back, never needed for a right answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from elanus.engine.collection import Collection
+from elanus.engine.manifest import IndexDefinition
+from elanus.model.errors import IndexNotFound, InvalidParameter
+from elanus.model.schema import Field, check_name
+from elanus.model.types import Metric
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+from elanus.vector.registry import IndexKind, resolve
+
+
+class IndexState(StrEnum):
+    """`IN_PROGRESS` while segments large enough for an index have none yet; searches scan those."""
+
+    IN_PROGRESS = "InProgress"
+    FINISHED = "Finished"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index and how far it is: `total_rows` in sealed segments and growing, `indexed_rows` of them done.
+
+    Segments too small to be worth an index, and rows that are not sealed yet, count as done.
+    """
+
+    name: str
+    field: str
+    kind: str
+    metric: Metric
+    params: Mapping[str, Any]
+    state: IndexState
+    total_rows: int
+    indexed_rows: int
+
+
+def define(
+    field: Field,
+    kind: str = IndexKind.AUTOINDEX,
+    metric: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    name: str = "",
+) -> IndexDefinition:
+    """A definition that has passed every check. `name` is the field's where none is given.
+
+    Raises `InvalidParameter` for an unknown kind, a parameter out of range, a field that is no vector, and a missing
+    metric (only AUTOINDEX has one of its own: COSINE).
+    """
+    if not field.is_vector:
+        raise InvalidParameter(
+            f"field {field.name} holds {field.dtype.name}: indexes are for vector fields; filters need none"
+        )
+    spec = resolve(kind, params or {})
+    if metric is None and spec.kind is not IndexKind.AUTOINDEX:
+        raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")
+    name = name or field.name
+    check_name(name.translate({ord("["): "_", ord("]"): "_"}), "index")
+    return IndexDefinition(name, field.id, spec.kind.value, metric_of(metric or Metric.COSINE), dict(params or {}))
+
+
+def metric_of(name: str) -> Metric:
+    """Raises `InvalidParameter` for a name that is no metric."""
+    try:
+        return Metric(name.upper())
+    except (ValueError, AttributeError):
+        known = ", ".join(Metric)
+        raise InvalidParameter(f"float vector index does not support metric type: {name}: choose {known}") from None
+
+
+def create(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    field: str,
+    kind: str = IndexKind.AUTOINDEX,
+    metric: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    name: str = "",
+) -> None:
+    """Define an index on `field`; the same again is no error. See `define` for what is checked.
+
+    Raises `InvalidParameter` also where the field or the name has another index.
+    """
+    found = instance.collection(ctx, collection)
+    found.create_index(define(found.schema.field(field), kind, metric, params, name))
+
+
+def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
+    """Drop an index; an absent one is no error."""
+    instance.collection(ctx, collection).drop_index(name)
+
+
+def wait(ctx: RequestContext, instance: Instance, collection: str) -> None:
+    """Return when every sealed segment that is large enough has its indexes. Raises what the last build failed of."""
+    instance.collection(ctx, collection).wait_for_indexes()
+
+
+def describe(ctx: RequestContext, instance: Instance, collection: str, name: str) -> IndexInfo:
+    """Raises `IndexNotFound`."""
+    found = instance.collection(ctx, collection)
+    definition = found.manifest.indexes.get(name)
+    if definition is None:
+        raise IndexNotFound(f"index not found[indexName={name}][collection={collection}]")
+    return _info(found, definition)
+
+
+def list_all(ctx: RequestContext, instance: Instance, collection: str) -> list[IndexInfo]:
+    """All indexes, by name."""
+    found = instance.collection(ctx, collection)
+    return [_info(found, definition) for _, definition in sorted(found.manifest.indexes.items())]
+
+
+def _info(collection: Collection, definition: IndexDefinition) -> IndexInfo:
+    snapshot = collection.snapshot()
+    manifest = snapshot.manifest
+    least = collection.host.config.index_min_rows
+    pending = sum(
+        entry.meta.rows
+        for entry in manifest.segments.values()
+        if entry.meta.rows >= least and definition.id not in entry.indexes
+    )
+    if not resolve(definition.kind, definition.params).has_file:
+        pending = 0
+    total = sum(unit.view.rows for unit in snapshot.units)
+    return IndexInfo(
+        name=definition.name,
+        field=manifest.schema.by_id[definition.field_id].name,
+        kind=definition.kind,
+        metric=definition.metric,
+        params=dict(definition.params),
+        state=IndexState.IN_PROGRESS if pending else IndexState.FINISHED,
+        total_rows=total,
+        indexed_rows=total - pending,
+    )

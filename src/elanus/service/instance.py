@@ -1,0 +1,126 @@
+"""One open database folder: its catalog and its engine, composed.
+
+A folder holds
+
+    lock           who has it open for writing
+    log/           the write-ahead log
+    catalog/…      versions of the catalog
+    collections/…  manifests and segments, by collection id
+
+One process may open a folder for writing. Opening reads the catalog and the log's tail; collections are opened at
+their first touch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from elanus.catalog.catalog import Catalog
+from elanus.engine.builders import Builder, ProcessBuilders
+from elanus.engine.collection import Collection
+from elanus.engine.config import EngineConfig
+from elanus.engine.engine import Engine
+from elanus.log.file import FileLog
+from elanus.model.errors import Closed, InvalidParameter
+from elanus.model.ids import AutoIds
+from elanus.model.timestamps import Clock, SystemClock, compose
+from elanus.service.context import RequestContext
+from elanus.store.disk import Disk, LocalDisk
+from elanus.store.folder_lock import FolderLock
+from elanus.store.local import LocalStore
+
+Settings = EngineConfig
+
+
+class Instance:
+    """Made by `Instance.open`. Safe to use from any thread; `close` waits for what is in flight."""
+
+    def __init__(self, catalog: Catalog, engine: Engine, lock: FolderLock | None = None) -> None:
+        self.catalog = catalog
+        self.engine = engine
+        self.ids = AutoIds(engine.oracle)
+        self._lock = lock
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+        builder: Builder | None = None,
+    ) -> Instance:
+        """Open the folder `path` for writing, and make it where there is none.
+
+        `clock`, `disk` and `builder` are for tests. Raises `AlreadyOpen` while another process has it open,
+        `CorruptData`, `FormatTooNew`, `StoreError`.
+        """
+        if "://" in os.fspath(path):
+            raise InvalidParameter(f"{path} is no folder: databases live in folders; object storage comes later")
+        root = Path(path).expanduser()
+        disk = disk or LocalDisk(root)
+        lock = FolderLock(root)
+        try:
+            store = LocalStore(disk)
+            clock = clock or SystemClock()
+            catalog = Catalog.open(store, compose(clock.now_ms()))
+            engine = Engine.open(
+                store,
+                FileLog.open(disk),
+                settings or Settings(),
+                clock,
+                builder or ProcessBuilders(),
+                catalog.state.epoch,
+            )
+        except BaseException:
+            lock.release()
+            raise
+        # Ids are timestamps: the newest one ever given must lie behind the clock, also after the clock stepped back.
+        engine.oracle.advance_to(catalog.state.last_id)
+        instance = cls(catalog, engine, lock)
+        instance.purge_dropped()
+        return instance
+
+    def close(self) -> None:
+        """Finish what is in flight and give the folder free. Closing again is no error."""
+        if not self._closed:
+            self._closed = True
+            self.engine.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def collection(self, ctx: RequestContext, name: str) -> Collection:
+        """The open collection with this name or alias.
+
+        Raises `CollectionNotFound`, `DatabaseNotFound`, `DeadlineExceeded`, `Closed`.
+        """
+        self.begin(ctx)
+        return self.engine.collection(self.catalog.resolve(ctx.database, name).id)
+
+    def begin(self, ctx: RequestContext) -> None:
+        """Every request begins here. Raises `Closed` and `DeadlineExceeded`."""
+        if self._closed:
+            raise Closed("the database has been closed: open it again")
+        if ctx.deadline is not None:
+            ctx.check_deadline()
+
+    def discard(self, collection_id: int) -> None:
+        """Take back a collection that did not make it into the catalog."""
+        self.engine.drop_collection(collection_id)
+        self.engine.purge_collection(collection_id)
+
+    def purge_dropped(self, at_once: Iterable[int] = ()) -> None:
+        """Delete the files of collections that were dropped longer ago than history reaches, and of those `at_once`."""
+        retention_ms = int(self.engine.config.retention_s * 1000)
+        before = compose(max(0, self.engine.clock.now_ms() - retention_ms))
+        for collection_id in {*at_once, *self.catalog.dropped_before(before)}:
+            self.engine.purge_collection(collection_id)
+            self.catalog.purged(collection_id)

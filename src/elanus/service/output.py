@@ -1,0 +1,68 @@
+"""Output fields: from the names a request gives to the fields that are read, and what is left of the dynamic one.
+
+Names are those of fields, `*` for all of them, `$meta` for the whole dynamic object, and, where the collection has a
+dynamic field, any other name or `$meta["name"]` for one of its keys.
+
+In a table the dynamic field is the column `$meta` of JSON text (large_binary), cut down to the keys asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+import pyarrow as pa
+
+from elanus.model.errors import InvalidParameter
+from elanus.model.schema import DYNAMIC_FIELD, Schema
+
+_META_KEY = re.compile(r"""\$meta\[(["'])(?P<key>.+)\1\]\Z""")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """`fields` are names of the schema's fields; `dynamic_keys` those of the dynamic object to keep, None for all."""
+
+    fields: tuple[str, ...] = ()
+    dynamic_keys: frozenset[str] | None = None
+
+
+NOTHING = Output()
+
+
+def resolve(schema: Schema, names: Iterable[str]) -> Output:
+    """What to read for `names`. Raises `InvalidParameter` for a name that is no field and cannot be a dynamic key."""
+    if isinstance(names, str):
+        names = (names,)
+    fields: dict[str, None] = {}
+    keys: set[str] = set()
+    whole = False
+    for name in names:
+        if name == "*":
+            fields |= dict.fromkeys(f.name for f in schema.fields)
+            whole = schema.dynamic is not None
+        elif not isinstance(name, str) or not name:
+            raise InvalidParameter(f"an output field is named by text; got {name!r}")
+        elif name == DYNAMIC_FIELD:
+            fields[schema.field(name).name] = None
+            whole = True
+        elif schema.get(name) is not None or schema.dynamic is None:
+            fields[schema.field(name).name] = None
+        else:
+            path = _META_KEY.match(name)
+            keys.add(path["key"] if path else name)
+            fields[DYNAMIC_FIELD] = None
+    return Output(tuple(fields), None if whole else frozenset(keys)) if fields else NOTHING
+
+
+def cut(table: pa.Table, output: Output) -> pa.Table:
+    """`table` with its dynamic column cut down to the keys asked for."""
+    if output.dynamic_keys is None or DYNAMIC_FIELD not in output.fields:
+        return table
+    place = table.schema.get_field_index(DYNAMIC_FIELD)
+    objects = map(orjson.loads, table.column(place).to_pylist())
+    kept = [{key: value for key, value in found.items() if key in output.dynamic_keys} for found in objects]
+    texts = pa.array(list(map(orjson.dumps, kept)), pa.large_binary())
+    return table.set_column(place, DYNAMIC_FIELD, texts)

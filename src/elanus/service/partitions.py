@@ -1,0 +1,40 @@
+"""Partitions: named parts of a collection that a write goes to and a read may be bound to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elanus.engine.query import count
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    name: str
+    id: int
+
+
+def create(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
+    """One that exists is no error. Raises `InvalidParameter` for a bad name and above 1,024 partitions."""
+    instance.collection(ctx, collection).create_partition(name)
+
+
+def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
+    """Drop a partition with its rows; an absent one is no error. Raises `InvalidParameter` for `_default`."""
+    instance.collection(ctx, collection).drop_partition(name)
+
+
+def has(ctx: RequestContext, instance: Instance, collection: str, name: str) -> bool:
+    return name in instance.collection(ctx, collection).manifest.partitions
+
+
+def list_all(ctx: RequestContext, instance: Instance, collection: str) -> list[PartitionInfo]:
+    """All partitions, `_default` first, then as they were made."""
+    partitions = instance.collection(ctx, collection).manifest.partitions
+    return [PartitionInfo(name, number) for name, number in sorted(partitions.items(), key=lambda item: item[1])]
+
+
+def row_count(ctx: RequestContext, instance: Instance, collection: str, name: str) -> int:
+    """The rows of one partition, exactly. Raises `PartitionNotFound`."""
+    return count(instance.collection(ctx, collection).snapshot(), None, (name,))

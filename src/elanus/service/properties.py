@@ -1,0 +1,40 @@
+"""Properties of a collection: text by name, for settings that may change while it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from elanus.model.errors import InvalidParameter
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+
+FIXED = frozenset({"on_duplicate_key"})
+"""Given when the collection is made, and never changed: what is stored has been written by it."""
+
+
+def alter(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    properties: Mapping[str, str] | None = None,
+    removed: Sequence[str] = (),
+) -> None:
+    """Set properties or take some away, one of the two. Raises `InvalidParameter`, `CollectionNotFound`."""
+    if bool(properties) == bool(removed):
+        raise InvalidParameter("alter collection needs properties to set or keys to delete: send one of them, not both")
+    check(properties or {})
+    found = instance.collection(ctx, collection)
+    found.set_properties(dict(properties or {}), tuple(removed))
+
+
+def get(ctx: RequestContext, instance: Instance, collection: str) -> dict[str, str]:
+    return dict(instance.collection(ctx, collection).manifest.properties)
+
+
+def check(properties: Mapping[str, str]) -> None:
+    """Raise `InvalidParameter` unless names and values are text and none is fixed."""
+    for name, value in properties.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidParameter(f"properties are text by name; got {value!r} for {name!r}. Send str(value).")
+        if name in FIXED:
+            raise InvalidParameter(f"{name} cannot be altered: make a new collection with it and move the rows")

@@ -1,0 +1,121 @@
+"""Query: rows by filter or by key, counts, and iterators over a held snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from elanus.engine import query as reads
+from elanus.engine.query import QueryRequest
+from elanus.engine.snapshot import Snapshot
+from elanus.expr.bind import BoundFilter
+from elanus.expr.compile import compile_filter
+from elanus.model.schema import Schema
+from elanus.service import limits, output
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+from elanus.service.rows import key_array
+
+EVERYTHING = ("*",)
+
+
+def query(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    *,
+    expression: str = "",
+    expression_params: Mapping[str, Any] | None = None,
+    output_fields: Sequence[str] = EVERYTHING,
+    limit: int | None = None,
+    offset: int = 0,
+    partitions: Sequence[str] = (),
+    snapshot: Snapshot | None = None,
+) -> pa.Table:
+    """The rows that match, in rising key order; without a filter all of them.
+
+    The table has the key first and then `output_fields` (see `service.output`). Raises `InvalidParameter` for a
+    filter that cannot be parsed, limits, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
+    """
+    found = instance.collection(ctx, collection)
+    limits.check_query(limit, offset)
+    wanted = output.resolve(found.schema, output_fields)
+    request = QueryRequest(
+        condition_of(found.schema, expression, expression_params), tuple(partitions), wanted.fields, limit, offset
+    )
+    return output.cut(reads.query(snapshot or found.snapshot(), request), wanted)
+
+
+def get(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    keys: Any,
+    *,
+    output_fields: Sequence[str] = EVERYTHING,
+    partitions: Sequence[str] = (),
+) -> pa.Table:
+    """The rows with these keys, in rising key order; keys that are not there are left out.
+
+    Raises `SchemaMismatch` for keys of the wrong type, and as `query` does.
+    """
+    found = instance.collection(ctx, collection)
+    wanted = output.resolve(found.schema, output_fields)
+    condition = key_condition(found.schema, key_array(found.schema, keys))
+    request = QueryRequest(condition, tuple(partitions), wanted.fields)
+    return output.cut(reads.query(found.snapshot(), request), wanted)
+
+
+def count(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    *,
+    expression: str = "",
+    expression_params: Mapping[str, Any] | None = None,
+    partitions: Sequence[str] = (),
+) -> int:
+    """How many rows match, exactly; copies of a key are counted each. Raises as `query` does."""
+    found = instance.collection(ctx, collection)
+    condition = condition_of(found.schema, expression, expression_params)
+    return reads.count(found.snapshot(), condition, tuple(partitions))
+
+
+def iterate(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    *,
+    batch_rows: int = 1000,
+    expression: str = "",
+    expression_params: Mapping[str, Any] | None = None,
+    output_fields: Sequence[str] = EVERYTHING,
+    limit: int | None = None,
+    partitions: Sequence[str] = (),
+) -> Iterator[pa.Table]:
+    """The rows that match as of this call, in rising key order, `batch_rows` (1..16,384) at a time.
+
+    The snapshot is held until the iterator is gone: what is written meanwhile is not seen. `limit` bounds the rows of
+    all pages together and may be of any size. Raises as `query` does, at the call.
+    """
+    found = instance.collection(ctx, collection)
+    limits.check_page(batch_rows)
+    limits.check_total(limit)
+    wanted = output.resolve(found.schema, output_fields)
+    condition = condition_of(found.schema, expression, expression_params)
+    snapshot = found.snapshot()
+    snapshot.partition_ids(partitions)  # raises here rather than at the first page
+    pages = reads.pages(snapshot, QueryRequest(condition, tuple(partitions), wanted.fields, limit), batch_rows)
+    return (output.cut(page, wanted) for page in pages)
+
+
+def condition_of(schema: Schema, expression: str, params: Mapping[str, Any] | None) -> BoundFilter | None:
+    """The filter, None where there is none."""
+    return compile_filter(expression, schema, params) if expression and expression.strip() else None
+
+
+def key_condition(schema: Schema, keys: pa.Array) -> BoundFilter:
+    """The filter that lets the rows with `keys` pass."""
+    return compile_filter(f"{schema.primary.name} in {{keys}}", schema, {"keys": keys.to_pylist()})

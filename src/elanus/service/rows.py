@@ -1,0 +1,117 @@
+"""Rows: inserted, replaced, deleted. Durable and visible to every later read when the call returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from elanus.engine import writes
+from elanus.engine.collection import Collection
+from elanus.engine.manifest import DEFAULT_PARTITION
+from elanus.engine.writes import WriteResult
+from elanus.expr.compile import compile_filter
+from elanus.model.batch import Rows, canonical_batch
+from elanus.model.columns import convert
+from elanus.model.errors import InvalidParameter
+from elanus.model.schema import Schema
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+
+__all__ = ["WriteResult", "delete_keys", "delete_where", "insert", "key_array", "upsert"]
+
+
+def insert(
+    ctx: RequestContext, instance: Instance, collection: str, rows: Rows, partition: str = DEFAULT_PARTITION
+) -> WriteResult:
+    """Insert `rows` (see `model.batch`), all of them or none. An empty batch writes nothing.
+
+    The result's keys are those of the rows, in order, also where autoID made them. Raises `SchemaMismatch`,
+    `DuplicateKey` under `on_duplicate_key="reject"`, `PartitionNotFound`, `CollectionNotFound`, `StoreError`.
+    """
+    found = instance.collection(ctx, collection)
+    primary = found.schema.primary
+    if primary.auto_id:
+        batch = canonical_batch(rows, found.schema, lambda count: instance.ids.keys(primary.dtype, count))
+    else:
+        batch = canonical_batch(rows, found.schema)
+    if not batch.num_rows:
+        return _nothing(found)
+    return writes.insert(found, batch, partition)
+
+
+def upsert(
+    ctx: RequestContext, instance: Instance, collection: str, rows: Rows, partition: str = DEFAULT_PARTITION
+) -> WriteResult:
+    """Replace the rows that have the keys of `rows`, and insert those that are new, at one moment.
+
+    Keys have to be given, also with autoID, where a replaced row gets a new key: the result's keys are the new ones.
+    Raises as `insert` does, and `InvalidParameter` when a key stands twice in the batch.
+    """
+    found = instance.collection(ctx, collection)
+    primary = found.schema.primary
+    batch = canonical_batch(rows, found.schema)
+    if not batch.num_rows:
+        return _nothing(found)
+    if not primary.auto_id:
+        return writes.upsert(found, batch, partition)
+    place = batch.schema.get_field_index(str(primary.id))
+    old = batch.column(place)
+    made = instance.ids.keys(primary.dtype, len(old))
+    return writes.upsert(found, batch.set_column(place, batch.schema.field(place), made), partition, replaces=old)
+
+
+def delete_keys(
+    ctx: RequestContext, instance: Instance, collection: str, keys: Any, partitions: Sequence[str] = ()
+) -> WriteResult:
+    """Delete the rows with these keys, in `partitions` or everywhere. The count is that of the keys, there or not.
+
+    Raises `SchemaMismatch` for keys of the wrong type, `PartitionNotFound`.
+    """
+    found = instance.collection(ctx, collection)
+    array = key_array(found.schema, keys)
+    if not len(array):
+        return _nothing(found)
+    return writes.delete_keys(found, array, tuple(partitions))
+
+
+def delete_where(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    expression: str,
+    params: Mapping[str, Any] | None = None,
+    partitions: Sequence[str] = (),
+) -> WriteResult:
+    """Delete the rows that match a filter. The count is that of the rows; where the filter names keys, of the keys.
+
+    Raises `InvalidParameter` for an empty filter, one that is always true, and one that cannot be parsed.
+    """
+    if not expression or not expression.strip():
+        raise InvalidParameter("delete needs a filter: name keys, or truncate the collection to empty it")
+    found = instance.collection(ctx, collection)
+    condition = compile_filter(expression, found.schema, params)
+    if condition.always is True:
+        raise InvalidParameter(
+            f"delete plan can't be empty or always true: {expression}. Truncate the collection to empty it."
+        )
+    if condition.key_lookup is not None:
+        return writes.delete_keys(found, condition.key_lookup, tuple(partitions))
+    return writes.delete_where(found, condition, tuple(partitions))
+
+
+def key_array(schema: Schema, keys: Any) -> pa.Array:
+    """Keys in any shape (one key, a list, numpy, Arrow) as an array of the key field's type.
+
+    Raises `SchemaMismatch` for keys of another type.
+    """
+    if isinstance(keys, (str, int)):
+        keys = [keys]
+    # A key longer than any that may be stored names no row; it is not an error to ask for one.
+    return convert(replace(schema.primary, max_length=None, auto_id=False), keys)
+
+
+def _nothing(collection: Collection) -> WriteResult:
+    return WriteResult(pa.array([], collection.schema.primary.arrow_type), 0, collection.snapshot().timestamp)

@@ -1,0 +1,249 @@
+"""Building index files: what runs in a builder process.
+
+`build` makes one from a column; `extend` makes the index of a merged segment from that of its largest input: the
+graph is copied, rows the merge dropped are taken out of it, the other inputs' rows are added, and nodes are put in
+the merged segment's order, so that node = row holds again. Both read mapped columns and write one bare payload
+(`payload`), leaving headers and checksums to the caller. Both are pure: the same input gives a file that serves as
+well, though not the same bytes, since threads race for links.
+
+What nodes are compared by is chosen here (`graph.Codes`). HNSW compares stored vectors; for COSINE over rows that
+are not of length one it takes bf16 codes of the normalised rows. AUTOINDEX takes sq8 where a sample of the column
+says that it keeps neighbours apart, else bf16, else the stored vectors: one outlier stretches the range of sq8 until
+it tells nothing apart, and bf16 sees no differences on top of a large common offset. On 99.5 k 384-d sentence
+embeddings, M 18, k 10, ef 64, one thread, sq8 / bf16 / f32: build 33 s / 30 s / 38 s on two cores, search 258 / 243 /
+307 µs with re-scoring, recall .962 / .958 / .958. They differ little; sq8 is half of bf16, and at 768 dimensions
+bf16 would break the bound of 1.2 KB a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elanus.model.types import Metric
+from elanus.vector import graph, ivf, metrics, payload, repair
+from elanus.vector.graph import Codes
+from elanus.vector.metrics import Rows, Vectors
+from elanus.vector.payload import Array, Payload
+from elanus.vector.registry import IndexKind, IndexSpec
+
+Progress = Callable[[float], None]
+"""Called now and then with the share of the work that is done."""
+
+BLOCK_ROWS = 16_384
+"""Rows added to a graph between two words of progress; also the most that are normalised at a time."""
+
+UNIT_TOLERANCE = 1e-3
+"""Rows count as of length one within this: what rounding to float16 leaves. Scores do not depend on it."""
+
+SAMPLE_ROWS = 8_192
+SAMPLE_QUERIES = 64
+SAMPLE_K = 10
+ENOUGH_RECALL = 0.98
+"""Codes are coarse enough to matter when twice k candidates by codes miss more than 2 % of the k nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What was written: `size` bytes for `rows` rows, compared by `codes` (empty for IVF); extended, or built anew."""
+
+    size: int
+    rows: int
+    codes: str
+    extended: bool
+
+
+def build(
+    spec: IndexSpec,
+    metric: Metric,
+    vectors: Vectors,
+    path: Path,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Built:
+    """Write the index of the column `vectors` (n, d), n >= 1, to the new file `path`."""
+    if not spec.has_file or not len(vectors):
+        raise ValueError(f"nothing to build: {spec.kind} over {len(vectors)} rows")
+    report = progress or _silent
+    meta = _meta(spec, metric, vectors)
+    with graph.threads(threads):
+        if spec.kind is IndexKind.IVF_FLAT:
+            size = payload.write(path, meta, ivf.build_sections(metric, vectors, spec.nlist))
+            return Built(size, len(vectors), "", False)
+        unit = _is_unit(metric, vectors)
+        codes, trained = _choose_codes(spec, metric, vectors, unit)
+        storage = _storage(codes, trained, metric, vectors)
+        index = graph.new_index(storage, spec.m, spec.ef_construction)
+        _add(index, vectors, None, metric is Metric.COSINE and not unit, report)
+    return _write(path, meta, index, codes, unit, extended=False)
+
+
+def extend(
+    spec: IndexSpec,
+    metric: Metric,
+    old: Payload,
+    new_of_old: Rows,
+    vectors: Vectors,
+    path: Path,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Built:
+    """Write the index of the merged column `vectors` to `path`, starting from `old`, the index of one of its inputs.
+
+    `new_of_old` (rows of old,) is each old row's row in `vectors`, or -1 if the merge dropped it. Falls back on
+    `build` where `old` is no graph, was built with other parameters, or compares by codes that no longer serve.
+
+    A dropped node leaves its neighbours linked to each other (`repair`). On 99.5 k sentence embeddings with a fifth
+    of the nodes dropped, recall at the same ef stays within .01 of a new build.
+    """
+    report = progress or _silent
+    kept = new_of_old >= 0
+    if not _can_extend(spec, metric, old, kept):
+        return build(spec, metric, vectors, path, threads, progress)
+    codes, sections = Codes(old.meta["codes"]), old.sections
+    unit = _is_unit(metric, vectors)
+    trained = sections.get("trained", np.empty(0, np.float32))
+    with graph.threads(threads):
+        if unit != old.meta["unit"] or not _still_serves(codes, trained, metric, vectors, unit):
+            return build(spec, metric, vectors, path, threads, progress)
+        storage = _storage(codes, trained, metric, vectors)
+        rows = new_of_old[kept]
+        if codes is Codes.F32:
+            for block in _blocks(vectors, rows, normalise=False):
+                storage.add(block)
+        else:
+            storage.add_sa_codes(np.ascontiguousarray(sections["codes"][kept]))
+        index = graph.new_index(storage, spec.m, spec.ef_construction)
+        _copy_links(index, metric, old, new_of_old, kept, vectors)
+        added = np.ones(len(vectors), np.bool_)
+        added[rows] = False
+        rest = np.flatnonzero(added)
+        _add(index, vectors, rest, metric is Metric.COSINE and not unit, report)
+        node_of_row = np.empty(len(vectors), np.int64)
+        node_of_row[np.concatenate([rows, rest])] = np.arange(len(vectors))
+        index.hnsw.permute_entries(graph.pointer(node_of_row))
+        if codes is not Codes.F32:
+            storage.permute_entries(graph.pointer(node_of_row))
+    return _write(path, _meta(spec, metric, vectors), index, codes, unit, extended=True)
+
+
+def _silent(_share: float) -> None:
+    pass
+
+
+def _meta(spec: IndexSpec, metric: Metric, vectors: Vectors) -> dict[str, Any]:
+    rows, dim = vectors.shape
+    return {"spec": spec.to_dict(), "metric": metric.value, "rows": rows, "dim": dim}
+
+
+def _write(path: Path, meta: dict[str, Any], index: Any, codes: Codes, unit: bool, *, extended: bool) -> Built:
+    links, sections = graph.sections_of(index, codes)
+    size = payload.write(path, {**meta, **links, "codes": codes.value, "unit": unit}, sections)
+    return Built(size, meta["rows"], codes.value, extended)
+
+
+def _blocks(vectors: Vectors, rows: Rows | None, *, normalise: bool) -> Iterator[Vectors]:
+    """The vectors at `rows`, or all of them, a block at a time; views of the column where they can be."""
+    count = len(vectors) if rows is None else len(rows)
+    for begin in range(0, count, BLOCK_ROWS):
+        chosen = slice(begin, begin + BLOCK_ROWS) if rows is None else rows[begin : begin + BLOCK_ROWS]
+        block = vectors[chosen]
+        yield ivf.normalised(block) if normalise else np.ascontiguousarray(block)
+
+
+def _is_unit(metric: Metric, vectors: Vectors) -> bool:
+    """Whether COSINE may compare the stored rows as they are."""
+    if metric is not Metric.COSINE:
+        return False
+    for block in _blocks(vectors, None, normalise=False):
+        squares = np.einsum("ij,ij->i", block, block)
+        if not bool((np.abs(squares - 1) <= 2 * UNIT_TOLERANCE).all()):
+            return False
+    return True
+
+
+def _storage(codes: Codes, trained: Array, metric: Metric, vectors: Vectors) -> Any:
+    """An empty storage with room for all rows, so that adding them block by block moves nothing."""
+    storage = graph.storage_for(codes, metric, vectors.shape[1])
+    graph.set_trained(storage, codes, trained)
+    storage.codes.resize(len(vectors) * storage.code_size)
+    storage.codes.clear()
+    return storage
+
+
+def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, report: Progress) -> None:
+    count = len(vectors) if rows is None else len(rows)
+    done = 0
+    for block in _blocks(vectors, rows, normalise=normalise):
+        index.add(block)
+        done += len(block)
+        report(done / count)
+
+
+def _choose_codes(spec: IndexSpec, metric: Metric, vectors: Vectors, unit: bool) -> tuple[Codes, Array]:
+    nothing = np.empty(0, np.float32)
+    stored_serve = metric is not Metric.COSINE or unit
+    if spec.kind is IndexKind.HNSW:
+        return (Codes.F32 if stored_serve else Codes.BF16), nothing
+    ranges = _ranges(vectors, normalise=not stored_serve)
+    if _serves(Codes.SQ8, ranges, metric, vectors, not stored_serve):
+        return Codes.SQ8, ranges
+    if not stored_serve or _serves(Codes.BF16, nothing, metric, vectors, normalise=False):
+        return Codes.BF16, nothing
+    return Codes.F32, nothing
+
+
+def _still_serves(codes: Codes, trained: Array, metric: Metric, vectors: Vectors, unit: bool) -> bool:
+    return codes is not Codes.SQ8 or _serves(codes, trained, metric, vectors, metric is Metric.COSINE and not unit)
+
+
+def _ranges(vectors: Vectors, *, normalise: bool) -> Array:
+    """What sq8 is trained to: the smallest value of each dimension, then the width of its range (2 d,)."""
+    low = np.full(vectors.shape[1], np.inf, np.float32)
+    high = -low
+    for block in _blocks(vectors, None, normalise=normalise):
+        np.minimum(low, block.min(axis=0), out=low)
+        np.maximum(high, block.max(axis=0), out=high)
+    return np.concatenate([low, high - low])
+
+
+def _serves(codes: Codes, trained: Array, metric: Metric, vectors: Vectors, normalise: bool) -> bool:
+    """Whether neighbours found by codes are the neighbours, judged on a sample of the column."""
+    chosen = np.random.default_rng(1234).permutation(len(vectors))[:SAMPLE_ROWS]
+    sample = vectors[np.sort(chosen)]
+    sample = ivf.normalised(sample) if normalise else sample
+    k = min(SAMPLE_K, len(sample))
+    queries = np.ascontiguousarray(sample[:: max(1, len(sample) // SAMPLE_QUERIES)])
+    coarse = graph.storage_for(codes, metric, vectors.shape[1])
+    graph.set_trained(coarse, codes, trained)
+    coarse.add(sample)
+    candidates = coarse.search(queries, min(2 * k, len(sample)))[1]
+    # Counted by score and not by row, so that equal vectors do not count as missed.
+    edge = metrics.top_k(metric, queries, sample, k)[0][:, -1:]
+    found = metrics.rescore(metric, queries, sample, candidates, k)[0]
+    hits = found >= edge if metric.larger_is_nearer else found <= edge
+    return bool(hits.mean() >= ENOUGH_RECALL)
+
+
+def _can_extend(spec: IndexSpec, metric: Metric, old: Payload, kept: Array) -> bool:
+    return (
+        spec.is_graph
+        and bool(kept.any())
+        and old.meta["metric"] == metric.value
+        and IndexSpec.from_dict(old.meta["spec"]) == spec
+    )
+
+
+def _copy_links(index: Any, metric: Metric, old: Payload, new_of_old: Rows, kept: Array, vectors: Vectors) -> None:
+    levels, neighbors, m = old.sections["levels"], old.sections["neighbors"], old.meta["m"]
+    entry, top = old.meta["entry"], old.meta["top"]
+    if not kept.all():
+        slots = graph.link_slots(m, levels).view(np.int64)
+        levels, neighbors, entry, top = repair.without_dropped(
+            metric, m, levels, slots, neighbors, kept, vectors, np.maximum(new_of_old, 0)
+        )
+    graph.set_links(index, levels, neighbors, entry, top, copy=True)

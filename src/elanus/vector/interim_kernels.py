@@ -1,0 +1,199 @@
+"""The compiled loops of `interim`: encoding a block, and searching all blocks in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic
+
+from elanus.vector.kernels import (
+    _cost,
+    _drain,
+    _offer,
+    _sort,
+    _square,
+    b1,
+    compiled,
+    f32,
+    i32,
+    i64,
+    inlined,
+    readable,
+    u8,
+    void,
+    writable,
+)
+
+ADDRESSES = 6
+"""A block's entry in the table: the addresses of vectors, codes, scales, members, offsets, then its rows."""
+
+i8 = types.int8
+
+
+def _typed_pointer(_typing: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(address), generate
+
+
+_pointer: Any = intrinsic(_typed_pointer)
+"""An integer as an address that `carray` takes."""
+
+
+@compiled(
+    void(
+        i64,
+        readable(f32, 2),
+        readable(f32, 2),
+        readable(i64, 1),
+        writable(i8, 2),
+        writable(f32, 2),
+        writable(i32, 1),
+        writable(i32, 1),
+    )
+)
+def encode(
+    metric: int,
+    vectors: Any,
+    centroids: Any,
+    owner: Any,
+    codes: Any,
+    scales: Any,
+    members: Any,
+    offsets: Any,
+) -> None:
+    """Write the codes of rows in list order; `owner` is each row's list."""
+    n = vectors.shape[0]
+    dim = vectors.shape[1]
+    lists = centroids.shape[0]
+    offsets[:] = 0
+    for row in range(n):
+        offsets[owner[row] + 1] += 1
+    for c in range(lists):
+        offsets[c + 1] += offsets[c]
+    filled = np.zeros(lists, np.int32)
+    for row in range(n):
+        c = owner[row]
+        at = offsets[c] + filled[c]
+        filled[c] += 1
+        members[at] = row
+        # A cosine's code is that of the row scaled to length one, which its centroid is near to.
+        length = np.sqrt(_square(vectors, row)) if metric == 2 else np.float32(1)
+        shrink = np.float32(1) / length if length > 0 else np.float32(0)
+        largest = np.float32(0)
+        rest = np.float32(0)
+        for j in range(dim):
+            r = vectors[row, j] * shrink - centroids[c, j]
+            rest += r * r
+            largest = max(largest, abs(r))
+        scale = largest / np.float32(127)
+        inverse = np.float32(1) / scale if scale > 0 else np.float32(0)
+        for j in range(dim):
+            codes[at, j] = np.int8(np.rint((vectors[row, j] * shrink - centroids[c, j]) * inverse))
+        scales[0, at] = scale
+        scales[1, at] = rest
+
+
+@inlined
+def _coded_product(query: Any, codes: Any, at: int) -> Any:
+    s = np.float32(0)
+    for j in range(query.shape[0]):
+        s += query[j] * np.float32(codes[at, j])
+    return s
+
+
+@compiled(
+    void(
+        i64,
+        readable(f32, 2),
+        readable(f32, 2),
+        readable(i64, 2),
+        readable(u8, 1),
+        b1,
+        i64,
+        i64,
+        i64,
+        writable(f32, 2),
+        writable(i64, 2),
+    )
+)
+def search_blocks(
+    metric: int,
+    queries: Any,
+    centroids: Any,
+    table: Any,
+    bitmap: Any,
+    filtered: bool,
+    nprobe: int,
+    want: int,
+    candidates: int,
+    scores: Any,
+    out: Any,
+) -> None:
+    """The k best rows of all blocks: those of the `nprobe` nearest lists, and of more until `want` were ranked.
+
+    The best `candidates` by codes are scored exactly.
+    """
+    dim = queries.shape[1]
+    lists = centroids.shape[0]
+    blocks = table.shape[0]
+    k = scores.shape[1]
+    starts = np.zeros(blocks + 1, np.int64)
+    for b in range(blocks):
+        starts[b + 1] = starts[b] + table[b, 5]
+    list_costs = np.empty(lists, np.float32)
+    list_order = np.empty(lists, np.int64)
+    rough = np.empty(candidates, np.float32)
+    picked = np.empty(candidates, np.int64)
+    costs = np.empty(k, np.float32)
+    rows = np.empty(k, np.int64)
+    shifted = np.empty(dim, np.float32)
+    for q in range(queries.shape[0]):
+        square = _square(queries, q)
+        found = 0
+        for c in range(lists):
+            # The cosine's centroids are compared by inner product, as its rows are.
+            cost = _cost(1 if metric == 2 else metric, queries, q, square, centroids, c)
+            found = _offer(list_costs, list_order, found, cost, c)
+        _sort(list_costs, list_order, found)
+        held = 0
+        ranked = 0
+        for probed in range(lists):
+            if probed >= nprobe and ranked >= want:
+                break
+            c = list_order[probed]
+            base = list_costs[probed]
+            factor = np.float32(-1)
+            if metric == 0:
+                factor = np.float32(-2)
+                for j in range(dim):
+                    shifted[j] = queries[q, j] - centroids[c, j]
+            else:
+                for j in range(dim):
+                    shifted[j] = queries[q, j]
+            for b in range(blocks):
+                n = table[b, 5]
+                codes = carray(_pointer(table[b, 1]), (n, dim), np.int8)
+                scales = carray(_pointer(table[b, 2]), (2, n), np.float32)
+                members = carray(_pointer(table[b, 3]), n, np.int32)
+                offsets = carray(_pointer(table[b, 4]), lists + 1, np.int32)
+                for at in range(offsets[c], offsets[c + 1]):
+                    row = starts[b] + members[at]
+                    if filtered and not (bitmap[row >> 3] >> (row & 7)) & 1:
+                        continue
+                    ranked += 1
+                    cost = base + factor * scales[0, at] * _coded_product(shifted, codes, at)
+                    if metric == 0:
+                        cost += scales[1, at]
+                    if held < candidates or cost <= rough[0]:
+                        held = _offer(rough, picked, held, cost, row)
+        size = 0
+        for i in range(held):
+            row = picked[i]
+            b = np.searchsorted(starts, row, side="right") - 1
+            vectors = carray(_pointer(table[b, 0]), (table[b, 5], dim), np.float32)
+            size = _offer(costs, rows, size, _cost(metric, queries, q, square, vectors, row - starts[b]), row)
+        _drain(metric, costs, rows, size, scores[q], out[q])

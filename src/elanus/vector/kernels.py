@@ -1,0 +1,364 @@
+"""Compiled loops over vectors: scores, scans and the choice of the k best.
+
+All kernels compare by *cost*, smaller is nearer: L2 its squared distance, IP and COSINE the negated score. Negating
+a float is exact, so nothing is lost when `_drain` turns costs back into scores. `_cost` is the only place where a
+score of a float32 vector is computed; it sums in whatever order is fastest, always the same one.
+
+Of equal costs the smaller row wins, in scans also at the edge of the k best. Unfilled places hold row -1 and the
+worst score.
+
+Signatures are spelled out, so that a kernel is compiled once (and kept on disk by numba) whatever is passed: mapped
+read-only columns and ordinary arrays alike. Kernels release the GIL, except `rescore_held`: for a handful of rows,
+giving the lock away costs more than the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit, types
+
+L2, IP, COSINE = 0, 1, 2
+"""Metrics as kernels know them."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+REORDER = {"reassoc", "contract", "nsz"}
+"""Sums may be reordered, so that they vectorise; infinities and NaN keep their meaning."""
+
+
+def compiled(signature: Any, *, nogil: bool = True) -> Callable[[_F], _F]:
+    """`numba.njit` for one signature, typed as the function it decorates."""
+    decorate: Callable[[_F], _F] = njit(signature, nogil=nogil, cache=True, fastmath=REORDER)
+    return decorate
+
+
+def inlined(function: _F) -> _F:
+    """A function that only kernels call."""
+    decorated: _F = njit(cache=True, fastmath=REORDER)(function)
+    return decorated
+
+
+def readable(dtype: Any, ndim: int) -> Any:
+    return types.Array(dtype, ndim, "C", readonly=True)
+
+
+def writable(dtype: Any, ndim: int) -> Any:
+    return types.Array(dtype, ndim, "C")
+
+
+f32, i32, i64, u8, b1, void = types.float32, types.int32, types.int64, types.uint8, types.boolean, types.void
+
+
+@inlined
+def _square(vectors: Any, row: int) -> Any:
+    s = np.float32(0)
+    for j in range(vectors.shape[1]):
+        s += vectors[row, j] * vectors[row, j]
+    return s
+
+
+@inlined
+def _cost(metric: int, queries: Any, q: int, square: Any, vectors: Any, row: int) -> Any:
+    """The cost of vector `row` for query `q`, whose squared length is `square`.
+
+    Arrays and their index, no slices: a slice counts references, which takes longer than a short vector.
+    """
+    s = np.float32(0)
+    if metric == 0:
+        for j in range(queries.shape[1]):
+            t = queries[q, j] - vectors[row, j]
+            s += t * t
+        return s
+    if metric == 1:
+        for j in range(queries.shape[1]):
+            s += queries[q, j] * vectors[row, j]
+        return -s
+    n = np.float32(0)
+    for j in range(queries.shape[1]):
+        v = vectors[row, j]
+        s += queries[q, j] * v
+        n += v * v
+    # In double precision, so that a vector's cosine with itself is 1 and not a little beside it.
+    length = np.sqrt(np.float64(square) * np.float64(n))
+    if length == 0.0:
+        return np.float32(0)
+    return np.float32(-min(1.0, max(-1.0, s / length)))
+
+
+@inlined
+def _before(cost: Any, row: int, other_cost: Any, other_row: int) -> bool:
+    return cost < other_cost or (cost == other_cost and row < other_row)
+
+
+@inlined
+def _sink(costs: Any, rows: Any, size: int, cost: Any, row: int) -> None:
+    """Put (cost, row) at the top of the heap of `size`, whose top is its worst, and let it sink to its place."""
+    i = 0
+    while True:
+        child = 2 * i + 1
+        if child >= size:
+            break
+        right = child + 1
+        if right < size and _before(costs[child], rows[child], costs[right], rows[right]):
+            child = right
+        if not _before(cost, row, costs[child], rows[child]):
+            break
+        costs[i] = costs[child]
+        rows[i] = rows[child]
+        i = child
+    costs[i] = cost
+    rows[i] = row
+
+
+@inlined
+def _offer(costs: Any, rows: Any, size: int, cost: Any, row: int) -> int:
+    """Keep (cost, row) if it is among the best; returns how many the heap now holds."""
+    if size < costs.shape[0]:
+        i = size
+        while i > 0:
+            parent = (i - 1) >> 1
+            if not _before(costs[parent], rows[parent], cost, row):
+                break
+            costs[i] = costs[parent]
+            rows[i] = rows[parent]
+            i = parent
+        costs[i] = cost
+        rows[i] = row
+        return size + 1
+    if _before(cost, row, costs[0], rows[0]):
+        _sink(costs, rows, size, cost, row)
+    return size
+
+
+@inlined
+def _sort(costs: Any, rows: Any, size: int) -> None:
+    """Turn the heap into a run from best to worst."""
+    while size > 1:
+        size -= 1
+        cost, row = costs[size], rows[size]
+        costs[size] = costs[0]
+        rows[size] = rows[0]
+        _sink(costs, rows, size, cost, row)
+
+
+@inlined
+def _drain(metric: int, costs: Any, rows: Any, size: int, scores: Any, out: Any) -> None:
+    """Write a heap's content best first as scores and rows, and fill up with the worst score and -1."""
+    _sort(costs, rows, size)
+    for i in range(scores.shape[0]):
+        if i < size:
+            scores[i] = costs[i] if metric == 0 else -costs[i]
+            out[i] = rows[i]
+        else:
+            scores[i] = np.float32(np.inf) if metric == 0 else np.float32(-np.inf)
+            out[i] = -1
+
+
+def _rescore(metric: int, queries: Any, vectors: Any, candidates: Any, scores: Any, out: Any) -> None:
+    k = scores.shape[1]
+    costs = np.empty(k, np.float32)
+    rows = np.empty(k, np.int64)
+    for q in range(queries.shape[0]):
+        square = _square(queries, q)
+        size = 0
+        for i in range(candidates.shape[1]):
+            row = candidates[q, i]
+            if row >= 0:
+                size = _offer(costs, rows, size, _cost(metric, queries, q, square, vectors, row), row)
+        _drain(metric, costs, rows, size, scores[q], out[q])
+
+
+_RESCORE = void(i64, readable(f32, 2), readable(f32, 2), readable(i64, 2), writable(f32, 2), writable(i64, 2))
+rescore = compiled(_RESCORE)(_rescore)
+"""(metric, queries (nq, d), vectors (n, d), candidates (nq, m), out scores (nq, k), out rows (nq, k)): the k best of
+each query's candidates by exact score; negative candidates are skipped."""
+rescore_held = compiled(_RESCORE, nogil=False)(_rescore)
+
+
+@compiled(void(i64, readable(f32, 2), readable(f32, 2), readable(i64, 1), writable(f32, 1)))
+def scores_by_row(metric: int, queries: Any, vectors: Any, rows: Any, scores: Any) -> None:
+    """Scores of `rows` for the only query."""
+    square = _square(queries, 0)
+    for i in range(rows.shape[0]):
+        cost = _cost(metric, queries, 0, square, vectors, rows[i])
+        scores[i] = cost if metric == 0 else -cost
+
+
+@compiled(void(i64, readable(f32, 2), readable(f32, 2), writable(f32, 2)))
+def all_scores(metric: int, queries: Any, vectors: Any, scores: Any) -> None:
+    for q in range(queries.shape[0]):
+        square = _square(queries, q)
+        for row in range(vectors.shape[0]):
+            cost = _cost(metric, queries, q, square, vectors, row)
+            scores[q, row] = cost if metric == 0 else -cost
+
+
+TILE_BYTES = 1 << 18
+"""Vectors that all queries of a scan see before it moves on: they stay in the second-level cache meanwhile."""
+
+
+@compiled(
+    void(i64, readable(f32, 2), readable(f32, 2), i64, i64, readable(u8, 1), b1, writable(f32, 2), writable(i64, 2))
+)
+def scan(
+    metric: int,
+    queries: Any,
+    vectors: Any,
+    first: int,
+    last: int,
+    bitmap: Any,
+    filtered: bool,
+    scores: Any,
+    out: Any,
+) -> None:
+    """The k best of rows first..last-1, of those whose bit is set where `filtered`."""
+    nq = queries.shape[0]
+    k = scores.shape[1]
+    costs = np.empty((nq, k), np.float32)
+    rows = np.empty((nq, k), np.int64)
+    sizes = np.zeros(nq, np.int64)
+    squares = np.empty(nq, np.float32)
+    for q in range(nq):
+        squares[q] = _square(queries, q)
+    tile = max(1, TILE_BYTES // (4 * queries.shape[1]))
+    picked = np.empty(tile + 8, np.int64)
+    begin = first
+    while begin < last:
+        count = 0
+        if not filtered:
+            end = min(last, begin + tile)
+            for row in range(begin, end):
+                picked[count] = row
+                count += 1
+            begin = end
+        else:
+            while begin < last and count < tile:
+                byte = bitmap[begin >> 3] >> (begin & 7)
+                end = min(last, (begin | 7) + 1)
+                while byte and begin < end:
+                    if byte & 1:
+                        picked[count] = begin
+                        count += 1
+                    byte >>= 1
+                    begin += 1
+                begin = end
+        for q in range(nq):
+            size = sizes[q]
+            for i in range(count):
+                row = picked[i]
+                cost = _cost(metric, queries, q, squares[q], vectors, row)
+                if size < k or cost <= costs[q, 0]:
+                    size = _offer(costs[q], rows[q], size, cost, row)
+            sizes[q] = size
+    for q in range(nq):
+        _drain(metric, costs[q], rows[q], sizes[q], scores[q], out[q])
+
+
+@compiled(void(i64, readable(f32, 2), readable(f32, 2), readable(i64, 1), writable(f32, 2), writable(i64, 2)))
+def scan_rows(metric: int, queries: Any, vectors: Any, wanted: Any, scores: Any, out: Any) -> None:
+    """The k best of the rows `wanted`."""
+    nq = queries.shape[0]
+    k = scores.shape[1]
+    costs = np.empty((nq, k), np.float32)
+    rows = np.empty((nq, k), np.int64)
+    sizes = np.zeros(nq, np.int64)
+    squares = np.empty(nq, np.float32)
+    for q in range(nq):
+        squares[q] = _square(queries, q)
+    tile = max(1, TILE_BYTES // (4 * queries.shape[1]))
+    for begin in range(0, wanted.shape[0], tile):
+        for q in range(nq):
+            size = sizes[q]
+            for i in range(begin, min(wanted.shape[0], begin + tile)):
+                row = wanted[i]
+                cost = _cost(metric, queries, q, squares[q], vectors, row)
+                if size < k or cost <= costs[q, 0]:
+                    size = _offer(costs[q], rows[q], size, cost, row)
+            sizes[q] = size
+    for q in range(nq):
+        _drain(metric, costs[q], rows[q], sizes[q], scores[q], out[q])
+
+
+@compiled(i64(readable(u8, 1)))
+def count_set(bitmap: Any) -> int:
+    """How many bits of `bitmap` are set."""
+    total = 0
+    for i in range(bitmap.shape[0]):
+        b: Any = np.int64(bitmap[i])
+        b = b - ((b >> 1) & 0x55)
+        b = (b & 0x33) + ((b >> 2) & 0x33)
+        total += (b + (b >> 4)) & 0x0F
+    return total
+
+
+@compiled(
+    void(
+        i64,
+        readable(f32, 2),
+        readable(f32, 2),
+        readable(f32, 2),
+        readable(i64, 1),
+        readable(i32, 1),
+        readable(u8, 1),
+        b1,
+        i64,
+        i64,
+        writable(f32, 2),
+        writable(i64, 2),
+    )
+)
+def scan_lists(
+    metric: int,
+    queries: Any,
+    vectors: Any,
+    centroids: Any,
+    offsets: Any,
+    members: Any,
+    bitmap: Any,
+    filtered: bool,
+    nprobe: int,
+    want: int,
+    scores: Any,
+    out: Any,
+) -> None:
+    """The k best of the rows in the nearest lists: `nprobe` of them, and more until `want` rows have been scored.
+
+    `members[offsets[i]:offsets[i + 1]]` are the rows of list i. Lists are ordered by the metric between the query and
+    their centroids.
+    """
+    k = scores.shape[1]
+    nlist = centroids.shape[0]
+    costs = np.empty(k, np.float32)
+    rows = np.empty(k, np.int64)
+    list_costs = np.empty(nlist, np.float32)
+    near_costs = np.empty(min(nprobe, nlist), np.float32)
+    near = np.empty(min(nprobe, nlist), np.int64)
+    for q in range(queries.shape[0]):
+        square = _square(queries, q)
+        found = 0
+        for i in range(nlist):
+            list_costs[i] = _cost(metric, queries, q, square, centroids, i)
+            found = _offer(near_costs, near, found, list_costs[i], i)
+        _sort(near_costs, near, found)
+        order = near
+        size = 0
+        scored = 0
+        probed = 0
+        while probed < nlist and (probed < nprobe or scored < want):
+            if probed == order.shape[0]:
+                # Few of the nearest lists' rows pass the filter: go on through all lists, nearest first.
+                order = np.argsort(list_costs)
+            at = order[probed]
+            for m in range(offsets[at], offsets[at + 1]):
+                row: Any = np.int64(members[m])
+                if filtered and not (bitmap[row >> 3] >> (row & 7)) & 1:
+                    continue
+                scored += 1
+                cost = _cost(metric, queries, q, square, vectors, row)
+                if size < k or cost <= costs[0]:
+                    size = _offer(costs, rows, size, cost, row)
+            probed += 1
+        _drain(metric, costs, rows, size, scores[q], out[q])

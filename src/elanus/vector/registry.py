@@ -1,0 +1,176 @@
+"""The kinds of vector index: their names, parameters, ranges and defaults, and the checks of them.
+
+    kind        build                              search
+    FLAT        –                                  –
+    IVF_FLAT    nlist 1..65536 (128)               nprobe 1..65536 (8)
+    HNSW        M 2..2048 (30), efConstruction     ef >= k (max(k, 16))
+                1.. (360)
+    AUTOINDEX   – (HNSW, M 18, efConstruction      ef >= k (max(2 k, 80))
+                240, over compact codes)
+
+Parameters arrive as text or as numbers. Messages are Milvus's where its clients look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from elanus.model.errors import InvalidParameter
+from elanus.model.types import Metric
+
+
+class InvalidSearchParameter(InvalidParameter):
+    """A search parameter that the index refuses; Milvus passes on its kernel's error, which has no code of its own."""
+
+    code = 65535
+
+
+class IndexKind(StrEnum):
+    FLAT = "FLAT"
+    IVF_FLAT = "IVF_FLAT"
+    HNSW = "HNSW"
+    AUTOINDEX = "AUTOINDEX"
+
+
+MAX_INT32 = 2**31 - 1
+MAX_NLIST = 65_536
+
+AUTO_M = 18
+AUTO_EF_CONSTRUCTION = 240
+AUTO_MIN_EF = 80
+"""Default breadth of an AUTOINDEX search for small k: recall .97 on 99.5 k sentence embeddings (ef 64: .962)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An integer parameter with its range and default, both ends included."""
+
+    name: str
+    low: int
+    high: int
+    default: int
+
+    def read(self, given: Any, error: type[InvalidParameter], prefix: str = "") -> int:
+        try:
+            value = int(given) if not isinstance(given, (bool, float)) or given == int(given) else None
+        except (TypeError, ValueError):
+            value = None
+        if value is None or isinstance(given, bool):
+            raise error(f"{prefix}param '{self.name}' ({given}) should be an integer in [{self.low}, {self.high}]")
+        if not self.low <= value <= self.high:
+            raise error(f"{prefix}param '{self.name}' ({value}) should be in range [{self.low}, {self.high}]")
+        return value
+
+
+M = Parameter("M", 2, 2048, 30)
+EF_CONSTRUCTION = Parameter("efConstruction", 1, MAX_INT32, 360)
+NLIST = Parameter("nlist", 1, MAX_NLIST, 128)
+EF = Parameter("ef", 1, MAX_INT32, 16)
+NPROBE = Parameter("nprobe", 1, MAX_NLIST, 8)
+
+BUILD_PARAMETERS: dict[IndexKind, tuple[Parameter, ...]] = {
+    IndexKind.FLAT: (),
+    IndexKind.IVF_FLAT: (NLIST,),
+    IndexKind.HNSW: (M, EF_CONSTRUCTION),
+    IndexKind.AUTOINDEX: (),
+}
+
+_NOT_KIND_PARAMETERS = frozenset({"index_type", "metric_type", "params", "mmap.enabled", "mmap_enabled", "index_name"})
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """A kind with all its build parameters resolved; 0 where the kind has none of them."""
+
+    kind: IndexKind
+    m: int = 0
+    ef_construction: int = 0
+    nlist: int = 0
+
+    @property
+    def is_graph(self) -> bool:
+        return self.kind in (IndexKind.HNSW, IndexKind.AUTOINDEX)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether there is anything to build; FLAT scans the column."""
+        return self.kind is not IndexKind.FLAT
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "kind": self.kind.value}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> IndexSpec:
+        return cls(**{**data, "kind": IndexKind(data["kind"])})
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParams:
+    """What a search asks of an index: `ef` of graphs, `nprobe` of lists; 0 where the kind has none."""
+
+    ef: int = 0
+    nprobe: int = 0
+
+
+def resolve(index_type: str, params: Mapping[str, Any]) -> IndexSpec:
+    """The spec for an index type and its build parameters, with defaults filled in.
+
+    Raises `InvalidParameter` for an unknown type, a value out of range, or a parameter given to AUTOINDEX.
+    """
+    try:
+        kind = IndexKind(index_type or IndexKind.AUTOINDEX)
+    except ValueError:
+        known = ", ".join(IndexKind)
+        raise InvalidParameter(
+            f"invalid parameter[expected=valid index][actual=invalid index type: {index_type}]: choose one of {known}"
+        ) from None
+    if kind is IndexKind.AUTOINDEX:
+        extra = sorted(set(params) - _NOT_KIND_PARAMETERS)
+        if extra:
+            raise InvalidParameter(
+                f"only metric type can be passed when use AutoIndex; got {', '.join(extra)}: "
+                "leave them out, or choose HNSW or IVF_FLAT"
+            )
+        return IndexSpec(kind, m=AUTO_M, ef_construction=AUTO_EF_CONSTRUCTION)
+    values = {
+        p.name: p.read(params[p.name], InvalidParameter) if p.name in params else p.default
+        for p in BUILD_PARAMETERS[kind]
+    }
+    return IndexSpec(
+        kind, m=values.get("M", 0), ef_construction=values.get("efConstruction", 0), nlist=values.get("nlist", 0)
+    )
+
+
+def search_params(spec: IndexSpec, params: Mapping[str, Any], k: int) -> SearchParams:
+    """The search parameters for the `k` nearest. Raises `InvalidSearchParameter` when the index would refuse them."""
+    if spec.is_graph:
+        return _graph_params(spec.kind, params.get("ef"), k)
+    if spec.kind is IndexKind.IVF_FLAT:
+        given = params.get("nprobe")
+        if given is None:
+            return SearchParams(nprobe=min(NPROBE.default, spec.nlist))
+        nprobe = NPROBE.read(given, InvalidSearchParameter, "Out of range in json: ")
+        return SearchParams(nprobe=min(nprobe, spec.nlist))
+    return SearchParams()
+
+
+@lru_cache(maxsize=1024)
+def _graph_params(kind: IndexKind, given: Any, k: int) -> SearchParams:
+    if given is None:
+        return SearchParams(ef=max(2 * k, AUTO_MIN_EF) if kind is IndexKind.AUTOINDEX else max(k, EF.default))
+    ef = EF.read(given, InvalidSearchParameter, "Out of range in json: ")
+    if ef < k:
+        raise InvalidSearchParameter(
+            f"Out of range in json: ef({ef}) should be larger than k({k}): raise ef, or lower limit + offset"
+        )
+    return SearchParams(ef=ef)
+
+
+def check_metric(given: str | None, built: Metric) -> None:
+    """Raise `InvalidParameter` if a search names another metric than the index was built with."""
+    if given and given.upper() != built:
+        raise InvalidParameter(f"metric type not match: invalid [expected={built}][actual={given}]")

@@ -1,0 +1,63 @@
+"""What every test may use.
+
+`make test` runs everything in its short size; `make crash` runs the tests marked `crash` with `--thorough`,
+which sets the sizes below and lifts the time limit of the single test.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "short",
+    deadline=None,
+    print_blob=True,
+    max_examples=50,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", parent=settings.get_profile("short"), max_examples=2_000, derandomize=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much the crash suites do: all of them together, not each."""
+
+    crash_states: int
+    kills: int
+
+
+SHORT = Effort(crash_states=2_000, kills=30)
+THOROUGH = Effort(crash_states=100_000, kills=1_000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("elanus")
+    group.addoption("--thorough", action="store_true", help="the long sizes: 1,000 kills, 100,000 crash states")
+    group.addoption("--seed", type=int, default=None, help="seed of tests that draw at random; printed by a failure")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    thorough = config.getoption("--thorough")
+    settings.load_profile("thorough" if thorough else "short")
+    if thorough and not config.getoption("timeout", default=None):
+        config.option.timeout = 0  # pytest-timeout: no limit
+
+
+@pytest.fixture(scope="session")
+def effort(pytestconfig: pytest.Config) -> Effort:
+    return THOROUGH if pytestconfig.getoption("--thorough") else SHORT
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this test's random choices: fixed in the short run, new in the thorough one, always in the report."""
+    given = request.config.getoption("--seed")
+    if given is None:
+        given = random.SystemRandom().randrange(2**31) if request.config.getoption("--thorough") else 20_240_607
+    request.node.add_report_section("setup", "seed", f"repeat with --seed {given}")
+    return int(given)
