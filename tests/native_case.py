@@ -33,7 +33,7 @@ BOOKS = Schema(
 
 
 def open_folder(folder: Path, **changes: Any) -> Elanus:
-    return Elanus(Instance.open(folder, replace(QUIET, **changes), builder=InlineBuilders()))
+    return Elanus(Instance.open(folder, replace(QUIET, **changes), builders=InlineBuilders()))
 
 
 def vector(number: int) -> list[float]:

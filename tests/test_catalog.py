@@ -22,6 +22,7 @@ from elanus.model.errors import (
     AliasNotFound,
     CollectionLimit,
     CollectionNotFound,
+    CorruptData,
     DatabaseLimit,
     DatabaseNotFound,
     ElanusError,
@@ -41,7 +42,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def names(store: Store) -> Catalog:
-    return Catalog.open(store, timestamp=1)
+    return Catalog.open(store, epoch=1, timestamp=1)
 
 
 def reopened(store: Store) -> Catalog:
@@ -226,14 +227,27 @@ def test_what_an_alias_may_not(names: Catalog) -> None:
 # --- writers ---------------------------------------------------------------------------------------------------------
 
 
-def test_each_writer_has_an_epoch_of_its_own_and_the_older_one_is_stopped(store: Store) -> None:
-    first = Catalog.open(store, timestamp=1)
-    second = Catalog.open(store, timestamp=2)
-    assert (first.state.epoch, second.state.epoch) == (1, 2)
+def test_an_older_writer_is_stopped(store: Store) -> None:
+    first = Catalog.open(store, epoch=1, timestamp=1)
+    second = Catalog.open(store, epoch=2, timestamp=2)
     second.add_collection("default", "docs", 11)
     with pytest.raises(WriterStopped):
         first.add_collection("default", "other", 12)
     assert list(reopened(store).database("default").collections) == ["docs"]
+
+
+def test_a_log_that_is_older_than_the_catalog_is_refused(store: Store) -> None:
+    Catalog.open(store, epoch=5, timestamp=1)
+    for epoch in (5, 1):
+        with pytest.raises(CorruptData, match="older than the catalog"):
+            Catalog.open(store, epoch, timestamp=2)
+
+
+def test_openings_do_not_pile_up_versions(store: Store) -> None:
+    for epoch in range(1, 400):
+        Catalog.open(store, epoch, timestamp=epoch)
+    assert len(store.keys("catalog/")) < 350
+    assert Catalog.read(store).database("default").created == 1
 
 
 def test_a_reader_sees_changes_when_it_refreshes(names: Catalog, store: Store) -> None:

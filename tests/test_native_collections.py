@@ -131,7 +131,7 @@ def test_a_dropped_collection_is_gone_and_its_name_is_free(db: Elanus, tmp_path:
 
 
 def files_of(folder: Path, collection_id: int) -> list[Path]:
-    return [path for path in (folder / "collections").glob(f"{collection_id}/**/*") if path.is_file()]
+    return [path for path in (folder / "store" / "collections").glob(f"{collection_id}/**/*") if path.is_file()]
 
 
 def test_a_purged_collection_leaves_no_file(db: Elanus, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_threads_that_create_one_collection_all_get_it(db: Elanus, tmp_path: Pat
         thread.join()
     assert errors == []
     assert keys_in(db.collection("books")) == list(range(8))
-    assert len(list((tmp_path / "collections").iterdir())) == 1
+    assert len(list((tmp_path / "store" / "collections").iterdir())) == 1
 
 
 def test_a_folder_is_open_for_writing_once(db: Elanus, tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ HEADER = 64
 SPECS = {
     "flat": resolve("FLAT", {}),
     "ivf": resolve("IVF_FLAT", {"nlist": 64}),
-    "hnsw": resolve("HNSW", {"M": 16, "efConstruction": 100}),
+    "hnsw": resolve("HNSW", {"M": 16, "efConstruction": 200}),
     "auto": resolve("AUTOINDEX", {}),
 }
-SEARCH = {"flat": {}, "ivf": {"nprobe": 16}, "hnsw": {"ef": 64}, "auto": {}}
+SEARCH = {"flat": {}, "ivf": {"nprobe": 16}, "hnsw": {"ef": 128}, "auto": {}}
 
 
 def embeddings(rows, seed=0, unit=False, dim=DIM):
@@ -159,7 +159,7 @@ def test_equal_scores_come_in_row_order(tmp_path):
 
 
 def test_an_index_file_holds_no_second_copy_of_the_vectors(case):
-    index, vectors, _, built = case
+    _, vectors, _, built = case
     if built is None:
         return
     if built.codes == "f32":

@@ -7,7 +7,6 @@ asks for.
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -31,13 +30,16 @@ from elanus.catalog.state import (
     Edit,
     WriterStarted,
 )
-from elanus.model.errors import InvalidDatabaseName, InvalidParameter
+from elanus.model.errors import CorruptData, InvalidDatabaseName, InvalidParameter
 from elanus.model.schema import check_name
 from elanus.store.base import Store
 from elanus.store.header import FileKind
 from elanus.store.versioned import VersionedState
 
 PREFIX = "catalog"
+
+KEPT_VERSIONS = 256
+"""How many past versions stay when a writer starts; each opening makes one, so they would pile up."""
 
 Versions: TypeAlias = VersionedState[CatalogState, Edit]
 
@@ -50,18 +52,21 @@ class Catalog:
         self._writing = threading.Lock()
 
     @classmethod
-    def open(cls, store: Store, timestamp: int) -> Catalog:
-        """Open for writing as the next writer; earlier ones that wake up find their edits void.
+    def open(cls, store: Store, epoch: int, timestamp: int) -> Catalog:
+        """Open for writing as writer number `epoch`; earlier ones that wake up find their edits void.
 
-        `timestamp` is now, as a hybrid timestamp.
+        `timestamp` is now, as a hybrid timestamp. Raises `CorruptData` when a writer of this epoch or a later one has
+        been here, which the log, where epochs come from, should know.
         """
-        while True:
-            epoch = cls.read(store).state.epoch + 1
-            versions: Versions = VersionedState(store, PREFIX, CatalogRules(), FileKind.CATALOG, epoch)
-            versions.load()
-            token = secrets.token_hex(8)
-            if versions.commit([WriterStarted(epoch, token, timestamp)]).writer == token:
-                return cls(versions)
+        versions: Versions = VersionedState(store, PREFIX, CatalogRules(), FileKind.CATALOG, epoch)
+        if versions.load().epoch >= epoch:
+            raise CorruptData(
+                f"the catalog was written by writer {versions.state.epoch}, but the log knows of {epoch - 1} at most: "
+                "the log's folder is missing or older than the catalog. Restore both from the same backup."
+            )
+        versions.commit([WriterStarted(epoch, timestamp)])
+        versions.forget(versions.version - KEPT_VERSIONS)
+        return cls(versions)
 
     @classmethod
     def read(cls, store: Store) -> Catalog:

@@ -1,6 +1,6 @@
 """The catalog's versions as JSON, for `store.versioned.VersionedState`.
 
-state  {"epoch", "writer", "last_id", "databases": [{"name", "id", "created", "properties",
+state  {"epoch", "last_id", "databases": [{"name", "id", "created", "properties",
         "collections": [[name, id, created], …], "aliases": {alias: collection}}, …]}
 edit   {"edit": class name, field: value, …}
 """
@@ -31,7 +31,6 @@ class CatalogRules:
     def dump_state(self, state: CatalogState) -> dict[str, Any]:
         return {
             "epoch": state.epoch,
-            "writer": state.writer,
             "last_id": state.last_id,
             "dropped": [list(item) for item in state.dropped.items()],
             "databases": [

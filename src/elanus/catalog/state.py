@@ -80,14 +80,13 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class CatalogState:
-    """`epoch` counts the writers so far; `writer` is a token of the newest, by which it knows that it won.
+    """`epoch` is the number of the newest writer, above those of all before it.
 
     `dropped` has the ids of dropped collections whose files are still there, and the hybrid timestamp of each drop.
     """
 
     databases: Mapping[str, Database]
     epoch: int = 0
-    writer: str = ""
     last_id: int = DEFAULT_DATABASE_ID
     dropped: Mapping[int, int] = field(default_factory=dict)
 
@@ -111,7 +110,6 @@ class WriterStarted:
     """A process opened for writing: from now on edits of lower epochs are void."""
 
     epoch: int
-    writer: str
     timestamp: int
 
 
@@ -226,7 +224,7 @@ def apply(state: CatalogState, edit: Edit) -> CatalogState:
             default = state.databases[DEFAULT_DATABASE]
             if not default.created:
                 state = _with(state, replace(default, created=edit.timestamp))
-            return replace(state, epoch=edit.epoch, writer=edit.writer)
+            return replace(state, epoch=edit.epoch)
         case DatabaseAdded():
             return _add_database(state, edit)
         case DatabaseAltered():

@@ -280,7 +280,8 @@ def _computed(rows: _Rows, node: Arithmetic) -> pa.Array:
     def side(operand: Operand) -> Any:
         # numpy rounds a constant to float32, where Arrow refuses.
         if isinstance(operand, Scalar):
-            return pa.scalar(kind.to_pandas_dtype()(operand.value), kind)
+            with np.errstate(over="ignore"):
+                return pa.scalar(kind.to_pandas_dtype()(operand.value), kind)
         column = rows.column(operand)
         return column if column.type == kind else pc.cast(column, kind, safe=False)
 

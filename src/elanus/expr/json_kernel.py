@@ -22,10 +22,15 @@ _F = TypeVar("_F")
 
 _POWERS = np.array([10.0**i for i in range(23)])
 _MAX_EXACT = 1 << 53
+_ONES = np.uint64(0x0101010101010101)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_QUOTES = np.uint64(0x2222222222222222)
+_BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
+_SPACES = np.uint64(0x2020202020202020)
 
 
 def _compiled(function: _F) -> _F:
-    return cast(_F, numba.njit(nogil=True, cache=True)(function))
+    return cast(_F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
 @_compiled
@@ -36,9 +41,34 @@ def _after_space(data: Any, at: int, end: int) -> int:
 
 
 @_compiled
-def _after_string(data: Any, at: int, end: int) -> int:
+def _plain_until(words: Any, at: int, end: int) -> int:
+    """The index from `at`, a multiple of 8, of the first word of eight bytes with a quote or a backslash in it."""
+    end = min(end, len(words) * 8)
+    while at + 8 <= end:
+        quotes = words[at >> 3] ^ _QUOTES
+        backslashes = words[at >> 3] ^ _BACKSLASHES
+        # A byte becomes 0x80 where it was zero (Mycroft 1987).
+        if (((quotes - _ONES) & ~quotes) | ((backslashes - _ONES) & ~backslashes)) & _HIGH_BITS:
+            break
+        at += 8
+    return at
+
+
+@_compiled
+def _after_string(data: Any, words: Any, at: int, end: int) -> int:
     """The index after the closing quote of the string whose first character is at `at`."""
+    # Most strings end within a few bytes: looking at words pays for longer ones only.
+    near = min(at + 16, end)
+    while at < near:
+        c = data[at]
+        if c == 34:
+            return at + 1
+        at += 2 if c == 92 else 1
     while at < end:
+        if at & 7 == 0:
+            at = _plain_until(words, at, end)
+            if at >= end:
+                return end
         c = data[at]
         if c == 34:
             return at + 1
@@ -47,12 +77,12 @@ def _after_string(data: Any, at: int, end: int) -> int:
 
 
 @_compiled
-def _after_value(data: Any, at: int, end: int) -> int:
+def _after_value(data: Any, words: Any, at: int, end: int) -> int:
     depth = 0
     while at < end:
         c = data[at]
         if c == 34:
-            at = _after_string(data, at + 1, end)
+            at = _after_string(data, words, at + 1, end)
             if depth == 0:
                 return at
             continue
@@ -165,7 +195,7 @@ def _same_key(data: Any, at: int, end: int, key: Any, scratch: Any) -> bool:
 
 
 @_compiled
-def _locate(data: Any, at: int, end: int, keys: Any, key_offsets: Any, indexes: Any, scratch: Any) -> int:
+def _locate(data: Any, words: Any, at: int, end: int, keys: Any, key_offsets: Any, indexes: Any, scratch: Any) -> int:
     """Where the value at the path begins, -1 when there is none. Of equal keys the first counts."""
     at = _after_space(data, at, end)
     for step in range(len(indexes)):
@@ -178,7 +208,7 @@ def _locate(data: Any, at: int, end: int, keys: Any, key_offsets: Any, indexes: 
             while True:
                 if at >= end or data[at] != 34:
                     return -1
-                after = _after_string(data, at + 1, end)
+                after = _after_string(data, words, at + 1, end)
                 found = _same_key(data, at + 1, after - 1, key, scratch)
                 at = _after_space(data, after, end)
                 if at >= end or data[at] != 58:
@@ -186,7 +216,7 @@ def _locate(data: Any, at: int, end: int, keys: Any, key_offsets: Any, indexes: 
                 at = _after_space(data, at + 1, end)
                 if found:
                     break
-                at = _after_space(data, _after_value(data, at, end), end)
+                at = _after_space(data, _after_value(data, words, at, end), end)
                 if at >= end or data[at] != 44:
                     return -1
                 at = _after_space(data, at + 1, end)
@@ -194,7 +224,7 @@ def _locate(data: Any, at: int, end: int, keys: Any, key_offsets: Any, indexes: 
             if at < end and data[at] == 93:
                 return -1
             while index > 0:
-                at = _after_space(data, _after_value(data, at, end), end)
+                at = _after_space(data, _after_value(data, words, at, end), end)
                 if at >= end or data[at] != 44:
                     return -1
                 at = _after_space(data, at + 1, end)
@@ -259,7 +289,7 @@ def _number(data: Any, at: int, end: int) -> tuple[int, int, float, int]:
 
 @_compiled
 def extract(
-    data: Any, offsets: Any, keys: Any, key_offsets: Any, indexes: Any,
+    data: Any, words: Any, offsets: Any, keys: Any, key_offsets: Any, indexes: Any,
     kinds: Any, ints: Any, floats: Any, starts: Any, ends: Any,
 ) -> None:  # fmt: skip
     """The value at one path in each row.
@@ -275,13 +305,13 @@ def extract(
         real = 0.0
         start = np.int64(0)
         stop = np.int64(0)
-        at = _locate(data, offsets[row], end, keys, key_offsets, indexes, scratch)
+        at = _locate(data, words, offsets[row], end, keys, key_offsets, indexes, scratch)
         if at >= 0:
             c = data[at]
             if c == 34:
                 kind = STRING
                 start = at + 1
-                stop = _after_string(data, at + 1, end) - 1
+                stop = _after_string(data, words, at + 1, end) - 1
                 if stop < start:
                     stop = start
             elif c == 123:
@@ -327,9 +357,28 @@ def copy_spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any, out_off
 
 
 @_compiled
-def _after_valid_string(data: Any, at: int, end: int) -> int:
+def _plain_ascii_until(words: Any, at: int, end: int) -> int:
+    """As `_plain_until`, and stopping too at control characters and at whatever is not ASCII."""
+    end = min(end, len(words) * 8)
+    while at + 8 <= end:
+        word = words[at >> 3]
+        quotes = word ^ _QUOTES
+        backslashes = word ^ _BACKSLASHES
+        found = ((quotes - _ONES) & ~quotes) | ((backslashes - _ONES) & ~backslashes) | ((word - _SPACES) & ~word)
+        if (found | word) & _HIGH_BITS:
+            break
+        at += 8
+    return at
+
+
+@_compiled
+def _after_valid_string(data: Any, words: Any, at: int, end: int) -> int:
     """The index after the string whose first character is at `at`, -1 when it is not valid JSON or not UTF-8."""
     while at < end:
+        if at & 7 == 0:
+            at = _plain_ascii_until(words, at, end)
+            if at >= end:
+                return -1
         c = np.int64(data[at])
         if c == 34:
             return at + 1
@@ -419,11 +468,11 @@ def _after_valid_scalar(data: Any, at: int, end: int) -> int:
 
 
 @_compiled
-def _after_valid_key(data: Any, at: int, end: int) -> int:
+def _after_valid_key(data: Any, words: Any, at: int, end: int) -> int:
     """The index after a key and its colon, -1 when they are not there."""
     if at >= end or data[at] != 34:
         return -1
-    at = _after_valid_string(data, at + 1, end)
+    at = _after_valid_string(data, words, at + 1, end)
     if at < 0:
         return -1
     at = _after_space(data, at, end)
@@ -431,7 +480,7 @@ def _after_valid_key(data: Any, at: int, end: int) -> int:
 
 
 @_compiled
-def _is_valid(data: Any, at: int, end: int, in_object: Any, require_object: bool) -> bool:
+def _is_valid(data: Any, words: Any, at: int, end: int, in_object: Any, require_object: bool) -> bool:
     """Whether `data[at:end]` is one JSON value. `in_object` is the stack of open brackets."""
     depth = 0
     at = _after_space(data, at, end)
@@ -451,14 +500,14 @@ def _is_valid(data: Any, at: int, end: int, in_object: Any, require_object: bool
             if inside >= end:
                 return False
             if data[inside] != c + 2:
-                at = _after_valid_key(data, inside, end) if c == 123 else inside
+                at = _after_valid_key(data, words, inside, end) if c == 123 else inside
                 if at < 0:
                     return False
                 continue
             depth -= 1
             at = inside + 1
         elif c == 34:
-            at = _after_valid_string(data, at + 1, end)
+            at = _after_valid_string(data, words, at + 1, end)
         else:
             at = _after_valid_scalar(data, at, end)
         if at < 0:
@@ -474,7 +523,7 @@ def _is_valid(data: Any, at: int, end: int, in_object: Any, require_object: bool
             at += 1
             if c == 44:
                 if in_object[depth - 1]:
-                    at = _after_valid_key(data, _after_space(data, at, end), end)
+                    at = _after_valid_key(data, words, _after_space(data, at, end), end)
                     if at < 0:
                         return False
                 break
@@ -484,10 +533,10 @@ def _is_valid(data: Any, at: int, end: int, in_object: Any, require_object: bool
 
 
 @_compiled
-def first_invalid(data: Any, offsets: Any, known: Any, require_object: bool) -> int:
+def first_invalid(data: Any, words: Any, offsets: Any, known: Any, require_object: bool) -> int:
     """The first row with `known` that is not valid JSON (RFC 8259, UTF-8), or not an object where one is required; or -1."""
     in_object = np.empty(MAX_NESTING, np.bool_)
     for row in range(len(offsets) - 1):
-        if known[row] and not _is_valid(data, offsets[row], offsets[row + 1], in_object, require_object):
+        if known[row] and not _is_valid(data, words, offsets[row], offsets[row + 1], in_object, require_object):
             return row
     return -1

@@ -2,10 +2,10 @@
 
 A folder holds
 
-    lock           who has it open for writing
-    log/           the write-ahead log
-    catalog/…      versions of the catalog
-    collections/…  manifests and segments, by collection id
+    lock                 who has it open for writing
+    log/                 the write-ahead log
+    store/catalog/       versions of the catalog
+    store/collections/   manifests and segments, by collection id
 
 One process may open a folder for writing. Opening reads the catalog and the log's tail; collections are opened at
 their first touch.
@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from elanus.catalog.catalog import Catalog
-from elanus.engine.builders import Builder, ProcessBuilders
+from elanus.engine.builders import Builders, FixedBudget, ProcessBuilders
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
@@ -30,6 +31,7 @@ from elanus.service.context import RequestContext
 from elanus.store.disk import Disk, LocalDisk
 from elanus.store.folder_lock import FolderLock
 from elanus.store.local import LocalStore
+from elanus.store.reasons import store_error
 
 Settings = EngineConfig
 
@@ -52,37 +54,39 @@ class Instance:
         *,
         clock: Clock | None = None,
         disk: Disk | None = None,
-        builder: Builder | None = None,
+        builders: Builders | None = None,
     ) -> Instance:
         """Open the folder `path` for writing, and make it where there is none.
 
-        `clock`, `disk` and `builder` are for tests. Raises `AlreadyOpen` while another process has it open,
+        `clock`, `disk` and `builders` are for tests. Raises `AlreadyOpen` while another process has it open,
         `CorruptData`, `FormatTooNew`, `StoreError`.
         """
         if "://" in os.fspath(path):
             raise InvalidParameter(f"{path} is no folder: databases live in folders; object storage comes later")
         root = Path(path).expanduser()
         disk = disk or LocalDisk(root)
-        lock = FolderLock(root)
-        try:
+        clock = clock or SystemClock()
+        settings = settings or Settings()
+        with ExitStack() as undo:
+            try:
+                disk.make_folder("")
+            except OSError as error:
+                raise store_error(error, "make the folder", str(root)) from error
+            lock = FolderLock(root)
+            undo.callback(lock.release)
             store = LocalStore(disk)
-            clock = clock or SystemClock()
-            catalog = Catalog.open(store, compose(clock.now_ms()))
-            engine = Engine.open(
-                store,
-                FileLog.open(disk),
-                settings or Settings(),
-                clock,
-                builder or ProcessBuilders(),
-                catalog.state.epoch,
-            )
-        except BaseException:
-            lock.release()
-            raise
-        # Ids are timestamps: the newest one ever given must lie behind the clock, also after the clock stepped back.
-        engine.oracle.advance_to(catalog.state.last_id)
-        instance = cls(catalog, engine, lock)
-        instance.purge_dropped()
+            log = FileLog.open(disk)
+            undo.callback(log.close)
+            catalog = Catalog.open(store, log.epoch, compose(clock.now_ms()))
+            if builders is None:
+                builders = ProcessBuilders(FixedBudget(settings.build_memory_bytes), idle_s=settings.builder_idle_s)
+            engine = Engine.open(store, log, settings, clock, builders)
+            undo.callback(engine.close)
+            # Ids are timestamps: the newest ever given must lie behind the clock, also after the clock stepped back.
+            engine.oracle.advance_to(catalog.state.last_id)
+            instance = cls(catalog, engine, lock)
+            instance.purge_dropped()
+            undo.pop_all()
         return instance
 
     def close(self) -> None:

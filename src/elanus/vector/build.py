@@ -127,7 +127,7 @@ def extend(
         node_of_row[np.concatenate([rows, rest])] = np.arange(len(vectors))
         index.hnsw.permute_entries(graph.pointer(node_of_row))
         if codes is not Codes.F32:
-            storage.permute_entries(graph.pointer(node_of_row))
+            storage.permute_entries(node_of_row)
     return _write(path, _meta(spec, metric, vectors), index, codes, unit, extended=True)
 
 
@@ -178,6 +178,7 @@ def _storage(codes: Codes, trained: Array, metric: Metric, vectors: Vectors) -> 
 def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, report: Progress) -> None:
     count = len(vectors) if rows is None else len(rows)
     done = 0
+    report(0.0)
     for block in _blocks(vectors, rows, normalise=normalise):
         index.add(block)
         done += len(block)
