@@ -177,7 +177,7 @@ def test_a_failed_write_is_recorded_as_far_as_it_came(disk):
     assert recording.recording.operations[-1].data == b"ab"
 
 
-def _every_outcome(recording, operations, losses=tuple(Loss), repeat=60):
+def _every_outcome(recording, operations, losses=tuple(Loss), repeat=300):
     states = crash_states(recording, random.Random(1), losses, repeat=repeat)
     return [
         {name: content.data.ljust(content.size, b"\0") for name, content in state.files.items()}

@@ -17,7 +17,7 @@ import sys
 import threading
 from typing import IO, Any
 
-from elanus.engine.builders import run_task
+from elanus.engine.builders import find_task
 
 PR_SET_PDEATHSIG = 1
 PRIVATE_MEMORY_FIELD = "VmData:"
@@ -42,8 +42,9 @@ def _run(job: dict[str, Any], replies: IO[str]) -> dict[str, Any]:
         _say(replies, {"progress": share})
 
     try:
+        task = find_task(job["task"])
         with _memory_limit(job["memory_limit_bytes"]):
-            return {"done": dict(run_task(job["task"], job["arguments"], progress))}
+            return {"done": dict(task(job["arguments"], progress))}
     except Exception as error:  # noqa: BLE001 - whatever a task raises is the job's outcome, told to who asked for it
         text = str(error)
         # C++ libraries report a failed allocation in their own words.

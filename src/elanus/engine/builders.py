@@ -10,7 +10,8 @@ again) and speaks JSON lines with it over pipes, one job at a time to one proces
     to the builder      {"task": …, "arguments": {…}, "memory_limit_bytes": n or null}
     from the builder    {"progress": 0.25} … then {"done": {…}} or {"failed": kind, "message": …}
 
-A builder that dies fails its job and no other; the next job starts a new process. One left without work for `idle_s`
+A builder that dies fails its job and no other; after that, and after a task has raised, the next job starts a new
+process. One left without work for `idle_s`
 is told to end by closing its input, which is also how it learns that its parent is gone.
 """
 
@@ -165,11 +166,11 @@ class Builders(Protocol):
         ...
 
 
-def run_task(task: str, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
-    """Run a task in this process."""
-    module, _, function = TASKS[task].partition(":")
-    call: Task = getattr(importlib.import_module(module), function)
-    return call(arguments, progress)
+def find_task(name: str) -> Task:
+    """The function of a task, its module imported into this process."""
+    module, _, function = TASKS[name].partition(":")
+    task: Task = getattr(importlib.import_module(module), function)
+    return task
 
 
 class InlineBuilders:
@@ -182,7 +183,7 @@ class InlineBuilders:
             raise BuildCancelled(f"{job.task} was cancelled before it began")
         began = time.monotonic()
         try:
-            values = run_task(job.task, json.loads(json.dumps(dict(job.arguments))), progress or _unheard)
+            values = find_task(job.task)(json.loads(json.dumps(dict(job.arguments))), progress or _unheard)
         except (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise BuildFailed(f"{job.task} failed: {type(error).__name__}: {error}") from error
         return BuildResult(json.loads(json.dumps(dict(values))), time.monotonic() - began)
@@ -351,8 +352,8 @@ class ProcessBuilders:
             with cancellation.calling(process.kill):
                 reply = _converse(process, job, progress)
         finally:
-            # A cancel that came with the last word may have killed the process all the same.
-            if reply is None or cancellation.is_set:
+            # After a failure a process may be in any state; a cancel that came with the last word may have killed it.
+            if reply is None or "failed" in reply or cancellation.is_set:
                 reason = self._bury(process)
             else:
                 self._give_back(process)

@@ -20,7 +20,6 @@ from elanus.engine.masks import Mask, Rows
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.schema import TIMESTAMP_FIELD_ID
-from elanus.model.types import DataType
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +38,19 @@ class QueryRequest:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows of a snapshot in some order: `units[i]` is an index into `snapshot.units`, `rows[i]` a row of that unit."""
+    """Rows of a snapshot in some order: `units[i]` is an index into `snapshot.units`, `rows[i]` a row of that unit.
 
-    units: npt.NDArray[np.int32]
+    `units` is a single number where all rows are of one unit, as they are in most searches.
+    """
+
+    units: npt.NDArray[np.int32] | int
     rows: Rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Found:
-        return Found(self.units[part], self.rows[part])
+        return Found(self.units if isinstance(self.units, int) else self.units[part], self.rows[part])
 
 
 def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int]) -> Mask | None:
@@ -171,28 +173,31 @@ def keys_of(snapshot: Snapshot, found: Found) -> pa.Array:
 def column_of(snapshot: Snapshot, found: Found, field_id: int) -> pa.Array:
     """The values of one field for the rows of `found`, in its order."""
     units = snapshot.units
+    if isinstance(found.units, int):
+        return _take(units[found.units], field_id, found.rows)
     used = np.unique(found.units)
     if len(used) == 0:
-        field = snapshot.manifest.schema.by_id[field_id]
-        return pa.array([], field.arrow_type)
-    if len(used) == 1:
-        return _take(units[int(used[0])], field_id, found.rows, snapshot)
+        return pa.array([], snapshot.manifest.schema.by_id[field_id].arrow_type)
     parts, places = [], []
     for number in used:
         place = np.flatnonzero(found.units == number)
-        parts.append(_take(units[int(number)], field_id, found.rows[place], snapshot))
+        parts.append(_take(units[int(number)], field_id, found.rows[place]))
         places.append(place)
+    if len(used) == 1:
+        return parts[0]
     back = np.empty(len(found), np.int64)
     back[np.concatenate(places)] = np.arange(len(found))
     return pa.concat_arrays(parts).take(pa.array(back))
 
 
-def _take(unit: Unit, field_id: int, rows: Rows, snapshot: Snapshot) -> pa.Array:
-    field = snapshot.manifest.schema.by_id.get(field_id)
-    if field is not None and field.dtype is DataType.FLOAT_VECTOR:
+def _take(unit: Unit, field_id: int, rows: Rows) -> pa.Array:
+    column = unit.view.column(field_id)
+    if pa.types.is_fixed_size_list(column.type):
         vectors = unit.view.vectors(field_id)[rows]
-        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=field.arrow_type)
-    return unit.view.column(field_id).take(pa.array(rows))
+        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=column.type)
+    if column.type == pa.int64() and not column.null_count:
+        return pa.array(column.to_numpy()[rows])  # several times faster than Arrow's take of a few rows
+    return column.take(pa.array(rows))
 
 
 def fetch(snapshot: Snapshot, found: Found, output_fields: Sequence[str]) -> pa.Table:

@@ -113,15 +113,18 @@ def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: 
 
 def _single(part: _Part, offset: int) -> tuple[Found, Scores, Offsets]:
     """The answer when one unit has it all: its part, from `offset` on, without the empty places."""
-    scores, rows = part.scores[:, offset:], part.rows[:, offset:]
+    scores, rows = part.scores, part.rows
+    if offset:
+        scores, rows = scores[:, offset:], rows[:, offset:]
+    if len(rows) == 1:
+        scores, rows = scores[0], rows[0]
+        if len(rows) and rows[-1] < 0:
+            filled = int(np.count_nonzero(rows >= 0))
+            scores, rows = scores[:filled], rows[:filled]
+        return Found(part.unit, rows), scores, np.array((0, len(rows)))
     full = rows >= 0
-    counts = full.sum(axis=1)
-    if counts.sum() == rows.size:
-        flat_scores, flat_rows = scores.ravel(), rows.ravel()
-    else:
-        flat_scores, flat_rows = scores[full], rows[full]
-    offsets = np.concatenate(([0], np.cumsum(counts)))
-    return Found(np.full(len(flat_rows), part.unit, np.int32), flat_rows), flat_scores, offsets
+    offsets = np.concatenate(([0], np.cumsum(full.sum(axis=1))))
+    return Found(part.unit, rows[full]), scores[full], offsets
 
 
 def _merge(

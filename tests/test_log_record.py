@@ -1,0 +1,114 @@
+"""Records of the log give back what was put into them, from the bytes where they lie."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elanus.log.carry import CarryRecord, carry_of
+from elanus.log.record import FenceRecord, RawRecord, WriteRecord, body_holds, fence_of, header_at
+from elanus.model.errors import CorruptData
+
+SCHEMA = pa.schema(
+    [("100", pa.int64()), ("101", pa.large_string()), ("102", pa.list_(pa.field("item", pa.float32()), 4)), ("2", pa.int64())]
+)
+
+
+def rows(keys):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array([float(k) for k in keys for _ in range(4)], pa.float32()), 4)
+    columns = [pa.array(keys, pa.int64()), pa.array([f"text {k}" for k in keys], pa.large_string()), vectors]
+    return pa.record_batch([*columns, pa.array([1] * len(keys), pa.int64())], schema=SCHEMA)
+
+
+def through_bytes(record, timestamp=5):
+    return record.encode().raw(timestamp)
+
+
+int_keys = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5).map(lambda keys: pa.array(keys, pa.int64()))
+text_keys = st.lists(st.text(max_size=9), max_size=5).map(lambda keys: pa.array(keys, pa.large_string()))
+
+
+@given(
+    collection_id=st.integers(0, 2**62),
+    schema_version=st.integers(1, 2**31),
+    keys=st.lists(st.integers(-100, 100), max_size=6),
+    deletes=st.one_of(st.none(), int_keys, text_keys),
+    partitions=st.lists(st.integers(1, 2**62), max_size=4).map(tuple),
+    timestamp=st.integers(1, 2**63 - 1),
+)
+def test_a_write_comes_back_as_it_was(collection_id, schema_version, keys, deletes, partitions, timestamp):
+    record = WriteRecord(collection_id, schema_version, rows(keys) if keys else None, deletes, partitions)
+    raw = through_bytes(record, timestamp)
+    assert raw.byte_size == record.encode().byte_size == len(raw.data)
+    assert raw.byte_size % 8 == 0
+    assert (raw.collection_id, raw.schema_version, raw.timestamp) == (collection_id, schema_version, timestamp)
+    assert (raw.row_count, raw.delete_count) == (len(keys), 0 if deletes is None else len(deletes))
+    back = raw.decode(SCHEMA)
+    assert back.timestamp == timestamp
+    assert back.delete_partitions == partitions
+    assert back.rows is None if not keys else back.rows.equals(record.rows)
+    assert back.delete_keys is None if not deletes else back.delete_keys.equals(deletes)
+
+
+def test_a_slice_of_a_large_batch_takes_its_own_bytes_only():
+    raw = through_bytes(WriteRecord(1, 1, rows(list(range(10_000))).slice(5000, 2)))
+    assert raw.byte_size < 1000
+    assert raw.decode(SCHEMA).rows.column(0).to_pylist() == [5000, 5001]
+
+
+def test_rows_are_decoded_where_they_lie():
+    raw = through_bytes(WriteRecord(1, 1, rows(list(range(100)))))
+    start = pa.py_buffer(raw.data).address
+    for column in raw.decode(SCHEMA).rows.columns:
+        for buffer in column.buffers():
+            assert buffer is None or start <= buffer.address < start + len(raw.data)
+
+
+def test_every_record_header_and_body_is_checked():
+    data = through_bytes(WriteRecord(1, 1, rows([1, 2]), pa.array([3]), (1,))).data
+    header = header_at(data, 0)
+    assert header is not None
+    assert body_holds(header, data, 0)
+    for at in range(len(data)):
+        bad = bytearray(data)
+        bad[at] ^= 0x10
+        found = header_at(memoryview(bad), 0)
+        assert found is None or not body_holds(found, memoryview(bad), 0), f"byte {at} was changed unnoticed"
+
+
+def test_a_record_decoded_with_the_wrong_schema_is_told():
+    raw = through_bytes(WriteRecord(7, 3, rows([1, 2])))
+    with pytest.raises(CorruptData, match="collection 7.* schema version 3, cannot be decoded"):
+        raw.decode(pa.schema([*SCHEMA, ("103", pa.int64())]))
+
+
+def test_a_fence_holds_its_epoch():
+    assert fence_of(through_bytes(FenceRecord(9))) == FenceRecord(9, 5)
+
+
+def test_carried_records_are_the_bytes_that_were_written():
+    writes = {n: through_bytes(WriteRecord(n % 2, 1, rows([n, n + 1])), timestamp=n) for n in range(1, 6)}
+    carry = CarryRecord({1: [writes[1], writes[3], writes[5]], 0: [writes[2], writes[4]], 9: []})
+    back = carry_of(through_bytes(carry, 77))
+    assert back.timestamp == 77
+    assert list(back.sections) == [1, 0, 9]
+    assert [raw.timestamp for raw in back.sections[1]] == [1, 3, 5]
+    assert back.sections[9] == ()
+    for collection_id, raws in back.sections.items():
+        for raw in raws:
+            assert bytes(raw.data) == bytes(writes[raw.timestamp].data)
+            assert raw.collection_id == collection_id
+            assert raw.decode(SCHEMA).rows.column(0).to_pylist() == [raw.timestamp, raw.timestamp + 1]
+
+
+def test_what_was_carried_can_be_carried_again():
+    write = through_bytes(WriteRecord(1, 1, rows([1])), timestamp=3)
+    once = carry_of(through_bytes(CarryRecord({1: [write]})))
+    twice = carry_of(through_bytes(CarryRecord({1: [*once.sections[1], write]})))
+    assert [bytes(raw.data) for raw in twice.sections[1]] == [bytes(write.data)] * 2
+
+
+def test_a_raw_record_is_a_view():
+    data = memoryview(bytes(8) + bytes(through_bytes(WriteRecord(1, 1, rows([1]))).data))
+    raw = RawRecord.parse(data, 8)
+    assert raw.data.obj is data.obj
