@@ -33,8 +33,44 @@ SCHEMA = Schema(
 ).checked()
 
 INTS = [0, 1, -1, 2, 3, 7, 100, 127, -128, 1000, 2**31 - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)]
-REALS = [0.0, -0.0, 0.1, 1.0, 1.5, -2.5, 3.0, 100.0, 127.5, 1e-7, 2.0**53, 2.0**53 + 2, 2.0**63, -(2.0**63), 1e300, 16777217.0]
-TEXTS = ["", "a", "b", "ab", "abc", "a%b", "a_b", "a\\b", "A", "é", "日本", "a\nb", 'q"q', "it's", "]", "😀", "\t", "z" * 20]
+REALS = [
+    0.0,
+    -0.0,
+    0.1,
+    1.0,
+    1.5,
+    -2.5,
+    3.0,
+    100.0,
+    127.5,
+    1e-7,
+    2.0**53,
+    2.0**53 + 2,
+    2.0**63,
+    -(2.0**63),
+    1e300,
+    16777217.0,
+]
+TEXTS = [
+    "",
+    "a",
+    "b",
+    "ab",
+    "abc",
+    "a%b",
+    "a_b",
+    "a\\b",
+    "A",
+    "é",
+    "日本",
+    "a\nb",
+    'q"q',
+    "it's",
+    "]",
+    "😀",
+    "\t",
+    "z" * 20,
+]
 BOUNDS = {"tiny": 2**7, "small": 2**15, "medium": 2**31, "big": 2**63, "id": 2**63}
 KEYS = ["a", "b", "é", 'k"', "a b"]
 
@@ -164,6 +200,13 @@ def _listed(values: Any) -> Any:
     return st.lists(values, max_size=8).map(lambda vs: f"[{', '.join(map(literal, vs))}]")
 
 
+def _range(parts: tuple[int, str, str, str, int]) -> str:
+    low, first, operand, last, high = parts
+    if low == high:
+        return f"{low} <= {operand} <= {high}"
+    return f"{min(low, high)} {first} {operand} {last} {max(low, high)}"
+
+
 _joined = " ".join
 _predicates = st.one_of(
     st.tuples(_int_operands | _real_operands, _comparison, _numbers).map(_joined),
@@ -184,7 +227,7 @@ _predicates = st.one_of(
         _paths | st.sampled_from(["tiny", "id", "real", "text", "flag"]), st.sampled_from(["is null", "IS NOT NULL"])
     ).map(_joined),
     st.tuples(ints, st.sampled_from(["<", "<="]), _int_columns | _json_numbers, st.sampled_from(["<", "<="]), ints).map(
-        lambda p: f"{min(p[0], p[4]) - (p[0] > -(2**63))} {p[1]} {p[2]} {p[3]} {max(p[0], p[4])}"
+        _range
     ),
 )
 filters = st.recursive(

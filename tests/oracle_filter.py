@@ -28,7 +28,10 @@ MISSING = object()
 
 
 def evaluate_row(
-    node: str | tree.Expression | tree.Node, row: Mapping[str, Any], schema: Schema, params: Mapping[str, Any] | None = None
+    node: str | tree.Expression | tree.Node,
+    row: Mapping[str, Any],
+    schema: Schema,
+    params: Mapping[str, Any] | None = None,
 ) -> Truth:
     """Whether the filter holds for the row: True, False, or None for unknown."""
     if isinstance(node, str):

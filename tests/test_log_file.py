@@ -164,7 +164,7 @@ def test_the_log_knows_its_length_and_the_age_of_its_oldest_record(log, disk):
     size = log.byte_size
     again = reopen(log, disk)
     assert again.oldest_ms == 5000
-    assert size < again.byte_size < 1000
+    assert size < again.byte_size < 2000
     again.drop_before(2)
     assert again.oldest_ms == 7000
     assert reopen(again, disk).oldest_ms == 7000
@@ -233,9 +233,10 @@ def test_a_failed_write_that_cannot_be_cut_back_stops_the_log(log, disk):
 
 def test_a_failed_sync_stops_the_log_for_ever(log, disk):
     append(log, 1)
+    log.rotate()
     disk.fail("sync", "log/*", errno.EIO, times=1)
     for _ in range(2):
-        with pytest.raises(WriterStopped, match=r"nothing more is acknowledged, because syncing log/0+1\.log failed"):
+        with pytest.raises(WriterStopped, match=r"nothing more is acknowledged, because syncing log/0+2\.log failed"):
             append(log, 2)
     with pytest.raises(WriterStopped):
         log.rotate()

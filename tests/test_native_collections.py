@@ -61,14 +61,18 @@ def test_the_quick_form_is_ready_to_use(db: Elanus) -> None:
 def test_the_same_again_is_no_error_and_another_is(db: Elanus) -> None:
     first = db.create_collection("books", BOOKS)
     first.insert([book(1)])
-    assert len(db.create_collection("books", BOOKS)) == 1
+    assert db.create_collection("books", BOOKS).count() == 1
     with pytest.raises(
         InvalidParameter, match="create duplicate collection with different parameters, collection: books"
     ):
         db.create_collection("books", dimension=DIM)
     with pytest.raises(InvalidParameter, match="different parameters"):
         db.create_collection("books", BOOKS, on_duplicate_key="replace")
-    assert len(first) == 1
+    db.create_collection("quick", dimension=DIM)
+    db.create_collection("quick", dimension=DIM)
+    with pytest.raises(InvalidParameter, match="different parameters"):
+        db.create_collection("quick", dimension=DIM, metric="L2")
+    assert first.count() == 1
 
 
 KEY = Field("id", DataType.INT64, is_primary=True)
@@ -123,11 +127,11 @@ def test_a_dropped_collection_is_gone_and_its_name_is_free(db: Elanus, tmp_path:
     with pytest.raises(CollectionNotFound):
         collection.query()
     collection = db.create_collection("books", dimension=DIM)
-    assert len(collection) == 0
+    assert collection.count() == 0
     assert collection.describe().id > first
     db.close()
     with open_folder(tmp_path) as again:
-        assert len(again.collection("books")) == 0
+        assert again.collection("books").count() == 0
 
 
 def files_of(folder: Path, collection_id: int) -> list[Path]:

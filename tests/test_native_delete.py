@@ -27,7 +27,7 @@ def test_deleted_keys_are_gone_from_every_read(db: Elanus, tmp_path: Path, state
     assert collection.delete([3, 4, 99]) == 3
     left = [n for n in range(20) if n not in (3, 4)]
     assert keys_in(collection) == left
-    assert len(collection) == 18
+    assert collection.count() == 18
     assert collection.get([3, 4]) == []
     found = collection.search([3.0, 1, 0, 0], limit=20, metric=None if state == "indexed" else "L2").keys[0]
     assert sorted(found.tolist()) == left
@@ -79,7 +79,7 @@ def test_a_delete_hits_all_copies_of_a_key(db: Elanus) -> None:
     collection.flush()
     collection.insert(books([1]))
     collection.delete([1])
-    assert len(collection) == 1
+    assert collection.count() == 1
 
 
 def test_a_deleted_key_may_come_again(db: Elanus) -> None:
@@ -109,7 +109,7 @@ def test_an_empty_or_always_true_filter_is_refused(db: Elanus, filter: str) -> N
     collection.insert(books([1]))
     with pytest.raises(InvalidParameter):
         collection.delete(filter=filter)
-    assert len(collection) == 1
+    assert collection.count() == 1
 
 
 def test_keys_or_a_filter_never_both_and_never_neither(db: Elanus) -> None:
@@ -129,7 +129,7 @@ def test_truncate_leaves_the_collection_empty_and_usable(db: Elanus, tmp_path: P
     collection.flush()
     collection.insert(books(range(10, 20)), partition="old")
     collection.truncate()
-    assert len(collection) == 0
+    assert collection.count() == 0
     collection.insert(books([5]))
     db, collection = bring_to("reopened", db, collection, tmp_path)
     assert keys_in(collection) == [5]

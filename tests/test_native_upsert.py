@@ -24,7 +24,7 @@ def test_upsert_replaces_rows_and_inserts_new_ones(db: Elanus, tmp_path: Path, s
     db, collection = bring_to(state, db, collection, tmp_path)
     result = collection.upsert([book(5, pages=2), book(20, pages=2)])
     assert (result.count, result.keys.to_pylist()) == (2, [5, 20])
-    assert len(collection) == 21
+    assert collection.count() == 21
     assert collection.get(5) == [
         {**book(5), "vector": [5, 1, 0, 0], "pages": 2, "price": 9.5, "sold": None, "about": None}
     ]
@@ -42,7 +42,7 @@ def test_upsert_removes_all_copies_of_a_key(db: Elanus, tmp_path: Path, state: s
     db, collection = bring_to(state, db, collection, tmp_path)
     collection.insert([book(1, pages=2)])
     collection.upsert([book(1, pages=3)])
-    assert len(collection) == 9
+    assert collection.count() == 9
     assert collection.count("id == 1") == 1
     assert collection.get(1)[0]["pages"] == 3
     db.close()
@@ -60,7 +60,7 @@ def test_a_key_twice_in_one_batch_is_refused(db: Elanus) -> None:
     collection = db.create_collection("books", BOOKS)
     with pytest.raises(InvalidParameter, match="duplicate primary keys are not allowed in the same batch"):
         collection.upsert(books([1, 1]))
-    assert len(collection) == 0
+    assert collection.count() == 0
 
 
 def test_upsert_needs_all_fields_that_an_insert_needs(db: Elanus) -> None:

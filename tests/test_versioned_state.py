@@ -188,7 +188,7 @@ def test_readers_beside_a_writer_that_forgets_see_whole_states(tmp_path):
     threads = [threading.Thread(target=read) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for number in range(400):
+    for number in range(150):
         writer.commit([("add", 1)])
         if number % 10 == 0:
             writer.forget(writer.version)

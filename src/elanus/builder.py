@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-from elanus.engine.builders import find_task
+Progress = Callable[[float], None]
+Task = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
+
+TASKS: dict[str, str] = {
+    "vector.build": "elanus.vector.jobs:build_index",
+    "vector.extend": "elanus.vector.jobs:extend_index",
+}
+"""Task name → module:function, which takes JSON arguments and returns a JSON-ready mapping. A module is imported when
+one of its tasks first runs."""
 
 PR_SET_PDEATHSIG = 1
 PRIVATE_MEMORY_FIELD = "VmData:"
@@ -35,6 +45,13 @@ def main() -> None:
     while True:
         job = jobs.get()
         _say(replies, _run(job, replies))
+
+
+def find_task(name: str) -> Task:
+    """The function of a task, its module imported into this process."""
+    module, _, function = TASKS[name].partition(":")
+    task: Task = getattr(importlib.import_module(module), function)
+    return task
 
 
 def _run(job: dict[str, Any], replies: IO[str]) -> dict[str, Any]:
@@ -87,7 +104,7 @@ def _yield_to_others() -> None:
 
 
 @contextlib.contextmanager
-def _memory_limit(byte_count: int | None) -> Any:
+def _memory_limit(byte_count: int | None) -> Iterator[None]:
     """Let this process allocate at most `byte_count` more while inside; Linux only.
 
     The limit is one of private memory (RLIMIT_DATA): the mapped columns a job reads do not count, as they would in

@@ -11,8 +11,8 @@ again) and speaks JSON lines with it over pipes, one job at a time to one proces
     from the builder    {"progress": 0.25} … then {"done": {…}} or {"failed": kind, "message": …}
 
 A builder that dies fails its job and no other; after that, and after a task has raised, the next job starts a new
-process. One left without work for `idle_s`
-is told to end by closing its input, which is also how it learns that its parent is gone.
+process. One left without work for `idle_s` is told to end by closing its input, which is also how it learns that its
+parent is gone.
 """
 
 from __future__ import annotations
@@ -34,12 +34,8 @@ from typing import IO, Any, Protocol
 
 from elanus.model.errors import Closed, ElanusError, MemoryLimit
 
-TASKS: dict[str, str] = {
-    "vector.build": "elanus.vector.jobs:build_index",
-    "vector.extend": "elanus.vector.jobs:extend_index",
-}
-"""Task name → module:function; the function takes (arguments, progress) and returns a JSON-ready mapping. Modules are
-imported where a task first runs, so the serving process does not load what only builders need."""
+BUILDER = "elanus.builder"
+"""The main of a builder process. It is started, not imported: what it runs stays out of the serving process."""
 
 Progress = Callable[[float], None]
 Task = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
@@ -166,13 +162,6 @@ class Builders(Protocol):
         ...
 
 
-def find_task(name: str) -> Task:
-    """The function of a task, its module imported into this process."""
-    module, _, function = TASKS[name].partition(":")
-    task: Task = getattr(importlib.import_module(module), function)
-    return task
-
-
 class InlineBuilders:
     """Runs jobs in the calling thread, through the same JSON as a process would see: for tests."""
 
@@ -183,7 +172,8 @@ class InlineBuilders:
             raise BuildCancelled(f"{job.task} was cancelled before it began")
         began = time.monotonic()
         try:
-            values = find_task(job.task)(json.loads(json.dumps(dict(job.arguments))), progress or _unheard)
+            task: Task = importlib.import_module(BUILDER).find_task(job.task)
+            values = task(json.loads(json.dumps(dict(job.arguments))), progress or _unheard)
         except (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise BuildFailed(f"{job.task} failed: {type(error).__name__}: {error}") from error
         return BuildResult(json.loads(json.dumps(dict(values))), time.monotonic() - began)
@@ -335,7 +325,7 @@ class ProcessBuilders:
         # directory out of it.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path if p)}
         popen = subprocess.Popen(
-            [self._python, "-P", "-m", "elanus.builder", *(["--urgent"] if self._urgent else [])],
+            [self._python, "-P", "-m", BUILDER, *(["--urgent"] if self._urgent else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from elanus.engine.follower import LogFollower
-from elanus.engine.index import index_opener
 from elanus.engine.host import Host, collection_prefix
+from elanus.engine.index import index_opener
 from elanus.engine.manifest import (
     DEFAULT_PARTITION,
     Edit,

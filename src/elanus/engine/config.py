@@ -18,10 +18,10 @@ class EngineConfig:
     """A growing segment of so many bytes is sealed: it is anonymous memory and replay time."""
 
     seal_idle_rows: int = 4_096
-    """A growing segment of so many rows is sealed once it is `seal_idle_s` old: below that a scan costs less than a file."""
+    """A growing segment of so many rows is sealed once it is `seal_idle_s` old; a scan of fewer costs less than a file."""
 
     seal_idle_s: float = 10.0
-    """How old a growing segment may get before `seal_idle_rows` is enough; bounds what a slow trickle leaves unindexed."""
+    """How old a growing segment gets before `seal_idle_rows` is enough; bounds what a slow trickle leaves unindexed."""
 
     index_min_rows: int = 1_024
     """Below so many rows an exact scan beats any graph, so none is built (Milvus draws the line at the same place)."""

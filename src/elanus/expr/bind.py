@@ -14,30 +14,26 @@ What the rules are, beyond Milvus's grammar:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from elanus.expr import constants, tree
+from elanus.expr.bound import BoundFilter
 from elanus.expr.constants import FLIPPED, NotComputable
 from elanus.expr.errors import Refused
-from elanus.expr.evaluate import Columns, evaluate
+from elanus.expr.lexer import MAX_INT64
 from elanus.expr.like import compile_pattern
 from elanus.expr.membership import member, member_of_json
+from elanus.expr.simplify import joined, negated, where_known
 from elanus.expr.templates import template_value
 from elanus.expr.tree import Expression, Value
 from elanus.expr.typed import (
-    ARROW_OF,
     DATA_TYPE_NAMES,
     NUMERIC,
-    PREDICATES,
     Always,
     Arithmetic,
     Column,
@@ -46,90 +42,20 @@ from elanus.expr.typed import (
     CompareOperands,
     IsNull,
     JsonPath,
-    Junction,
     Like,
-    Member,
-    Not,
     Operand,
     Predicate,
     Scalar,
     Type,
-    WhereKnown,
-    shown,
+    arrow_type_of,
     type_of,
 )
-from elanus.model.schema import Field, Schema
+from elanus.model.schema import Schema
 from elanus.model.types import NUMPY_OF, DataType
 
+__all__ = ["BoundFilter", "bind"]
+
 Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class BoundFilter:
-    """A filter ready to run over the rows of one schema. Immutable; any thread may use it at any time.
-
-    `always` is its value where it is the same for all rows, else None. `key_lookup`, when not None, are the keys for
-    which it is true, and nothing else is: `pk == x`, `pk in [...]`. `narrowed` is for those and for `pk in [...] and rest`.
-    """
-
-    text: str
-    root: Predicate
-    primary: Field
-
-    @cached_property
-    def fields(self) -> frozenset[int]:
-        """The ids of the fields that it reads."""
-        return frozenset(self.root.fields())
-
-    @property
-    def always(self) -> bool | None:
-        return self.root.truth if isinstance(self.root, Always) else None
-
-    @cached_property
-    def key_lookup(self) -> pa.Array | None:
-        return self._keys(self.root)
-
-    @cached_property
-    def narrowed(self) -> tuple[pa.Array, BoundFilter | None] | None:
-        """(keys, rest): it is true only in rows with one of `keys` for which `rest` (None: nothing more) is true too.
-
-        None when no such keys are known. The rest is meant for `evaluate_at`, on the rows found by their keys.
-        """
-        keys = self.key_lookup
-        if keys is not None:
-            return keys, None
-        if not isinstance(self.root, Junction) or self.root.op != "and":
-            return None
-        for i, term in enumerate(self.root.terms):
-            keys = self._keys(term)
-            if keys is not None:
-                rest = _junction("and", [*self.root.terms[:i], *self.root.terms[i + 1 :]])
-                return keys, BoundFilter(self.text, rest, self.primary)
-        return None
-
-    def _keys(self, term: Predicate) -> pa.Array | None:
-        if not isinstance(term, (Compare, Member)) or not isinstance(term.operand, Column):
-            return None
-        if term.operand.field.id != self.primary.id:
-            return None
-        if isinstance(term, Member):
-            return term.values
-        return pa.array([term.scalar]) if term.op == "==" else None
-
-    def evaluate(self, columns: Columns, rows: int) -> pa.BooleanArray:
-        """True, false or, as null, unknown for each of `rows` rows; only the true ones match."""
-        return evaluate(self.root, columns, rows)
-
-    def evaluate_at(self, columns: Columns, rows: npt.NDArray[np.int64]) -> pa.BooleanArray:
-        """The same for the rows with these numbers, in this order; reads nothing of the others."""
-        return evaluate(self.root, columns, rows)
-
-    def describe(self) -> str:
-        """The filter in normal form: templates filled, constants folded, terms in the order in which they are tried."""
-        return str(self.root)
-
-    def __str__(self) -> str:
-        return self.describe()
 
 
 def bind(expression: Expression, schema: Schema, params: Params | None = None) -> BoundFilter:
@@ -180,7 +106,7 @@ class _Binder:
     def predicate(self, node: tree.Node, *, whole: str = "", connective: str = "") -> Predicate:
         """`node` as a predicate: of the `whole` text, or as an operand of `connective`."""
         bound = self._bind(node)
-        if isinstance(bound, PREDICATES):
+        if isinstance(bound, Predicate):
             return bound
         if isinstance(bound, _Constant) and isinstance(bound.value, bool):
             return Always(bound.value)
@@ -189,16 +115,18 @@ class _Binder:
             raise Refused("not op can only be applied on boolean expression", node.position)
         if connective:
             raise Refused(f"'{connective}' can only be used between boolean expressions", node.position)
-        hint = f'; compare it, as in {bound} == true' if bound.type_name == "Bool" else ""
+        hint = f"; compare it, as in {bound} == true" if bound.type_name == "Bool" else ""
         raise Refused(
             f"predicate is not a boolean expression: {whole[:200]}, data type: {bound.type_name}{hint}", node.position
         )
 
     def _value(self, node: tree.Node) -> _Constant | _Values | Operand:
         bound = self._bind(node)
-        if isinstance(bound, PREDICATES):
-            raise Refused("a condition cannot be an operand here: put parentheses around what belongs together", node.position)
-        return bound  # type: ignore[return-value]
+        if isinstance(bound, Predicate):
+            raise Refused(
+                "a condition cannot be an operand: put parentheses around what belongs together", node.position
+            )
+        return bound
 
     def _operand(self, node: tree.Node, what: str) -> Column | JsonPath:
         bound = self._value(node)
@@ -207,7 +135,8 @@ class _Binder:
         return bound
 
     def _bind(self, node: tree.Node) -> _Bound:
-        return _RULES[type(node)](self, node)
+        bound: _Bound = _RULES[type(node)](self, node)
+        return bound
 
     # --- constants and names ---
 
@@ -250,7 +179,8 @@ class _Binder:
             raise Refused(f"{DATA_TYPE_NAMES[found.dtype]} data type not supported accessed with []", node.position)
         if found.is_vector:
             raise Refused(
-                f"field {node.name} is of type {DATA_TYPE_NAMES[found.dtype]}, which filters do not support", node.position
+                f"field {node.name} is of type {DATA_TYPE_NAMES[found.dtype]}, which filters do not support",
+                node.position,
             )
         return Column(found, type_of(found.dtype))
 
@@ -275,7 +205,9 @@ class _Binder:
         left, right = self._value(node.left), self._value(node.right)
         try:
             if isinstance(left, _Constant) and isinstance(right, _Constant):
-                return _Constant(constants.computed(node.op, left.value, right.value), left.templated or right.templated)
+                return _Constant(
+                    constants.computed(node.op, left.value, right.value), left.templated or right.templated
+                )
             if node.op == "**":
                 raise NotComputable("power can only apply on constants")
             if isinstance(right, _Constant) and isinstance(right.value, (int, float)):
@@ -356,14 +288,14 @@ class _Binder:
             assert isinstance(value, (int, float))
             bound = constants.integer_bound(op, value, *_integer_range(operand))
             if isinstance(bound, bool):
-                return _where_known(operand, bound)
+                return where_known(operand, bound)
             op, value = bound
         elif operand.type in NUMERIC:
             assert isinstance(value, (int, float))
             value = _rounded(value, operand.type)
         else:
             value = _checked_text(value, node)
-        return Compare(op, operand, value, pa.scalar(value, _arrow_type(operand)))
+        return Compare(op, operand, value, pa.scalar(value, arrow_type_of(operand)))
 
     def _compared_json(
         self, op: str, operand: Column | JsonPath | Arithmetic, value: Value, value_type: str, node: tree.Node
@@ -373,9 +305,7 @@ class _Binder:
                 self._incomparable(operand.type_name, value_type, node, ": arithmetic gives a number")
             return CompareJson(op, operand, _checked_text(value, node))
         assert isinstance(value, (int, float))
-        return CompareJson(
-            op, operand, value, constants.integer_bound(op, value), constants.double_bound(op, value)
-        )
+        return CompareJson(op, operand, value, constants.integer_bound(op, value), constants.double_bound(op, value))
 
     def _incomparable(self, left: str, right: str, node: tree.Node, why: str = "") -> NoReturn:
         raise Refused(f"comparisons between {left} and {right} are not supported{why}", node.position)
@@ -399,7 +329,7 @@ class _Binder:
             self._compared(node.first_op, first, middle, node),
             self._compared(node.last_op, middle, last, node),
         ]
-        return _junction("and", terms)
+        return joined("and", terms)
 
     def _membership(self, node: tree.Membership) -> _Bound:
         operand, listed = self._value(node.operand), self._value(node.values)
@@ -415,7 +345,7 @@ class _Binder:
             found = member_of_json(operand, listed.values, node.position)
         else:
             found = member(operand, listed.values, node.position, _integer_range(operand))
-        return _negated(found) if node.negated else found
+        return negated(found) if node.negated else found
 
     # --- the other predicates ---
 
@@ -435,7 +365,9 @@ class _Binder:
     def _exists(self, node: tree.Exists) -> _Bound:
         operand = self._operand(node.operand, "exists")
         if not isinstance(operand, JsonPath):
-            raise Refused(f"exists operations are only supportted on json field, got:{operand.type_name}", node.position)
+            raise Refused(
+                f"exists operations are only supportted on json field, got:{operand.type_name}", node.position
+            )
         if not operand.steps:
             raise Refused("exists operations are only supportted on json key", node.position)
         return IsNull(operand, negated=True)
@@ -447,13 +379,13 @@ class _Binder:
         return IsNull(operand, node.negated)
 
     def _not(self, node: tree.Not) -> _Bound:
-        return _negated(self.predicate(node.operand, connective="not"))
+        return negated(self.predicate(node.operand, connective="not"))
 
     def _and(self, node: tree.And) -> _Bound:
-        return _junction("and", [self.predicate(term, connective="and") for term in node.terms])
+        return joined("and", [self.predicate(term, connective="and") for term in node.terms])
 
     def _or(self, node: tree.Or) -> _Bound:
-        return _junction("or", [self.predicate(term, connective="or") for term in node.terms])
+        return joined("or", [self.predicate(term, connective="or") for term in node.terms])
 
     def _call(self, node: tree.Call) -> _Bound:
         raise Refused(f"function {node.name} is not supported", node.position)
@@ -494,17 +426,10 @@ def _integer_range(operand: Operand) -> tuple[int, int]:
     if isinstance(operand, Column) and operand.type is Type.INT:
         limits = np.iinfo(NUMPY_OF[operand.field.dtype])
         return int(limits.min), int(limits.max)
-    return constants.MIN_INT64, constants.MAX_INT64
+    return constants.MIN_INT64, MAX_INT64
 
 
-def _arrow_type(operand: Operand) -> pa.DataType:
-    if isinstance(operand, Column):
-        return operand.field.arrow_type
-    assert not isinstance(operand, Scalar)
-    return ARROW_OF[operand.type]
-
-
-def _rounded(value: int | float, kind: Type) -> float:
+def _rounded(value: float, kind: Type) -> float:
     """`value` as the column's own type holds it."""
     if kind is Type.DOUBLE:
         return float(value)
@@ -519,59 +444,3 @@ def _checked_text(value: Value, node: tree.Node) -> Value:
         except UnicodeEncodeError:
             raise Refused("a string holds half of a surrogate pair, which UTF-8 cannot", node.position) from None
     return value
-
-
-def _where_known(operand: Operand, truth: bool) -> Predicate:
-    return WhereKnown(operand, truth) if operand.nullable else Always(truth)
-
-
-def _negated(term: Predicate) -> Predicate:
-    if isinstance(term, Always):
-        return Always(not term.truth)
-    if isinstance(term, Not):
-        return term.operand
-    if isinstance(term, IsNull):
-        return IsNull(term.operand, not term.negated)
-    if isinstance(term, WhereKnown):
-        return WhereKnown(term.operand, not term.truth)
-    return Not(term)
-
-
-def _junction(op: str, terms: list[Predicate]) -> Predicate:
-    """`terms` joined by `op`: flattened, without constants, cheapest first."""
-    settles = op == "or"
-    flat: list[Predicate] = []
-    for term in terms:
-        if isinstance(term, Junction) and term.op == op:
-            flat += term.terms
-        elif not isinstance(term, Always):
-            flat.append(term)
-        elif term.truth == settles:
-            return Always(settles)
-    if op == "or" and len(flat) > 1:
-        flat = _equalities_merged(flat)
-    if not flat:
-        return Always(not settles)
-    if len(flat) == 1:
-        return flat[0]
-    flat.sort(key=lambda term: term.cost)
-    return Junction(op, tuple(flat), math.fsum(term.cost for term in flat))
-
-
-def _equalities_merged(terms: list[Predicate]) -> list[Predicate]:
-    """`a == 1 or a == 2 or a in [3]` as one list: with a thousand terms a thousand times as quick."""
-    by_field: dict[int, list[Compare | Member]] = {}
-    for term in terms:
-        if isinstance(term, Member) or (isinstance(term, Compare) and term.op == "=="):
-            if isinstance(term.operand, Column) and term.operand.type in (Type.INT, Type.STRING):
-                by_field.setdefault(term.operand.field.id, []).append(term)
-    merged: list[Predicate] = list(terms)
-    for same in by_field.values():
-        if len(same) > 1:
-            single = [term.value for term in same if isinstance(term, Compare)]
-            lists = [term.values for term in same if isinstance(term, Member)]
-            values = pa.concat_arrays([pa.array(single, _arrow_type(same[0].operand)), *lists]).unique()
-            drop = set(map(id, same))
-            merged = [term for term in merged if id(term) not in drop]
-            merged.append(Member(same[0].operand, values.take(pc.array_sort_indices(values))))
-    return merged

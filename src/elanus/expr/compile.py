@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from elanus.expr.bind import BoundFilter, bind
+from elanus.expr.bind import bind
+from elanus.expr.bound import BoundFilter
 from elanus.expr.parser import parse
 from elanus.model.schema import Schema
 
@@ -42,7 +43,9 @@ def compile_filter(text: str, schema: Schema, params: Mapping[str, Any] | None =
 
 def _params_key(params: Mapping[str, Any]) -> tuple[Any, ...]:
     """The parameters as a key, or () where some value is a list or the like: those are rarely the same twice."""
-    if not all(type(value) in (bool, int, float, str) and len(str(value)) <= MAX_CACHED_CHARACTERS for value in params.values()):
+    if not all(
+        type(value) in (bool, int, float, str) and len(str(value)) <= MAX_CACHED_CHARACTERS for value in params.values()
+    ):
         return ()
     # 1, 1.0 and True are equal keys but not the same filter, nor are 0.0 and -0.0.
     return tuple((name, type(value), repr(value)) for name, value in params.items())

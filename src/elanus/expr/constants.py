@@ -101,7 +101,7 @@ def computed(op: str, left: Value, right: Value) -> int | float:
     return result
 
 
-def check_divisor(op: str, divisor: int | float) -> None:
+def check_divisor(op: str, divisor: float) -> None:
     """Raise `NotComputable` for a zero under `/` or `%`, and for a shift outside 0..63."""
     if op in ("/", "%") and divisor == 0:
         raise NotComputable("cannot divide by zero" if op == "/" else "cannot modulo by zero")
@@ -138,7 +138,7 @@ _FLOAT_OPERATIONS: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def integer_bound(op: str, value: int | float, low: int = MIN_INT64, high: int = MAX_INT64) -> Bound:
+def integer_bound(op: str, value: float, low: int = MIN_INT64, high: int = MAX_INT64) -> Bound:
     """`x op value` for integers x in [low, high], with an integer in that range on the right."""
     if isinstance(value, float):
         if math.isinf(value):
@@ -158,7 +158,7 @@ def integer_bound(op: str, value: int | float, low: int = MIN_INT64, high: int =
     return (value > high) == (op in ("<", "<="))
 
 
-def double_bound(op: str, value: int | float) -> Bound:
+def double_bound(op: str, value: float) -> Bound:
     """`x op value` for doubles x, with a double on the right."""
     nearest = float(value)
     if isinstance(value, float) or int(nearest) == value:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.expr import json_path, numbers, truth
+from elanus.expr.constants import FLIPPED
 from elanus.expr.lookup import ints_among, is_member
 from elanus.expr.numbers import Numbers
 from elanus.expr.typed import (
@@ -155,7 +156,7 @@ def _compare_operands(rows: _Rows, node: CompareOperands) -> pa.BooleanArray:
     if pa.types.is_integer(left.type) == pa.types.is_integer(right.type):
         return _COMPARISONS[op](left, right)
     if pa.types.is_integer(right.type):
-        left, right, op = right, left, numbers.FLIPPED[op]
+        left, right, op = right, left, FLIPPED[op]
     ints = numbers.values_of(left).astype(np.int64, copy=False)
     doubles = numbers.values_of(right).astype(np.float64, copy=False)
     result = truth.pack(numbers.compare_exactly(op, ints, doubles))
@@ -175,7 +176,9 @@ def _compare_json(rows: _Rows, node: CompareJson) -> pa.BooleanArray:
             return _COMPARISONS[node.op](found.strings, pa.scalar(value, pa.large_string()))
         return truth.pack((found.ints == value) == (node.op == "=="), found.kinds == json_path.Kind.BOOL)
     n = rows.numbers(node.operand)
-    held = (n.is_int & numbers.within(node.for_ints, n.ints)) | (n.is_double & numbers.within(node.for_doubles, n.doubles))
+    held = (n.is_int & numbers.within(node.for_ints, n.ints)) | (
+        n.is_double & numbers.within(node.for_doubles, n.doubles)
+    )
     return truth.pack(held, n.known)
 
 

@@ -1,9 +1,9 @@
-"""Compiled kernels over columns of JSON texts. Imported only when JSON is met: loading numba costs 0.35 s and 120 MB.
+"""Compiled kernels that read values out of JSON texts. Imported only when JSON is met: numba costs 0.35 s and 120 MB.
 
 A column is Arrow's large_binary layout: `data` holds the texts end to end, row i is `data[offsets[i]:offsets[i + 1]]`.
-Everything runs without the GIL and without recursion: skipping a value counts brackets, checking one keeps a stack
-of bounded height. `extract` trusts its texts to be valid, as `first_invalid` has checked them when they came in, but
-reads nothing outside them whatever they hold.
+`words` is `data` as words of eight bytes, or empty. Everything runs without the GIL and without recursion: skipping a
+value counts brackets. Texts are trusted to be valid, as `json_check` has found them when they came in, but nothing
+outside them is read whatever they hold.
 """
 
 from __future__ import annotations
@@ -13,48 +13,44 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
-MAX_NESTING = 512
-"""Deeper documents are refused at ingest: Python's json, in every client, reads no more than about a thousand levels."""
-
 MISSING, NULL, BOOL, INT, DOUBLE, STRING, ARRAY, OBJECT, UNREAD_DOUBLE = range(9)
 
 _F = TypeVar("_F")
 
 _POWERS = np.array([10.0**i for i in range(23)])
 _MAX_EXACT = 1 << 53
-_ONES = np.uint64(0x0101010101010101)
-_HIGH_BITS = np.uint64(0x8080808080808080)
-_QUOTES = np.uint64(0x2222222222222222)
-_BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
-_SPACES = np.uint64(0x2020202020202020)
+ONES = np.uint64(0x0101010101010101)
+HIGH_BITS = np.uint64(0x8080808080808080)
+QUOTES = np.uint64(0x2222222222222222)
+BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
 
 
-def _compiled(function: _F) -> _F:
-    return cast(_F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+def compiled(function: _F) -> _F:
+    return cast("_F", numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
-@_compiled
-def _after_space(data: Any, at: int, end: int) -> int:
+@compiled
+def after_space(data: Any, at: int, end: int) -> int:
     while at < end and (data[at] == 32 or data[at] == 10 or data[at] == 13 or data[at] == 9):
         at += 1
     return at
 
 
-@_compiled
+@compiled
 def _plain_until(words: Any, at: int, end: int) -> int:
     """The index from `at`, a multiple of 8, of the first word of eight bytes with a quote or a backslash in it."""
     end = min(end, len(words) * 8)
     while at + 8 <= end:
-        quotes = words[at >> 3] ^ _QUOTES
-        backslashes = words[at >> 3] ^ _BACKSLASHES
+        quotes = words[at >> 3] ^ QUOTES
+        backslashes = words[at >> 3] ^ BACKSLASHES
         # A byte becomes 0x80 where it was zero (Mycroft 1987).
-        if (((quotes - _ONES) & ~quotes) | ((backslashes - _ONES) & ~backslashes)) & _HIGH_BITS:
+        if (((quotes - ONES) & ~quotes) | ((backslashes - ONES) & ~backslashes)) & HIGH_BITS:
             break
         at += 8
     return at
 
 
-@_compiled
+@compiled
 def _after_string(data: Any, words: Any, at: int, end: int) -> int:
     """The index after the closing quote of the string whose first character is at `at`."""
     # Most strings end within a few bytes: looking at words pays for longer ones only.
@@ -76,7 +72,7 @@ def _after_string(data: Any, words: Any, at: int, end: int) -> int:
     return end
 
 
-@_compiled
+@compiled
 def _after_value(data: Any, words: Any, at: int, end: int) -> int:
     depth = 0
     while at < end:
@@ -100,12 +96,12 @@ def _after_value(data: Any, words: Any, at: int, end: int) -> int:
     return end
 
 
-@_compiled
-def _hex4(data: Any, at: int, end: int) -> int:
+@compiled
+def hex4(data: Any, at: int, end: int) -> Any:
     """The value of four hexadecimal digits, -1 when they are not there."""
     if at + 4 > end:
         return -1
-    value = 0
+    value: Any = np.int64(0)
     for i in range(at, at + 4):
         c = np.int64(data[i])
         if 48 <= c <= 57:
@@ -120,18 +116,18 @@ def _hex4(data: Any, at: int, end: int) -> int:
     return value
 
 
-@_compiled
+@compiled
 def _escape(data: Any, at: int, end: int) -> tuple[int, int]:
     """(code point, index after) of the escape whose backslash is at `at`; a lone surrogate reads as U+FFFD."""
     if at + 1 >= end:
         return 0xFFFD, end
-    c = np.int64(data[at + 1])
+    c: Any = np.int64(data[at + 1])
     if c == 117:
-        high = _hex4(data, at + 2, end)
+        high = hex4(data, at + 2, end)
         if high < 0:
             return 0xFFFD, min(at + 6, end)
         if 0xD800 <= high < 0xDC00 and at + 7 < end and data[at + 6] == 92 and data[at + 7] == 117:
-            low = _hex4(data, at + 8, end)
+            low = hex4(data, at + 8, end)
             if 0xDC00 <= low < 0xE000:
                 return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), at + 12
         if 0xD800 <= high < 0xE000:
@@ -150,7 +146,7 @@ def _escape(data: Any, at: int, end: int) -> tuple[int, int]:
     return c, at + 2
 
 
-@_compiled
+@compiled
 def _encode(code: int, out: Any, at: int) -> int:
     """Write `code` as UTF-8; the index after it."""
     if code < 0x80:
@@ -172,7 +168,7 @@ def _encode(code: int, out: Any, at: int) -> int:
     return at + 4
 
 
-@_compiled
+@compiled
 def _same_key(data: Any, at: int, end: int, key: Any, scratch: Any) -> bool:
     """Whether the raw string content `data[at:end]` reads as `key`."""
     k = 0
@@ -194,15 +190,15 @@ def _same_key(data: Any, at: int, end: int, key: Any, scratch: Any) -> bool:
     return k == len(key)
 
 
-@_compiled
+@compiled
 def _locate(data: Any, words: Any, at: int, end: int, keys: Any, key_offsets: Any, indexes: Any, scratch: Any) -> int:
     """Where the value at the path begins, -1 when there is none. Of equal keys the first counts."""
-    at = _after_space(data, at, end)
+    at = after_space(data, at, end)
     for step in range(len(indexes)):
         index = indexes[step]
         if at >= end or data[at] != (123 if index < 0 else 91):
             return -1
-        at = _after_space(data, at + 1, end)
+        at = after_space(data, at + 1, end)
         if index < 0:
             key = keys[key_offsets[step] : key_offsets[step + 1]]
             while True:
@@ -210,29 +206,29 @@ def _locate(data: Any, words: Any, at: int, end: int, keys: Any, key_offsets: An
                     return -1
                 after = _after_string(data, words, at + 1, end)
                 found = _same_key(data, at + 1, after - 1, key, scratch)
-                at = _after_space(data, after, end)
+                at = after_space(data, after, end)
                 if at >= end or data[at] != 58:
                     return -1
-                at = _after_space(data, at + 1, end)
+                at = after_space(data, at + 1, end)
                 if found:
                     break
-                at = _after_space(data, _after_value(data, words, at, end), end)
+                at = after_space(data, _after_value(data, words, at, end), end)
                 if at >= end or data[at] != 44:
                     return -1
-                at = _after_space(data, at + 1, end)
+                at = after_space(data, at + 1, end)
         else:
             if at < end and data[at] == 93:
                 return -1
             while index > 0:
-                at = _after_space(data, _after_value(data, words, at, end), end)
+                at = after_space(data, _after_value(data, words, at, end), end)
                 if at >= end or data[at] != 44:
                     return -1
-                at = _after_space(data, at + 1, end)
+                at = after_space(data, at + 1, end)
                 index -= 1
     return at if at < end else -1
 
 
-@_compiled
+@compiled
 def _number(data: Any, at: int, end: int) -> tuple[int, int, float, int]:
     """(kind, int value, double value, index after) of the number at `at`.
 
@@ -245,8 +241,8 @@ def _number(data: Any, at: int, end: int) -> tuple[int, int, float, int]:
     whole = True
     fits = True
     # Negated, because int64 reaches one further down than up.
-    value = np.int64(0)
-    scale = 0
+    value: Any = np.int64(0)
+    scale: Any = 0
     digits = 0
     while at < end:
         c = np.int64(data[at])
@@ -270,7 +266,7 @@ def _number(data: Any, at: int, end: int) -> tuple[int, int, float, int]:
         if at < end and (data[at] == 43 or data[at] == 45):
             lowered = data[at] == 45
             at += 1
-        exponent = 0
+        exponent: Any = 0
         while at < end and 48 <= data[at] <= 57:
             if exponent < 100000:
                 exponent = exponent * 10 + (np.int64(data[at]) - 48)
@@ -287,7 +283,7 @@ def _number(data: Any, at: int, end: int) -> tuple[int, int, float, int]:
     return UNREAD_DOUBLE, 0, 0.0, at
 
 
-@_compiled
+@compiled
 def extract(
     data: Any, words: Any, offsets: Any, keys: Any, key_offsets: Any, indexes: Any,
     kinds: Any, ints: Any, floats: Any, starts: Any, ends: Any,
@@ -301,10 +297,10 @@ def extract(
     for row in range(len(offsets) - 1):
         end = offsets[row + 1]
         kind = MISSING
-        integer = np.int64(0)
+        integer: Any = np.int64(0)
         real = 0.0
-        start = np.int64(0)
-        stop = np.int64(0)
+        start: Any = np.int64(0)
+        stop: Any = np.int64(0)
         at = _locate(data, words, offsets[row], end, keys, key_offsets, indexes, scratch)
         if at >= 0:
             c = data[at]
@@ -333,7 +329,7 @@ def extract(
         ends[row] = stop
 
 
-@_compiled
+@compiled
 def copy_spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any, out_offsets: Any, out: Any) -> None:
     """The spans of the rows of `kind`, escapes read, end to end in `out`; rows of other kinds are empty.
 
@@ -354,189 +350,3 @@ def copy_spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any, out_off
                     at += 1
                     to += 1
     out_offsets[len(kinds)] = to
-
-
-@_compiled
-def _plain_ascii_until(words: Any, at: int, end: int) -> int:
-    """As `_plain_until`, and stopping too at control characters and at whatever is not ASCII."""
-    end = min(end, len(words) * 8)
-    while at + 8 <= end:
-        word = words[at >> 3]
-        quotes = word ^ _QUOTES
-        backslashes = word ^ _BACKSLASHES
-        found = ((quotes - _ONES) & ~quotes) | ((backslashes - _ONES) & ~backslashes) | ((word - _SPACES) & ~word)
-        if (found | word) & _HIGH_BITS:
-            break
-        at += 8
-    return at
-
-
-@_compiled
-def _after_valid_string(data: Any, words: Any, at: int, end: int) -> int:
-    """The index after the string whose first character is at `at`, -1 when it is not valid JSON or not UTF-8."""
-    while at < end:
-        if at & 7 == 0:
-            at = _plain_ascii_until(words, at, end)
-            if at >= end:
-                return -1
-        c = np.int64(data[at])
-        if c == 34:
-            return at + 1
-        if c < 32:
-            return -1
-        if c == 92:
-            if at + 1 >= end:
-                return -1
-            e = np.int64(data[at + 1])
-            if e == 117:
-                code = _hex4(data, at + 2, end)
-                if code < 0 or 0xDC00 <= code < 0xE000:
-                    return -1
-                at += 6
-                if 0xD800 <= code < 0xDC00:
-                    if at + 1 >= end or data[at] != 92 or data[at + 1] != 117:
-                        return -1
-                    low = _hex4(data, at + 2, end)
-                    if not 0xDC00 <= low < 0xE000:
-                        return -1
-                    at += 6
-            elif e == 34 or e == 92 or e == 47 or e == 98 or e == 102 or e == 110 or e == 114 or e == 116:
-                at += 2
-            else:
-                return -1
-        elif c < 0x80:
-            at += 1
-        else:
-            if 0xC2 <= c <= 0xDF:
-                more, low, high = 1, 0x80, 0xBF
-            elif 0xE0 <= c <= 0xEF:
-                more, low, high = 2, 0xA0 if c == 0xE0 else 0x80, 0x9F if c == 0xED else 0xBF
-            elif 0xF0 <= c <= 0xF4:
-                more, low, high = 3, 0x90 if c == 0xF0 else 0x80, 0x8F if c == 0xF4 else 0xBF
-            else:
-                return -1
-            if at + more >= end or not low <= data[at + 1] <= high:
-                return -1
-            for i in range(at + 2, at + more + 1):
-                if not 0x80 <= data[i] <= 0xBF:
-                    return -1
-            at += more + 1
-    return -1
-
-
-@_compiled
-def _after_digits(data: Any, at: int, end: int) -> int:
-    """The index after one or more digits, -1 when there is none."""
-    first = at
-    while at < end and 48 <= data[at] <= 57:
-        at += 1
-    return at if at > first else -1
-
-
-@_compiled
-def _after_valid_scalar(data: Any, at: int, end: int) -> int:
-    """The index after a number, true, false or null, -1 when it is none of them."""
-    c = data[at]
-    if c == 116:
-        valid = at + 4 <= end and data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101
-        return at + 4 if valid else -1
-    if c == 110:
-        valid = at + 4 <= end and data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108
-        return at + 4 if valid else -1
-    if c == 102:
-        valid = at + 5 <= end and data[at + 1] == 97 and data[at + 2] == 108
-        valid = valid and data[at + 3] == 115 and data[at + 4] == 101
-        return at + 5 if valid else -1
-    if c == 45:
-        at += 1
-    if at < end and data[at] == 48:
-        at += 1
-    else:
-        at = _after_digits(data, at, end)
-        if at < 0:
-            return -1
-    if at < end and data[at] == 46:
-        at = _after_digits(data, at + 1, end)
-        if at < 0:
-            return -1
-    if at < end and (data[at] == 101 or data[at] == 69):
-        at += 1
-        if at < end and (data[at] == 43 or data[at] == 45):
-            at += 1
-        at = _after_digits(data, at, end)
-    return at
-
-
-@_compiled
-def _after_valid_key(data: Any, words: Any, at: int, end: int) -> int:
-    """The index after a key and its colon, -1 when they are not there."""
-    if at >= end or data[at] != 34:
-        return -1
-    at = _after_valid_string(data, words, at + 1, end)
-    if at < 0:
-        return -1
-    at = _after_space(data, at, end)
-    return at + 1 if at < end and data[at] == 58 else -1
-
-
-@_compiled
-def _is_valid(data: Any, words: Any, at: int, end: int, in_object: Any, require_object: bool) -> bool:
-    """Whether `data[at:end]` is one JSON value. `in_object` is the stack of open brackets."""
-    depth = 0
-    at = _after_space(data, at, end)
-    if require_object and (at >= end or data[at] != 123):
-        return False
-    while True:
-        at = _after_space(data, at, end)
-        if at >= end:
-            return False
-        c = data[at]
-        if c == 123 or c == 91:
-            if depth >= len(in_object):
-                return False
-            in_object[depth] = c == 123
-            depth += 1
-            inside = _after_space(data, at + 1, end)
-            if inside >= end:
-                return False
-            if data[inside] != c + 2:
-                at = _after_valid_key(data, words, inside, end) if c == 123 else inside
-                if at < 0:
-                    return False
-                continue
-            depth -= 1
-            at = inside + 1
-        elif c == 34:
-            at = _after_valid_string(data, words, at + 1, end)
-        else:
-            at = _after_valid_scalar(data, at, end)
-        if at < 0:
-            return False
-        # A value has ended: close what ends with it, then either the text ends or another value follows.
-        while True:
-            at = _after_space(data, at, end)
-            if depth == 0:
-                return at == end
-            if at >= end:
-                return False
-            c = data[at]
-            at += 1
-            if c == 44:
-                if in_object[depth - 1]:
-                    at = _after_valid_key(data, words, _after_space(data, at, end), end)
-                    if at < 0:
-                        return False
-                break
-            if c != (125 if in_object[depth - 1] else 93):
-                return False
-            depth -= 1
-
-
-@_compiled
-def first_invalid(data: Any, words: Any, offsets: Any, known: Any, require_object: bool) -> int:
-    """The first row with `known` that is not valid JSON (RFC 8259, UTF-8), or not an object where one is required; or -1."""
-    in_object = np.empty(MAX_NESTING, np.bool_)
-    for row in range(len(offsets) - 1):
-        if known[row] and not _is_valid(data, words, offsets[row], offsets[row + 1], in_object, require_object):
-            return row
-    return -1

@@ -36,7 +36,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Extraction:
-    """A path's value in each row. `ints` counts where the kind is INT, or BOOL (0 and 1); `doubles` where it is DOUBLE."""
+    """A path's value in each row: in `ints` for INT, and BOOL as 0 and 1; in `doubles` for DOUBLE; in `strings`."""
 
     kinds: npt.NDArray[np.uint8]
     ints: npt.NDArray[np.int64]
@@ -74,17 +74,17 @@ def extract(column: pa.LargeBinaryArray, path: Path) -> Extraction:
 def validate(column: pa.LargeBinaryArray, *, require_object: bool = False) -> int:
     """The index of the first row that is not valid JSON text in UTF-8, -1 when all are; nulls are.
 
-    With `require_object` a document that is not an object counts as invalid too: the rule of `$meta`. So does one nested
-    deeper than `json_kernel.MAX_NESTING`, and an escape of half a surrogate pair, which no string can hold.
+    With `require_object` a document that is not an object counts as invalid: the rule of `$meta`. So does one nested
+    deeper than `json_check.MAX_NESTING`, and an escape of half a surrogate pair, which no string can hold.
     """
-    from elanus.expr import json_kernel  # numba takes 0.35 s and 120 MB to load
+    from elanus.expr import json_check  # numba takes 0.35 s and 120 MB to load
 
     data, words, offsets = _layout(column)
     if column.null_count:
         known = column.is_valid().to_numpy(zero_copy_only=False)
     else:
         known = np.ones(len(column), np.bool_)
-    return int(json_kernel.first_invalid(data, words, offsets, known, require_object))
+    return int(json_check.first_invalid(data, words, offsets, known, require_object))
 
 
 def _layout(
@@ -99,7 +99,9 @@ def _layout(
         offsets = np.zeros(1, np.int64)
     else:
         offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
-    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.empty(0, np.uint8)
+    data = (
+        np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.empty(0, np.uint8)
+    )
     words = (data[: len(data) & -8] if data.ctypes.data % 8 == 0 else data[:0].copy()).view(np.uint64)
     for array in (data, words, offsets):
         array.flags.writeable = False

@@ -1,11 +1,11 @@
-"""Tokens of the filter language, handed out one at a time, and a quick way over lists of literals.
+r"""Tokens of the filter language, handed out one at a time, and a quick way over lists of literals.
 
 Kinds of tokens: `name`, `keyword` (text lower-cased, `&&` `||` `!` given as and, or, not), `literal` (with its Python
 value), `op`, `end`. Keywords count only when written all-lower or all-upper; `And` is a name. Booleans are true, True
 and TRUE. `is null` is one token whatever space lies within it.
 
-String literals take C escapes; a backslash before any other character stays, so that `"100\\%"` reaches `like` as
-`100\\%`. `\\x41` and `\\101` are bytes, and the bytes of a literal have to be UTF-8. In `r"…"` nothing is an escape.
+String literals take C escapes; a backslash before any other character stays, so that `"100\%"` reaches `like` as
+`100\%`. `\x41` and `\101` are bytes, and the bytes of a literal have to be UTF-8. In `r"…"` nothing is an escape.
 """
 
 from __future__ import annotations
@@ -201,7 +201,9 @@ def _string(body: str, position: int) -> str:
         out += body[at:].encode()
         return out.decode()
     except ValueError as reason:
-        raise Refused(f"string literal is not valid UTF-8 once its escapes are read: {reason}", position, syntax=True) from None
+        raise Refused(
+            f"string literal is not valid UTF-8 once its escapes are read: {reason}", position, syntax=True
+        ) from None
 
 
 def _shown(source: str, position: int) -> str:

@@ -1,4 +1,4 @@
-"""`like` patterns: `%` is any run of characters, `_` is one character, `\\` takes the next one literally.
+r"""`like` patterns: `%` is any run of characters, `_` is one character, `\` takes the next one literally.
 
 Most patterns are one literal with `%` at its ends; those run as comparison, prefix, suffix or substring search. The
 match is case-sensitive, over the whole value, and `%` and `_` also stand for line ends.

@@ -32,7 +32,9 @@ def is_member(column: pa.Array, values: pa.Array) -> pa.BooleanArray:
     if len(values) <= (_FEW_STRINGS if column.type == pa.large_string() else _FEW):
         return reduce(pc.or_, [pc.equal(column, value) for value in values])
     if pa.types.is_integer(column.type) and len(values) <= _MOST_HASHED:
-        found = ints_among(values_of(column).astype(np.int64, copy=False), values_of(values).astype(np.int64, copy=False))
+        found = ints_among(
+            values_of(column).astype(np.int64, copy=False), values_of(values).astype(np.int64, copy=False)
+        )
         return unknown_where_null(pack(found), column)
     return unknown_where_null(pc.is_in(column, value_set=values), column)
 
@@ -59,7 +61,8 @@ def ints_among(column: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> 
 
 def _hashed(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     products = values.view(np.uint64) * _GOLDEN
-    return np.right_shift(products, np.uint64(64 - _HASH_BITS), out=products).view(np.int64)
+    np.right_shift(products, np.uint64(64 - _HASH_BITS), out=products)
+    return products.view(np.int64)
 
 
 def _searched(column: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> Bools:

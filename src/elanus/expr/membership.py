@@ -38,7 +38,7 @@ _ALLOWED = {
 def member(
     operand: Column | JsonPath | Arithmetic, values: tuple[Value, ...], position: int, limits: tuple[int, int]
 ) -> Predicate:
-    """`operand in values` for a typed operand. `limits` are those of an integer; what is outside them matches nothing."""
+    """`operand in values` for a typed operand. What is outside `limits`, those of its integer type, matches nothing."""
     kinds = set(map(type, values))
     allowed = _ALLOWED[operand.type]
     if not kinds <= allowed:
@@ -65,9 +65,7 @@ def member(
     return Member(operand, listed)
 
 
-def member_of_json(
-    operand: Column | JsonPath | Arithmetic, values: tuple[Value, ...], position: int
-) -> Predicate:
+def member_of_json(operand: Column | JsonPath | Arithmetic, values: tuple[Value, ...], position: int) -> Predicate:
     """`operand in values` where each row of the operand has a class of its own."""
     if not values:
         return WhereKnown(operand, False)

@@ -1,4 +1,4 @@
-"""Numbers that are integers in some rows and doubles in others, as JSON has them; and exact int-to-double comparison."""
+"""Numbers that are integers in some rows and doubles in others, as JSON has them; exact int-to-double comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.expr.constants import FLIPPED, INTEGER_ONLY, Bound
+from elanus.expr.constants import INTEGER_ONLY, Bound
 from elanus.expr.json_path import Extraction, Kind
 from elanus.expr.truth import Bools
 
@@ -63,7 +63,7 @@ def of_column(column: pa.Array) -> Numbers:
     return Numbers(none, known, np.zeros(rows, np.int64), values.astype(np.float64))
 
 
-def of_scalar(value: int | float, rows: int) -> Numbers:
+def of_scalar(value: float, rows: int) -> Numbers:
     every, none = np.ones(rows, np.bool_), np.zeros(rows, np.bool_)
     if isinstance(value, int):
         return Numbers(every, none, np.full(rows, value, np.int64), np.zeros(rows))
@@ -77,7 +77,7 @@ def values_of(column: pa.Array) -> npt.NDArray[Any]:
 
 
 def compute(op: str, left: Numbers, right: Numbers) -> Numbers:
-    """`left op right`: of integers an integer, wrapping around; else a double, or nothing for operators of integers only.
+    """`left op right`: of integers an integer, wrapping around; else a double, or nothing if the operator is for integers.
 
     Nothing where a divisor is zero or a shift is not in 0..63.
     """

@@ -62,8 +62,8 @@ MAX_CHARACTERS = 16 * 1024 * 1024
 MAX_DEPTH = 128
 """Milvus's own tests nest a hundred levels; nobody writes more by hand."""
 
-_OR, _AND, _NOT, _BIT_OR, _BIT_XOR, _BIT_AND, _EQUALITY, _RELATION, _IN, _SHIFT, _ADD, _MULTIPLY, _SIGN, _POWER = (
-    range(1, 15)
+_OR, _AND, _NOT, _BIT_OR, _BIT_XOR, _BIT_AND, _EQUALITY, _RELATION, _IN, _SHIFT, _ADD, _MULTIPLY, _SIGN, _POWER = range(
+    1, 15
 )
 _LIKE, _EXISTS = 15, 16
 
@@ -142,7 +142,7 @@ class _Parser:
         lexer = self._lexer
         op, position = lexer.text, lexer.position
         lexer.advance()
-        if own == _AND or own == _OR:
+        if own in (_AND, _OR):
             terms = [left, self._expression(own)]
             while lexer.kind == "keyword" and lexer.text == op:
                 lexer.advance()
@@ -207,9 +207,10 @@ class _Parser:
             lexer.advance()
             return Literal(position, -MAX_INT64 - 1)
         operand = self._expression(_SIGN)
-        if type(operand) is Literal and type(operand.value) in (int, float) and op != "~":
+        if isinstance(operand, Literal) and op != "~":
             value = operand.value
-            return Literal(position, -value if op == "-" and value != -MAX_INT64 - 1 else value)
+            if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
+                return Literal(position, -value if op == "-" and value != -MAX_INT64 - 1 else value)
         return Unary(position, op, operand)
 
     def _expect(self, text: str) -> None:

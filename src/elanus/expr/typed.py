@@ -164,6 +164,14 @@ class Arithmetic:
 Operand = Column | JsonPath | Scalar | Arithmetic
 
 
+def arrow_type_of(operand: Operand) -> pa.DataType:
+    """The Arrow type of what a typed operand gives."""
+    if isinstance(operand, Column):
+        return operand.field.arrow_type
+    assert not isinstance(operand, Scalar)
+    return ARROW_OF[operand.type]
+
+
 @dataclass(frozen=True, slots=True)
 class Always:
     truth: bool
@@ -370,19 +378,8 @@ class Junction:
 
 
 Predicate = (
-    Always
-    | WhereKnown
-    | Compare
-    | CompareOperands
-    | Member
-    | CompareJson
-    | MemberJson
-    | Like
-    | IsNull
-    | Not
-    | Junction
+    Always | WhereKnown | Compare | CompareOperands | Member | CompareJson | MemberJson | Like | IsNull | Not | Junction
 )
-PREDICATES: tuple[Any, ...] = Predicate.__args__
 
 
 def shown(value: Value) -> str:

@@ -40,10 +40,6 @@ class Collection:
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, database={self._ctx.database!r})"
 
-    def __len__(self) -> int:
-        """The rows that are there now, exactly."""
-        return collections.row_count(self._ctx, self._instance, self.name)
-
     def describe(self) -> CollectionInfo:
         """Schema, partitions, aliases, indexes, properties."""
         return collections.describe(self._ctx, self._instance, self.name)
@@ -289,7 +285,8 @@ class Collection:
         out for AUTOINDEX (COSINE). `params` are `{"M": …, "efConstruction": …}` for HNSW, `{"nlist": …}` for IVF_FLAT.
         The same again is no error. Raises `InvalidParameter`.
         """
-        indexes.create(self._ctx, self._instance, self.name, field, kind, metric, params, name)
+        request = indexes.IndexRequest(field, kind, metric, params, name)
+        indexes.create(self._ctx, self._instance, self.name, request)
 
     def drop_index(self, name: str) -> None:
         """Drop an index by its name (the field's unless given); an absent one is no error."""

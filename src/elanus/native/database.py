@@ -12,9 +12,10 @@ from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field, Schema
 from elanus.model.types import DataType, OnDuplicateKey
 from elanus.native.collection import Collection
-from elanus.service import aliases, collections, databases, indexes
+from elanus.service import aliases, collections, databases
 from elanus.service.context import RequestContext
 from elanus.service.databases import DatabaseInfo
+from elanus.service.indexes import IndexRequest
 from elanus.service.instance import Instance, Settings
 
 __all__ = ["Database", "Elanus", "Settings", "open"]
@@ -77,17 +78,16 @@ class Database:
             raise InvalidParameter(
                 "metric, key_type and auto_id go with dimension: with a schema, say it in its fields"
             )
-        definitions = []
+        indexes = []
         if schema is None:
-            schema = _quick_schema(dimension or 0, key_type, auto_id).checked()
-            definitions.append(indexes.define(schema.vectors[0], metric=metric))
-            schema = replace(schema, fields=schema.fields[:2])
+            schema = _quick_schema(dimension or 0, key_type, auto_id)
+            indexes.append(IndexRequest("vector", metric=metric))
         try:
             duplicates = OnDuplicateKey(on_duplicate_key)
         except ValueError:
             known = ", ".join(OnDuplicateKey)
             raise InvalidParameter(f"on_duplicate_key is one of {known}; got {on_duplicate_key!r}") from None
-        collections.create(self._ctx, self._instance, name, schema, properties, duplicates, definitions)
+        collections.create(self._ctx, self._instance, name, schema, properties, duplicates, indexes)
         return Collection(self._instance, self._ctx, name)
 
     def collection(self, name: str) -> Collection:

@@ -13,6 +13,7 @@ from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Schema, check_name
 from elanus.model.types import OnDuplicateKey
 from elanus.service.context import RequestContext
+from elanus.service.indexes import IndexRequest, define
 from elanus.service.instance import Instance
 from elanus.service.properties import check as check_properties
 
@@ -40,11 +41,12 @@ def create(
     schema: Schema,
     properties: Mapping[str, str] | None = None,
     on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP,
-    indexes: Sequence[IndexDefinition] = (),
+    indexes: Sequence[IndexRequest] = (),
 ) -> CollectionInfo:
-    """Make a collection. The same again (schema and `on_duplicate_key`) is no error and changes nothing.
+    """Make a collection, with `indexes` where they are known already.
 
-    `schema` need not have ids; `indexes` name their fields by the ids it will have, from 100 on in order.
+    The same again (schema, `on_duplicate_key`, and no other index where one is asked for) is no error and changes
+    nothing. `schema` need not have ids.
     Raises `InvalidParameter` for a bad name, a bad schema, or a name in use by another collection,
     `AliasNameTaken`, `CollectionLimit`, `DatabaseNotFound`.
     """
@@ -52,17 +54,18 @@ def create(
     check_name(name, "collection")
     check_properties(properties or {})
     checked = schema.checked()
+    definitions = [define(checked, request) for request in indexes]
     while True:
         existing = instance.catalog.database(ctx.database).collections.get(name)
         if existing is not None:
-            return _same_or_refuse(ctx, instance, existing, checked, on_duplicate_key)
+            return _same_or_refuse(ctx, instance, existing, checked, on_duplicate_key, definitions)
         collection_id = instance.ids.reserve(1)
         # Would raise what the commit below would, before anything is written.
         catalog_state.apply(instance.catalog.state, CollectionAdded(ctx.database, name, collection_id, collection_id))
         # The manifest first: a collection that the catalog names is whole.
         collection = instance.engine.create_collection(collection_id, checked, dict(properties or {}), on_duplicate_key)
         try:
-            for definition in indexes:
+            for definition in definitions:
                 collection.create_index(definition)
             entry = instance.catalog.add_collection(ctx.database, name, collection_id)
         except InvalidParameter:
@@ -142,9 +145,13 @@ def _same_or_refuse(
     entry: CollectionEntry,
     schema: Schema,
     on_duplicate_key: OnDuplicateKey,
+    definitions: Sequence[IndexDefinition],
 ) -> CollectionInfo:
     manifest = instance.engine.collection(entry.id).manifest
     same = replace(manifest.schema, version=schema.version) == schema
+    for definition in definitions:
+        existing = manifest.index_of(definition.field_id)
+        same &= existing is None or replace(existing, id=definition.id) == definition
     if not same or manifest.on_duplicate_key is not on_duplicate_key:
         raise InvalidParameter(
             f"create duplicate collection with different parameters, collection: {entry.name}. "

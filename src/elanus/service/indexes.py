@@ -10,7 +10,7 @@ from typing import Any
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import IndexDefinition
 from elanus.model.errors import IndexNotFound, InvalidParameter
-from elanus.model.schema import Field, check_name
+from elanus.model.schema import Schema, check_name
 from elanus.model.types import Metric
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -41,28 +41,35 @@ class IndexInfo:
     indexed_rows: int
 
 
-def define(
-    field: Field,
-    kind: str = IndexKind.AUTOINDEX,
-    metric: str | None = None,
-    params: Mapping[str, Any] | None = None,
-    name: str = "",
-) -> IndexDefinition:
-    """A definition that has passed every check. `name` is the field's where none is given.
+@dataclass(frozen=True, slots=True)
+class IndexRequest:
+    """An index on `field`, as it is asked for. `name` is the field's where none is given."""
+
+    field: str
+    kind: str = IndexKind.AUTOINDEX
+    metric: str | None = None
+    params: Mapping[str, Any] | None = None
+    name: str = ""
+
+
+def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
+    """The definition that `request` asks for, every check passed. `schema` has ids.
 
     Raises `InvalidParameter` for an unknown kind, a parameter out of range, a field that is no vector, and a missing
     metric (only AUTOINDEX has one of its own: COSINE).
     """
+    field = schema.field(request.field)
     if not field.is_vector:
         raise InvalidParameter(
             f"field {field.name} holds {field.dtype.name}: indexes are for vector fields; filters need none"
         )
-    spec = resolve(kind, params or {})
-    if metric is None and spec.kind is not IndexKind.AUTOINDEX:
+    spec = resolve(request.kind, request.params or {})
+    if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
         raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")
-    name = name or field.name
+    name = request.name or field.name
     check_name(name.translate({ord("["): "_", ord("]"): "_"}), "index")
-    return IndexDefinition(name, field.id, spec.kind.value, metric_of(metric or Metric.COSINE), dict(params or {}))
+    metric = metric_of(request.metric or Metric.COSINE)
+    return IndexDefinition(name, field.id, spec.kind.value, metric, dict(request.params or {}))
 
 
 def metric_of(name: str) -> Metric:
@@ -74,22 +81,13 @@ def metric_of(name: str) -> Metric:
         raise InvalidParameter(f"float vector index does not support metric type: {name}: choose {known}") from None
 
 
-def create(
-    ctx: RequestContext,
-    instance: Instance,
-    collection: str,
-    field: str,
-    kind: str = IndexKind.AUTOINDEX,
-    metric: str | None = None,
-    params: Mapping[str, Any] | None = None,
-    name: str = "",
-) -> None:
-    """Define an index on `field`; the same again is no error. See `define` for what is checked.
+def create(ctx: RequestContext, instance: Instance, collection: str, request: IndexRequest) -> None:
+    """Define an index; the same again is no error. See `define` for what is checked.
 
     Raises `InvalidParameter` also where the field or the name has another index.
     """
     found = instance.collection(ctx, collection)
-    found.create_index(define(found.schema.field(field), kind, metric, params, name))
+    found.create_index(define(found.schema, request))
 
 
 def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:

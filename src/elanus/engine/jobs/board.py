@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from elanus.engine.config import EngineConfig
@@ -152,7 +153,7 @@ class JobBoard:
             self._changed.notify_all()
 
     def _loop(self, work: Callable[[Collection], float | None], queue: dict[Collection, float]) -> None:
-        pauses: dict[Collection, float] = {}
+        pauses: dict[Collection | None, float] = {}
         log_due_s: float | None = None
         while True:
             with self._changed:
@@ -168,30 +169,38 @@ class JobBoard:
                 for collection in due:
                     del queue[collection]
             for collection in due:
-                again_s = self._guarded(work, collection, pauses)
+                if collection.dropped:
+                    continue
+                again_s = self._guarded(partial(work, collection), collection, pauses)
                 if again_s is not None:
                     self._put(queue, collection, self.clock.monotonic_s() + again_s)
             if queue is self._to_seal:
-                wait_s = self._cut_log()
+                wait_s = self._guarded(self._cut_log, None, pauses)
                 log_due_s = None if wait_s is None else self.clock.monotonic_s() + wait_s
                 with self._changed:
                     self._changed.notify_all()
 
     def _guarded(
-        self, work: Callable[[Collection], float | None], collection: Collection, pauses: dict[Collection, float]
+        self, work: Callable[[], float | None], collection: Collection | None, pauses: dict[Collection | None, float]
     ) -> float | None:
-        """Run `work`; a failure is remembered and tried again later. Returns in how many seconds to come back."""
-        if collection.dropped:
-            return None
+        """Do `work`; a failure is remembered and tried again later. Returns in how many seconds to come back.
+
+        Whatever is raised, the thread has to live on: without it nothing would be sealed any more.
+        """
         try:
-            again_s = work(collection)
-        except (ElanusError, OSError, MemoryError) as error:
+            again_s = work()
+        except Exception as error:  # noqa: BLE001 - see above; nothing is hidden, it is logged and kept as `job_error`
+            if self._closing:
+                return None
             pause_s = pauses[collection] = min(RETRY_MOST_S, 2 * pauses.get(collection, RETRY_FIRST_S / 2))
-            collection.job_error = error
-            _log.warning("job of collection %d failed, next try in %g s: %s", collection.id, pause_s, error)
+            if collection is not None:
+                collection.job_error = error
+            whose = f"of collection {collection.id}" if collection is not None else "on the log"
+            _log.warning("job %s failed, next try in %g s: %s", whose, pause_s, error, exc_info=not _expected(error))
             return pause_s
         pauses.pop(collection, None)
-        collection.job_error = None
+        if collection is not None:
+            collection.job_error = None
         return again_s
 
     def _seal_due(self, collection: Collection) -> float | None:
@@ -212,3 +221,8 @@ class JobBoard:
     def _build_missing(self, collection: Collection) -> None:
         while (build := due_build(collection)) is not None:
             run(build_index(collection, *build, self.builders))
+
+
+def _expected(error: Exception) -> bool:
+    """Whether an error says all there is to say; others are logged with their traceback."""
+    return isinstance(error, (ElanusError, OSError, MemoryError))

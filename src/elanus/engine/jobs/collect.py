@@ -7,6 +7,7 @@ have run for hours, and a file may be named by a version that is older still.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ def collect(collection: Collection) -> Iterator[str]:
         retained_ms = collection.host.clock.now_ms() - collection.host.config.retention_s * 1000
         history = list(versions.history())
         oldest_kept = history[-1][0]
-        for (version, state), (_, successor) in zip(history, history[1:], strict=False):
+        for (version, state), (_, successor) in itertools.pairwise(history):
             if successor.committed_ms > retained_ms:
                 oldest_kept = min(oldest_kept, version)
                 named |= state.keys()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elanus.engine.builders import BuildJob, Builders
+from elanus.engine.builders import Builders, BuildJob
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.seal import sealed_entry
 from elanus.engine.manifest import IndexBuilt, IndexDefinition, Replaced

@@ -1,0 +1,90 @@
+"""The log stays short: large owners are sealed, the rows of small collections are carried forward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from elanus.engine.query import count
+from elanus.log.carry import CarryRecord
+from tests.engine_case import COLLECTION_ID, EngineCase, config
+
+
+def log_files(case: EngineCase) -> list[str]:
+    return sorted(path.name for path in (case.folder / "log").iterdir())
+
+
+def test_small_collections_are_carried_and_nothing_is_lost(tmp_path: Path) -> None:
+    case = EngineCase(tmp_path)
+    case.insert(range(10))
+    case.delete([3])
+    before = log_files(case)
+    case.engine.cut_log()
+    assert not set(before) & set(log_files(case))
+    assert not case.collection.manifest.segments
+    case.check()
+    case.upsert([4, 5], value=2)
+    case.engine.cut_log()
+    case.engine.cut_log()
+    case.check()
+    case.reopen()
+    case.check()
+    case.delete([0])
+    case.reopen()
+    case.check()
+
+
+def test_a_collection_that_was_not_touched_since_opening_is_carried_unread(tmp_path: Path) -> None:
+    case = EngineCase(tmp_path)
+    case.insert(range(10))
+    case.reopen()
+    case.engine.cut_log()
+    assert COLLECTION_ID not in case.engine._collections
+    case.reopen()
+    case.check()
+
+
+def test_large_owners_are_sealed_and_leave_the_log(tmp_path: Path) -> None:
+    case = EngineCase(tmp_path, config(carry_bytes=0))
+    case.insert(range(10))
+    case.delete([3])
+    case.engine.cut_log()
+    assert sum(entry.meta.rows for entry in case.collection.manifest.segments.values()) >= 9
+    assert not [r for _, r in case.engine._log_file.read() if isinstance(r, CarryRecord)]
+    case.reopen()
+    case.check()
+
+
+def test_rows_sealed_after_they_were_carried_do_not_come_twice(tmp_path: Path) -> None:
+    case = EngineCase(tmp_path)
+    case.insert(range(10))
+    case.engine.cut_log()
+    case.collection.flush()
+    case.insert(range(10, 12))
+    case.reopen()
+    assert count(case.collection.snapshot()) == 12
+    case.check()
+
+
+def test_deletes_of_sealed_rows_survive_the_cut(tmp_path: Path) -> None:
+    case = EngineCase(tmp_path)
+    case.insert(range(10))
+    case.collection.flush()
+    case.delete([1, 2])
+    case.engine.cut_log()
+    case.reopen()
+    case.check()
+    case.collection.flush()
+    case.engine.cut_log()
+    case.reopen()
+    case.check()
+
+
+def test_the_log_of_a_busy_database_stays_under_its_bound(tmp_path: Path) -> None:
+    case = EngineCase(tmp_path, config(log_bytes=1 << 20, carry_bytes=1 << 10))
+    case.engine._log_file._file_bytes = 1 << 18
+    for round_number in range(40):
+        case.insert(range(1000 * round_number, 1000 * round_number + 500))
+        case.engine._cut_log()
+    assert case.engine._log_file.byte_size < 2 << 20
+    case.reopen()
+    assert count(case.collection.snapshot()) == 40 * 500
