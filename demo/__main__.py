@@ -66,9 +66,13 @@ def say(text: str) -> None:
     console.print(f"  {text}", markup=False)
 
 
-def one_line(text: str, width: int) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= width else flat[: width - 1] + "…"
+def described(passage: Passage) -> str:
+    return f"{passage.title} ({passage.kind}): {' '.join(passage.text.split())}"
+
+
+def one_line(text: str) -> str:
+    width = max(60, min(console.width, 140))
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def show(question: str, hits: Sequence[tuple[Passage, float]], took_s: float, condition: str = "") -> None:
@@ -76,10 +80,8 @@ def show(question: str, hits: Sequence[tuple[Passage, float]], took_s: float, co
     where = f"  where {condition}" if condition else ""
     console.print(f"\n  [cyan]{question}[/cyan]", end="")
     console.print(f"{where}   ({took_s * 1000:.2f} ms)", style="dim", markup=False)
-    width = max(40, min(console.width, 140) - 16)
     for passage, score in hits:
-        line = one_line(f"{passage.title} ({passage.kind}): {passage.text}", width)
-        console.print(f"    {score:.3f}  {line}", markup=False)
+        console.print(one_line(f"    {score:.3f}  {described(passage)}"), markup=False)
 
 
 def ask(library: Library, embedder: Embedder, limit: int = 3) -> None:
@@ -104,23 +106,31 @@ def tell(folder: Path, embedder: Embedder) -> bool:
     with bar("rows") as progress:
         took_s = library.add(passages, vectors, progress)
     say(f"{len(passages) / took_s:,.0f} rows/s, each batch on the disk before the insert returned")
-    took_s = library.build_index()
-    say(f"HNSW graph built in {took_s:.1f} s by a process of its own; the rows could be searched all the while")
+    with bar("graph") as progress:
+        took_s = library.build_index()
+        progress(len(passages), len(passages))
+    say(f"graph built in {took_s:.1f} s by a process of its own; until then, searches scan")
 
     heading("4  Ask")
     ask(library, embedder)
     for question, condition in FILTERED:
         show(question, *library.search(embedder.embed([question])[0], 3, condition), condition=condition)
+    question, condition = FILTERED[-1]
+    console.print("\n  [cyan]how that was answered[/cyan]")
+    for line in library.plan(embedder.embed([question])[0], 3, condition).splitlines():
+        console.print(one_line(f"    {line}"), markup=False)
     key = len(passages) // 2
     passage, took_s = library.get(key)
-    console.print(f"\n  [cyan]key {key}[/cyan]   ({took_s * 1000:.2f} ms)")
-    say(f"  {one_line(f'{passage.title} ({passage.kind}): {passage.text}', 100)}")
+    console.print(f"\n  [cyan]the passage with key {key}[/cyan]   ({took_s * 1000:.2f} ms)")
+    console.print(one_line(f"    {described(passage)}"), markup=False)
+    say("")
     for kind in ("module", "class", "function", "method", "topic"):
         count, took_s = library.count(f'kind == "{kind}"')
         say(f'  count where kind == "{kind}": {count:,}   ({took_s * 1000:.2f} ms)')
 
     heading("5  Compare with an exact scan")
-    recall = library.recall(vectors, embedder, passages)
+    with bar("comparing") as progress:
+        recall = library.recall(vectors, embedder, passages, progress)
     print_recall(recall)
 
     heading("6  Close, open again, ask again")
@@ -141,8 +151,8 @@ def tell(folder: Path, embedder: Embedder) -> bool:
 
 def print_recall(recall: Recall) -> None:
     say(f"{recall.queries} questions, the {recall.limit} nearest of each: recall {recall.share:.4f}")
-    say(f"search p50 {recall.p50_ms:.2f} ms, p99 {recall.p99_ms:.2f} ms")
-    say(f"exact scan by numpy p50 {recall.exact_ms:.2f} ms")
+    say(f"search: p50 {recall.p50_ms:.2f} ms, p99 {recall.p99_ms:.2f} ms")
+    say(f"exact scan by numpy: p50 {recall.exact_ms:.2f} ms")
 
 
 def main() -> int:

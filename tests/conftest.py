@@ -6,8 +6,13 @@ which sets the sizes below and lifts the time limit of the single test.
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,10 +34,11 @@ class Effort:
 
     crash_states: int
     kills: int
+    schedules: int
 
 
-SHORT = Effort(crash_states=2_000, kills=30)
-THOROUGH = Effort(crash_states=100_000, kills=1_000)
+SHORT = Effort(crash_states=2_000, kills=30, schedules=60)
+THOROUGH = Effort(crash_states=100_000, kills=1_000, schedules=5_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,3 +67,14 @@ def seed(request: pytest.FixtureRequest) -> int:
         given = random.SystemRandom().randrange(2**31) if request.config.getoption("--thorough") else 20_240_607
     request.node.add_report_section("setup", "seed", f"repeat with --seed {given}")
     return int(given)
+
+
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where the system has one: for tests that open hundreds of databases and lose no power."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="elanus-", dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)

@@ -165,7 +165,7 @@ def _arithmetic(columns: st.SearchStrategy[str], constants: st.SearchStrategy[An
 
     def write(parts: tuple[str, str, str]) -> str:
         column, op, constant = parts
-        if op in ("/", "%") and float(constant) == 0:
+        if op in ("/", "%") and abs(float(constant)) < 1e-30:
             constant = "3"
         if op in ("<<", ">>"):
             constant = str(abs(int(constant)) % 64)

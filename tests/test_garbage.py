@@ -21,8 +21,8 @@ def two_segments(case: EngineCase) -> None:
     case.collection.flush()
 
 
-def test_after_a_merge_the_inputs_go_and_every_named_file_stays(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_after_a_merge_the_inputs_go_and_every_named_file_stays(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     two_segments(case)
     before = files(case)
     case.collection.compact()
@@ -33,8 +33,8 @@ def test_after_a_merge_the_inputs_go_and_every_named_file_stays(tmp_path: Path) 
     case.check()
 
 
-def test_files_of_retained_versions_stay_until_retention_is_over(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path, config(retention_s=600.0))
+def test_files_of_retained_versions_stay_until_retention_is_over(quick_path: Path) -> None:
+    case = EngineCase(quick_path, config(retention_s=600.0))
     two_segments(case)
     before = files(case)
     case.collection.compact()
@@ -46,8 +46,8 @@ def test_files_of_retained_versions_stay_until_retention_is_over(tmp_path: Path)
     case.check()
 
 
-def test_a_held_snapshot_keeps_its_files_and_answers_as_before(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_a_held_snapshot_keeps_its_files_and_answers_as_before(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     two_segments(case)
     snapshot = case.collection.snapshot()
     case.delete(range(5))
@@ -61,8 +61,8 @@ def test_a_held_snapshot_keeps_its_files_and_answers_as_before(tmp_path: Path) -
     case.check()
 
 
-def test_files_of_a_job_that_never_committed_are_collected_after_reopening(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_files_of_a_job_that_never_committed_are_collected_after_reopening(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     two_segments(case)
     case.store.put(f"collections/{COLLECTION_ID}/segments/1-99/100.column", b"half a job")
     case.reopen()
@@ -70,8 +70,8 @@ def test_files_of_a_job_that_never_committed_are_collected_after_reopening(tmp_p
     assert files(case) == case.collection.manifest.keys()
 
 
-def test_files_of_a_job_under_way_are_not_collected(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_files_of_a_job_under_way_are_not_collected(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     two_segments(case)
     key = f"{case.collection.segment_prefix(99)}/100.column"
     with case.collection.pending(case.collection.segment_prefix(99)):

@@ -13,8 +13,8 @@ def log_files(case: EngineCase) -> list[str]:
     return sorted(path.name for path in (case.folder / "log").iterdir())
 
 
-def test_small_collections_are_carried_and_nothing_is_lost(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_small_collections_are_carried_and_nothing_is_lost(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     case.insert(range(10))
     case.delete([3])
     before = log_files(case)
@@ -33,8 +33,8 @@ def test_small_collections_are_carried_and_nothing_is_lost(tmp_path: Path) -> No
     case.check()
 
 
-def test_a_collection_that_was_not_touched_since_opening_is_carried_unread(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_a_collection_that_was_not_touched_since_opening_is_carried_unread(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     case.insert(range(10))
     case.reopen()
     case.engine.cut_log()
@@ -43,8 +43,8 @@ def test_a_collection_that_was_not_touched_since_opening_is_carried_unread(tmp_p
     case.check()
 
 
-def test_large_owners_are_sealed_and_leave_the_log(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path, config(carry_bytes=0))
+def test_large_owners_are_sealed_and_leave_the_log(quick_path: Path) -> None:
+    case = EngineCase(quick_path, config(carry_bytes=0))
     case.insert(range(10))
     case.delete([3])
     case.engine.cut_log()
@@ -54,8 +54,8 @@ def test_large_owners_are_sealed_and_leave_the_log(tmp_path: Path) -> None:
     case.check()
 
 
-def test_rows_sealed_after_they_were_carried_do_not_come_twice(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_rows_sealed_after_they_were_carried_do_not_come_twice(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     case.insert(range(10))
     case.engine.cut_log()
     case.collection.flush()
@@ -65,8 +65,8 @@ def test_rows_sealed_after_they_were_carried_do_not_come_twice(tmp_path: Path) -
     case.check()
 
 
-def test_deletes_of_sealed_rows_survive_the_cut(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path)
+def test_deletes_of_sealed_rows_survive_the_cut(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
     case.insert(range(10))
     case.collection.flush()
     case.delete([1, 2])
@@ -79,8 +79,8 @@ def test_deletes_of_sealed_rows_survive_the_cut(tmp_path: Path) -> None:
     case.check()
 
 
-def test_the_log_of_a_busy_database_stays_under_its_bound(tmp_path: Path) -> None:
-    case = EngineCase(tmp_path, config(log_bytes=1 << 20, carry_bytes=1 << 10))
+def test_the_log_of_a_busy_database_stays_under_its_bound(quick_path: Path) -> None:
+    case = EngineCase(quick_path, config(log_bytes=1 << 20, carry_bytes=1 << 10))
     case.engine._log_file._file_bytes = 1 << 18
     for round_number in range(40):
         case.insert(range(1000 * round_number, 1000 * round_number + 500))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Thread, active_count
 from typing import Any
 
 import pytest
@@ -216,6 +216,15 @@ def test_a_closed_database_refuses_everything(tmp_path: Path) -> None:
         with pytest.raises(Closed):
             use()
     open_folder(tmp_path).close()
+
+
+def test_closing_gives_back_threads_and_files(tmp_path: Path) -> None:
+    def held() -> tuple[int, int]:
+        with open_folder(tmp_path) as db:
+            db.create_collection("books", BOOKS).insert([book(1)])
+        return active_count(), len(list(Path("/dev/fd").iterdir()))
+
+    assert len({held() for _ in range(3)}) == 1
 
 
 def test_a_url_is_no_folder() -> None:

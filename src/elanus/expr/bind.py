@@ -198,8 +198,8 @@ class _Binder:
         if node.op == "+":
             return operand
         if node.op == "-":
-            return self._arithmetic("*", operand, Scalar(-1), node)
-        return self._arithmetic("^", operand, Scalar(-1), node)
+            return _arithmetic("*", operand, Scalar(-1))
+        return _arithmetic("^", operand, Scalar(-1))
 
     def _binary(self, node: tree.Binary) -> _Bound:
         left, right = self._value(node.left), self._value(node.right)
@@ -216,7 +216,11 @@ class _Binder:
             raise Refused(str(reason), node.position) from None
         for side in (left, right):
             self._check_numeric(node.op, side, node)
-        return self._arithmetic(node.op, _arithmetic_operand(left), _arithmetic_operand(right), node)
+        bound = _arithmetic(node.op, _arithmetic_operand(left), _arithmetic_operand(right))
+        divisor = bound.right if node.op == "/" and bound.type is Type.FLOAT else None
+        if isinstance(divisor, Scalar) and _rounded(divisor.value, Type.FLOAT) == 0:
+            raise Refused(f"cannot divide by zero, which {divisor} is as a Float", node.position)
+        return bound
 
     def _check_numeric(self, op: str, operand: _Constant | _Values | Operand, node: tree.Node) -> None:
         name = constants.OPERATION_NAMES[op]
@@ -232,17 +236,6 @@ class _Binder:
             )
         if op in constants.INTEGER_ONLY and not whole:
             raise Refused(f"{name} can only apply on integer", node.position)
-
-    def _arithmetic(self, op: str, left: Operand, right: Operand, node: tree.Node) -> Arithmetic:
-        sides = [side.type for side in (left, right) if not isinstance(side, Scalar)]
-        real_constant = any(isinstance(s, Scalar) and isinstance(s.value, float) for s in (left, right))
-        if Type.JSON in sides:
-            kind = Type.JSON
-        elif set(sides) == {Type.INT} and not real_constant:
-            kind = Type.INT
-        else:
-            kind = Type.FLOAT if set(sides) == {Type.FLOAT} else Type.DOUBLE
-        return Arithmetic(op, left, right, kind)
 
     # --- comparisons ---
 
@@ -420,6 +413,18 @@ def _arithmetic_operand(bound: _Constant | _Values | Operand) -> Operand:
         assert isinstance(bound.value, (int, float))
         return Scalar(bound.value)
     return bound
+
+
+def _arithmetic(op: str, left: Operand, right: Operand) -> Arithmetic:
+    sides = [side.type for side in (left, right) if not isinstance(side, Scalar)]
+    real_constant = any(isinstance(s, Scalar) and isinstance(s.value, float) for s in (left, right))
+    if Type.JSON in sides:
+        kind = Type.JSON
+    elif set(sides) == {Type.INT} and not real_constant:
+        kind = Type.INT
+    else:
+        kind = Type.FLOAT if set(sides) == {Type.FLOAT} else Type.DOUBLE
+    return Arithmetic(op, left, right, kind)
 
 
 def _integer_range(operand: Operand) -> tuple[int, int]:

@@ -15,9 +15,11 @@ from elanus.expr.typed import Always, Column, Compare, Junction, Member, Predica
 from elanus.model.schema import Field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BoundFilter:
     """A filter ready to run over the rows of one schema. Immutable; any thread may use it at any time.
+
+    It equals itself alone, so that it can be a key: lists of `in` are arrays, which have no hash.
 
     `always` is its value where it is the same for all rows, else None. `key_lookup`, when not None, are the keys for
     which it is true, and nothing else is: `pk == x`, `pk in […]`. `narrowed` covers `pk in […] and rest` too.

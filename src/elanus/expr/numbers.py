@@ -77,7 +77,7 @@ def values_of(column: pa.Array) -> npt.NDArray[Any]:
 
 
 def compute(op: str, left: Numbers, right: Numbers) -> Numbers:
-    """`left op right`: of integers an integer, wrapping around; else a double, or nothing if the operator is for integers.
+    """`left op right`: of integers an integer, wrapping around; else a double, or nothing for operators of integers.
 
     Nothing where a divisor is zero or a shift is not in 0..63.
     """

@@ -131,8 +131,9 @@ class _Parser:
             own = _BINDING.get(lexer.text, 0)
             if own <= binding:
                 break
-            # A chain of operators leans to the left: one level of tree for each.
-            self._deeper()
+            if own > _AND:
+                # A chain of operators leans to the left: one level of tree for each.
+                self._deeper()
             left = self._joined(left, own)
         self._depth = depth
         return left

@@ -220,7 +220,7 @@ class Compare:
 
     def __str__(self) -> str:
         if self.scalar.type == pa.float32():
-            return f"{self.operand} {self.op} {np.float32(self.value)}"
+            return f"{self.operand} {self.op} {np.float32(self.value)!s}"
         return f"{self.operand} {self.op} {shown(self.value)}"
 
 

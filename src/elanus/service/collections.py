@@ -88,7 +88,9 @@ def drop(ctx: RequestContext, instance: Instance, name: str, purge: bool = False
     dropped = instance.catalog.drop_collection(ctx.database, name, instance.engine.oracle.next())
     if dropped is not None:
         instance.engine.drop_collection(dropped.id)
-        instance.purge_dropped(at_once=(dropped.id,) if purge else ())
+        if purge:
+            instance.purge(dropped.id)
+        instance.purge_old()
 
 
 def has(ctx: RequestContext, instance: Instance, name: str) -> bool:

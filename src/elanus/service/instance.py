@@ -13,8 +13,8 @@ their first touch.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
 from elanus.log.file import FileLog
-from elanus.model.errors import Closed, InvalidParameter
+from elanus.model.errors import Closed, InvalidParameter, StoreError
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
 from elanus.service.context import RequestContext
@@ -33,17 +33,20 @@ from elanus.store.folder_lock import FolderLock
 from elanus.store.local import LocalStore
 from elanus.store.reasons import store_error
 
+_log = logging.getLogger("elanus.service")
+
 Settings = EngineConfig
 
 
 class Instance:
     """Made by `Instance.open`. Safe to use from any thread; `close` waits for what is in flight."""
 
-    def __init__(self, catalog: Catalog, engine: Engine, lock: FolderLock | None = None) -> None:
+    def __init__(self, catalog: Catalog, engine: Engine, closing: ExitStack) -> None:
+        """`closing` closes the engine, then what lies below it."""
         self.catalog = catalog
         self.engine = engine
         self.ids = AutoIds(engine.oracle)
-        self._lock = lock
+        self._closing = closing
         self._closed = False
 
     @classmethod
@@ -67,35 +70,32 @@ class Instance:
         disk = disk or LocalDisk(root)
         clock = clock or SystemClock()
         settings = settings or Settings()
-        with ExitStack() as undo:
+        with ExitStack() as closing:
             try:
                 disk.make_folder("")
             except OSError as error:
                 raise store_error(error, "make the folder", str(root)) from error
             lock = FolderLock(root)
-            undo.callback(lock.release)
+            closing.callback(lock.release)
             store = LocalStore(disk)
             log = FileLog.open(disk)
-            undo.callback(log.close)
+            closing.callback(log.close)
             catalog = Catalog.open(store, log.epoch, compose(clock.now_ms()))
             if builders is None:
                 builders = ProcessBuilders(FixedBudget(settings.build_memory_bytes), idle_s=settings.builder_idle_s)
             engine = Engine.open(store, log, settings, clock, builders)
-            undo.callback(engine.close)
+            closing.callback(engine.close)
             # Ids are timestamps: the newest ever given must lie behind the clock, also after the clock stepped back.
             engine.oracle.advance_to(catalog.state.last_id)
-            instance = cls(catalog, engine, lock)
-            instance.purge_dropped()
-            undo.pop_all()
+            instance = cls(catalog, engine, closing.pop_all())
+        instance.purge_old()
         return instance
 
     def close(self) -> None:
         """Finish what is in flight and give the folder free. Closing again is no error."""
         if not self._closed:
             self._closed = True
-            self.engine.close()
-            if self._lock is not None:
-                self._lock.release()
+            self._closing.close()
 
     @property
     def is_closed(self) -> bool:
@@ -121,10 +121,20 @@ class Instance:
         self.engine.drop_collection(collection_id)
         self.engine.purge_collection(collection_id)
 
-    def purge_dropped(self, at_once: Iterable[int] = ()) -> None:
-        """Delete the files of collections that were dropped longer ago than history reaches, and of those `at_once`."""
+    def purge(self, collection_id: int) -> None:
+        """Delete the files of a dropped collection. Raises `StoreError`; then it is tried again later."""
+        self.engine.purge_collection(collection_id)
+        self.catalog.purged(collection_id)
+
+    def purge_old(self) -> None:
+        """Delete the files of collections that were dropped longer ago than history reaches.
+
+        Nobody waits for it: what cannot be deleted now is left for the next time.
+        """
         retention_ms = int(self.engine.config.retention_s * 1000)
-        before = compose(max(0, self.engine.clock.now_ms() - retention_ms))
-        for collection_id in {*at_once, *self.catalog.dropped_before(before)}:
-            self.engine.purge_collection(collection_id)
-            self.catalog.purged(collection_id)
+        for collection_id in self.catalog.dropped_before(compose(max(0, self.engine.clock.now_ms() - retention_ms))):
+            try:
+                self.purge(collection_id)
+            except StoreError as error:
+                _log.warning("the files of dropped collection %d stay for now: %s", collection_id, error)
+                return

@@ -3,6 +3,7 @@
 disk = FaultyDisk(LocalDisk(folder))
 full = disk.fail("write", "log/*", errno.ENOSPC, written=100)    # from now on, after 100 bytes
 disk.fail("sync", errno=errno.EIO, skip=2, times=1)              # the third sync, once
+disk.fail(CHANGES, skip=40)                                      # the disk changes 40 times more, then never again
 full.heal()
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import errno as errnos
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,12 +25,22 @@ Operation = Literal[
     "remove_folder", "link", "unlink", "sync_folder",
 ]  # fmt: skip
 
+CHANGES: frozenset[Operation] = frozenset(
+    {
+        "create", "write", "sync", "preallocate", "truncate", "make_folder", "remove_folder", "link", "unlink",
+        "sync_folder",
+    }
+)  # fmt: skip
+"""Every operation that changes the disk or makes a change durable."""
+
 
 class Fault:
-    """One scripted failure: of operations of a kind on names that match, skipping `skip` of them, `times` times."""
+    """One scripted failure: of operations of some kinds on names that match, skipping `skip`, `times` times."""
 
-    def __init__(self, kind: Operation, pattern: str, errno: int, skip: int, times: int | None, written: int) -> None:
-        self.kind = kind
+    def __init__(
+        self, kinds: Collection[Operation], pattern: str, errno: int, skip: int, times: int | None, written: int
+    ) -> None:
+        self.kinds = kinds
         self.pattern = pattern
         self.errno = errno
         self.written = written
@@ -43,7 +54,7 @@ class Fault:
         self._times = self.hits
 
     def strikes(self, kind: Operation, name: str) -> bool:
-        if kind != self.kind or not fnmatchcase(name, self.pattern):
+        if kind not in self.kinds or not fnmatchcase(name, self.pattern):
             return False
         if self._skip:
             self._skip -= 1
@@ -64,7 +75,7 @@ class FaultyDisk:
 
     def fail(
         self,
-        kind: Operation,
+        kind: Operation | Collection[Operation],
         pattern: str = "*",
         errno: int = errnos.EIO,
         *,
@@ -72,12 +83,13 @@ class FaultyDisk:
         times: int | None = None,
         written: int = 0,
     ) -> Fault:
-        """From now on fail operations `kind` on names that match `pattern`, with `errno`.
+        """From now on fail operations of one `kind`, or several, on names that match `pattern`, with `errno`.
 
         A link is matched by its target. A failing write has written its first `written` bytes; all other failing
         operations have done nothing.
         """
-        fault = Fault(kind, pattern, errno, skip, times, written)
+        kinds = (kind,) if isinstance(kind, str) else kind
+        fault = Fault(kinds, pattern, errno, skip, times, written)
         with self._lock:
             self._faults.append(fault)
         return fault

@@ -1,0 +1,320 @@
+"""Generated collections for the oracle: schemas, rows with awkward values, and filters that fit the schema.
+
+What decides a case's shape (schema, operations, filters) is drawn by hypothesis, which shrinks it. The values of rows
+come from a `random.Random` whose seed and count are drawn: thousands of them would be too many draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
+from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType
+from tests.filter_cases import INTS, KEYS, REALS, TEXTS, literal, quoted
+
+Row = dict[str, Any]
+
+SCALARS = {
+    "tiny": DataType.INT8,
+    "small": DataType.INT16,
+    "medium": DataType.INT32,
+    "big": DataType.INT64,
+    "single": DataType.FLOAT,
+    "real": DataType.DOUBLE,
+    "text": DataType.VARCHAR,
+    "flag": DataType.BOOL,
+    "doc": DataType.JSON,
+}
+
+INT_KEYS = [*range(-4, 60), 2**63 - 1, -(2**63), 2**53, 2**53 + 1]
+LONG = "z" * 64
+"""Segments keep so many characters of their smallest and largest key."""
+TEXT_KEYS = [
+    *(f"key {i}" for i in range(45)), "", " ", "\0", "a\0", "a", "A", "é", "e\u0301", "日本", "😀", "\uffff", "a\nb",
+    '"', "'", LONG, LONG + "a", LONG + "b", LONG[:-1], "é" * 90, "\x7f",
+]  # fmt: skip
+LONG_TEXTS = ["x" * 300, "é" * 150, "a b " * 60]
+SINGLES = [1e-45, 1.1754944e-38, 3.4028234e38, -3.4028234e38, 0.1, 16777217.0, 1e-7]
+DOUBLES = [5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -1.7976931348623157e308, 1e300, 1e-300]
+TEXT_BYTES = 300
+
+
+# --- schemas ---------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def schemas(draw: Any) -> Schema:
+    """A key, one or two vectors, and some scalar fields, each required, nullable or with a default, in any order."""
+    dtype = draw(st.sampled_from([DataType.INT64, DataType.VARCHAR]))
+    key = Field(
+        "id",
+        dtype,
+        is_primary=True,
+        auto_id=draw(st.sampled_from([False, False, False, True])),
+        max_length=TEXT_BYTES if dtype is DataType.VARCHAR else None,
+    )
+    fields = [key, Field("vector", DataType.FLOAT_VECTOR, dim=draw(st.sampled_from([2, 3, 8, 16])))]
+    if draw(st.integers(0, 3)) == 3:
+        fields.append(Field("second", DataType.FLOAT_VECTOR, dim=4))
+    names = draw(st.lists(st.sampled_from(sorted(SCALARS)), unique=True, max_size=len(SCALARS)))
+    fields += [draw(_scalar_fields(name, SCALARS[name])) for name in names]
+    return Schema(tuple(draw(st.permutations(fields))), enable_dynamic_field=draw(st.booleans())).checked()
+
+
+@st.composite
+def _scalar_fields(draw: Any, name: str, dtype: DataType) -> Field:
+    default = None
+    if dtype is not DataType.JSON and draw(st.integers(0, 3)) == 3:
+        default = draw(st.sampled_from(_pool(dtype)))
+    return Field(
+        name,
+        dtype,
+        nullable=draw(st.booleans()),
+        default=default,
+        max_length=TEXT_BYTES if dtype is DataType.VARCHAR else None,
+    )
+
+
+def _pool(dtype: DataType) -> list[Any]:
+    """The awkward values of a type."""
+    if dtype in INTEGERS:
+        limit = 1 << (NUMPY_OF[dtype].itemsize * 8 - 1)
+        return [*(v for v in INTS if -limit <= v < limit), limit - 1, -limit]
+    if dtype is DataType.FLOAT:
+        return [*(v for v in REALS if abs(v) < 3e38), *SINGLES]
+    if dtype is DataType.DOUBLE:
+        return REALS + DOUBLES
+    if dtype is DataType.VARCHAR:
+        return TEXTS + LONG_TEXTS
+    return [True, False]
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+class Values:
+    """Draws the values of rows of one schema."""
+
+    def __init__(self, schema: Schema, random: Random, vectors: str) -> None:
+        """`vectors` is one of `VECTORS`."""
+        self.schema = schema
+        self.random = random
+        self.numbers = np.random.default_rng(random.getrandbits(32))
+        self.vectors = vectors
+
+    def keys(self, count: int, distinct: bool) -> list[Any]:
+        pool: Sequence[Any] = INT_KEYS if self.schema.primary.dtype is DataType.INT64 else TEXT_KEYS
+        return self.random.sample(pool, min(count, len(pool))) if distinct else self.random.choices(pool, k=count)
+
+    def rows(self, count: int) -> list[Row]:
+        """Rows without keys. Fields that need not be given are sometimes left out, or None."""
+        with_meta = self.schema.dynamic is not None and self.random.random() < 0.2
+        return [self._row(with_meta) for _ in range(count)]
+
+    def _row(self, with_meta: bool) -> Row:
+        row: Row = {}
+        for f in self.schema.fields:
+            if f.is_primary:
+                continue
+            if f.is_dynamic:
+                extra = {name: self.json(2) for name in KEYS if self.random.random() < 0.4}
+                row |= {DYNAMIC_FIELD: self._encoded(extra)} if with_meta else extra
+            elif f.is_vector:
+                row[f.name] = self.vector(f.dim or 0)
+            elif (f.nullable or f.default is not None) and self.random.random() < 0.25:
+                if self.random.random() < 0.6:
+                    row[f.name] = None
+            else:
+                row[f.name] = self.scalar(f.dtype)
+        return row
+
+    def scalar(self, dtype: DataType) -> Any:
+        if dtype is DataType.JSON:
+            return self._encoded(self.json(3))
+        if self.random.random() < 0.4:
+            return self.random.choice(_pool(dtype))
+        if dtype in INTEGERS:
+            return self.random.randint(-3, 12)
+        if dtype in FLOATS:
+            return self.random.choice([self.random.randint(-3, 12), self.random.randint(-12, 12) / 4])
+        return self.random.choice(["a", "b", "ab", "ba", "abc", "é"]) if dtype is DataType.VARCHAR else True
+
+    def json(self, depth: int) -> Any:
+        """A JSON value; the same path has values of several types in different rows."""
+        kind = self.random.random()
+        if depth and kind < 0.25:
+            return {key: self.json(depth - 1) for key in KEYS if self.random.random() < 0.4}
+        if depth and kind < 0.35:
+            return [self.json(depth - 1) for _ in range(self.random.randint(0, 3))]
+        if kind < 0.6:
+            return self.random.choice([self.random.randint(-3, 12), self.random.choice(INTS)])
+        if kind < 0.75:
+            return self.random.choice([self.random.randint(-12, 12) / 4, self.random.choice(REALS)])
+        if kind < 0.9:
+            return self.random.choice(TEXTS)
+        return self.random.choice([True, False, None])
+
+    def _encoded(self, value: Any) -> Any:
+        """A JSON value as one of the forms it may be given in; None is no value, so a JSON null is given as text."""
+        if value is None or self.random.random() < 0.3:
+            separators = self.random.choice([(",", ":"), (", ", ": "), (" ,\n", "\t: ")])
+            return json.dumps(value, ensure_ascii=self.random.random() < 0.5, separators=separators).encode()
+        return value
+
+    def vector(self, dim: int) -> list[float]:
+        drawn: npt.NDArray[np.float32]
+        if self.vectors == "grid":
+            drawn = self.numbers.integers(-3, 4, dim).astype(np.float32)
+        elif self.vectors == "far":
+            drawn = (100 + self.numbers.normal(size=dim)).astype(np.float32)
+        else:
+            drawn = self.numbers.normal(size=dim).astype(np.float32)
+        if self.random.random() < 0.05:
+            drawn[:] = 0
+        return drawn.tolist()
+
+
+VECTORS = ("grid", "normal", "far")
+"""Small integers, whose scores are exact and often equal; a cloud around nothing; a small cloud far away."""
+
+
+FORMS = ("rows", "columns", "arrow")
+
+
+def in_form(form: str, rows: list[Row], schema: Schema) -> Any:
+    """`rows` in one of the forms in which a write takes them."""
+    if form == "rows" or not rows:
+        return rows
+    names = dict.fromkeys(name for row in rows for name in row if schema.get(name) is not None)
+    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+    if schema.dynamic is not None and DYNAMIC_FIELD not in columns:
+        columns[DYNAMIC_FIELD] = [
+            {name: value for name, value in row.items() if schema.get(name) is None} for row in rows
+        ]
+    for name in columns:
+        f = schema.field(name)
+        if f.is_vector:
+            columns[name] = np.array(columns[name], np.float32)
+        elif form == "arrow":
+            values = columns[name]
+            if f.dtype is DataType.JSON:
+                values = [v if v is None or isinstance(v, bytes) else orjson.dumps(v) for v in values]
+            columns[name] = pa.array(values, f.arrow_type)
+    if form == "columns":
+        return columns
+    arrays = {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(column.ravel()), type=schema.field(name).arrow_type)
+        if isinstance(column, np.ndarray)
+        else column
+        for name, column in columns.items()
+    }
+    return pa.table(arrays)
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
+
+_COMPARE = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
+_EQUAL = st.sampled_from(["==", "!="])
+_IN = st.sampled_from(["in", "not in"])
+_PATTERNS = ["a%", "%b", "%a%", "_", "a_", "", "%", "abc", "%\\%%", "é%", "k_y 1%", "%\\\\%", "%\n%"]
+
+Filter = tuple[str, dict[str, Any] | None]
+
+
+def filters(schema: Schema) -> st.SearchStrategy[Filter]:
+    """Filters that bind to `schema`, with what fills their templates."""
+    predicates = [p for f in schema.fields if not f.is_vector for p in _predicates(f)]
+    texts = st.recursive(
+        st.one_of(predicates),
+        lambda inner: st.one_of(
+            st.tuples(inner, st.sampled_from(["and", "or", "&&", "||"]), inner).map(lambda p: f"({p[0]}) {p[1]} ({p[2]})"),
+            inner.map(lambda text: f"not ({text})"),
+        ),
+        max_leaves=4,
+    )
+    plain: st.SearchStrategy[Filter] = texts.map(lambda text: (text, None))
+    keys = st.lists(st.sampled_from(INT_KEYS if schema.primary.dtype is DataType.INT64 else TEXT_KEYS), max_size=12)
+    templated: st.SearchStrategy[Filter] = st.one_of(
+        keys.map(lambda values: ("id in {keys}", {"keys": values})),
+        st.tuples(keys, texts).map(lambda p: (f"id not in {{keys}} and ({p[1]})", {"keys": p[0]})),
+    )
+    return st.one_of(plain, plain, plain, templated)
+
+
+def _predicates(f: Field) -> list[st.SearchStrategy[str]]:
+    if f.dtype is DataType.JSON:
+        return _json_predicates(f)
+    nulls = st.sampled_from([f"{f.name} is null", f"{f.name} is not null"])
+    if f.dtype is DataType.BOOL:
+        return [nulls, st.tuples(_EQUAL, st.sampled_from(["true", "false"])).map(lambda p: f"{f.name} {p[0]} {p[1]}")]
+    keys: list[Any] = INT_KEYS if f.dtype is DataType.INT64 else TEXT_KEYS
+    usual: list[Any] = list(range(-3, 13)) if f.dtype in INTEGERS else []
+    values = st.sampled_from(keys if f.is_primary else usual + _pool(f.dtype))
+    compared = st.tuples(_COMPARE, values).map(lambda p: f"{f.name} {p[0]} {literal(p[1])}")
+    listed = st.tuples(_IN, st.lists(values, max_size=6)).map(
+        lambda p: f"{f.name} {p[0]} [{', '.join(map(literal, p[1]))}]"
+    )
+    found = [compared, listed, nulls]
+    if f.dtype is DataType.VARCHAR:
+        found.append(st.sampled_from(_PATTERNS).map(lambda pattern: f"{f.name} like {quoted(pattern)}"))
+    elif f.dtype in INTEGERS:
+        found.append(
+            st.tuples(st.integers(2, 5), st.integers(-1, 3)).map(lambda p: f"{f.name} % {p[0]} == {p[1]}")
+        )
+        found.append(st.integers(-3, 9).map(lambda low: f"{low} <= {f.name} < {low + 4}"))
+    else:
+        found.append(st.sampled_from([0.5, 2, 1e-3]).map(lambda factor: f"{f.name} * {factor!r} > 1"))
+    return found
+
+
+def _json_predicates(f: Field) -> list[st.SearchStrategy[str]]:
+    key = st.sampled_from(KEYS)
+    if f.is_dynamic:
+        roots = st.one_of(st.sampled_from(["a", "b", "é"]), key.map(lambda k: f"$meta[{quoted(k)}]"))
+    else:
+        roots = key.map(lambda k: f"{f.name}[{quoted(k)}]")
+    deeper = st.one_of(st.just(""), key.map(lambda k: f"[{quoted(k)}]"), st.sampled_from(["[0]", "[1]"]))
+    path = st.tuples(roots, deeper).map("".join)
+    numbers = st.sampled_from([*range(-3, 13), *INTS, *REALS]).map(literal)
+    anything = st.sampled_from([*range(-3, 13), *INTS, *REALS, *TEXTS, True, False]).map(literal)
+    return [
+        st.tuples(path, _COMPARE, numbers).map(" ".join),
+        st.tuples(path, _COMPARE, st.sampled_from(TEXTS).map(quoted)).map(" ".join),
+        st.tuples(path, _EQUAL, st.sampled_from(["true", "false"])).map(" ".join),
+        st.tuples(path, _IN, st.lists(anything, max_size=5).map(lambda v: f"[{', '.join(v)}]")).map(" ".join),
+        st.tuples(path, st.sampled_from(_PATTERNS)).map(lambda p: f"{p[0]} like {quoted(p[1])}"),
+        st.tuples(path, st.sampled_from(["is null", "is not null"])).map(" ".join),
+        path.map(lambda text: f"exists {text}"),
+        st.tuples(path, st.sampled_from(["+", "*", "-"]), _COMPARE).map(lambda p: f"{p[0]} {p[1]} 2 {p[2]} 5"),
+    ]
+
+
+# --- databases -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChoice:
+    """An index and how it is searched: `wide` are parameters under which a small collection is searched whole."""
+
+    kind: str
+    params: dict[str, int]
+    wide: dict[str, int]
+    narrow: dict[str, int]
+
+
+INDEXES = (
+    IndexChoice("FLAT", {}, {}, {}),
+    IndexChoice("IVF_FLAT", {"nlist": 4}, {"nprobe": 4}, {"nprobe": 1}),
+    IndexChoice("HNSW", {"M": 8, "efConstruction": 64}, {"ef": 512}, {}),
+    IndexChoice("AUTOINDEX", {}, {"ef": 512}, {}),
+)

@@ -1,0 +1,277 @@
+"""A process that writes from several threads is killed at random moments, again and again.
+
+After each kill the folder is opened, and what is in it has to be what an order of the process's operations leaves:
+each whole, each acknowledged one there, the others whole or not at all (`kills.explain`). Then the next process goes
+on with the same folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.conftest import Effort
+from tests.kills import (
+    DEFAULT_PARTITION,
+    MAIN,
+    SHARED_KEYS,
+    TIGHT,
+    Done,
+    Entry,
+    Event,
+    Op,
+    Script,
+    State,
+    Story,
+    done_by,
+    effects_of,
+    explain,
+    observe,
+    own_key,
+    read_ledger,
+    thread_of,
+)
+
+from elanus import Elanus
+from elanus.engine.builders import InlineBuilders
+from elanus.service.instance import Instance
+
+_log = logging.getLogger(__name__)
+
+LIVES_PER_STORY = 6
+"""How often a folder is used again: so often that logs, manifests and segments of several lives lie in it."""
+
+MOMENTS = {"start": (15, 1.2), "any": (50, 0.5), "late": (20, 1.5), "close": (15, 0.5)}
+"""Kinds of moments: their shares, and within how many seconds after the folder was open. "start" is before that, in
+parts of what the opening before took."""
+
+OPEN_S = 2.0
+GONE_S = 10.0
+"""How soon builders are gone. They run at idle priority, and one that was just being started has to get to run."""
+
+
+class Writer:
+    """A process of `kill_writer`, started ahead of its time, since imports take longer than it lives."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._ledger = folder / "ledger"
+        self._errors = folder / "errors"
+        root = Path(__file__).parent.parent
+        path = os.pathsep.join([str(root), *(os.path.abspath(p) for p in sys.path if p)])
+        with self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.kill_writer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": path},
+                cwd=root,
+                start_new_session=True,  # its builders are those of its session
+            )
+
+    def begin(self, folder: Path, story: Story) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"ready\n", self._errors.read_text()
+        order = {"folder": str(folder), "ledger": str(self._ledger), **dataclasses.asdict(story)}
+        self.say(json.dumps(order))
+
+    def wait_until_open(self) -> None:
+        while self.process.poll() is None and not (self._ledger.exists() and self._ledger.stat().st_size):
+            time.sleep(0.001)
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def ledger(self) -> list[Entry]:
+        """What it has noted. Asserts that nothing failed in it, and that it ended as it was meant to."""
+        entries = read_ledger(self._ledger)
+        failed = [e for e in entries if e.event is Event.FAILED]
+        assert not failed, self._errors.read_text()
+        assert self.process.returncode in (0, -signal.SIGKILL), self._errors.read_text()
+        return entries
+
+    def orphans(self) -> list[int]:
+        """The processes of its session that are still alive."""
+        found = []
+        for pid in psutil.pids():
+            try:
+                if os.getsid(pid) == self.process.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                    found.append(pid)
+            except (ProcessLookupError, PermissionError, psutil.Error):
+                continue
+        return found
+
+
+class Kills:
+    """Stories of lives, each ended by a kill; what was seen is counted in `seen`."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self._root = root
+        self._random = random.Random(seed)
+        self._story = Story(seed, -1)
+        self._state: State = {}
+        self._waiting: list[Writer] = []
+        self._opening_s = 0.1
+        self._segments: frozenset[int] = frozenset()
+        self.seen: Counter[str] = Counter()
+        self.slowest_open_s = 0.0
+        self.slowest_gone_s = 0.0
+
+    def run(self, kills: int) -> None:
+        try:
+            for life in range(kills):
+                while len(self._waiting) < min(2, kills - life):
+                    self._waiting.append(Writer(self._root / f"life-{life + len(self._waiting)}"))
+                if life % LIVES_PER_STORY == 0:
+                    self._story = dataclasses.replace(self._story, number=self._story.number + 1)
+                    self._state, self._segments = {}, frozenset()
+                self._live(life)
+                if life % LIVES_PER_STORY == LIVES_PER_STORY - 1:
+                    self._end_story()
+        finally:
+            for writer in self._waiting:
+                writer.kill()
+
+    @property
+    def _folder(self) -> Path:
+        return self._root / f"story-{self._story.number}"
+
+    def _live(self, life: int) -> None:
+        self._story = dataclasses.replace(self._story, life=life + 1)
+        writer = self._waiting.pop(0)
+        writer.begin(self._folder, self._story)
+        moment = self._kill_at_some_moment(writer)
+        context = f"life {life} of story {self._story.number}, killed {moment}; folder {self._folder}"
+        entries = writer.ledger()
+        began = time.monotonic()
+        threads = done_by(self._story, self._state, entries)
+        with self._open() as db:
+            after = observe(db, self._story, self._random)
+            self._count_segments(db)
+        found = explain(self._state, after, threads)
+        assert found.why is None, f"{context}: {found.why}"
+        self._state = after
+        self._expect_gone(writer, began)
+        self.seen["kills"] += 1
+        self.seen[moment.split()[0]] += 1
+        self.seen["rows"] += sum(slot[0] == "row" for slot in after)
+        self.seen["unacknowledged that survived"] += len(found.survived)
+        self.seen["unacknowledged that vanished"] += len(found.vanished)
+        self.seen.update(entry.event.name for entry in entries)
+        self.seen["before it was open"] += not any(entry.event is Event.OPENED for entry in entries)
+        self.seen["closed in time"] += any(entry.event is Event.CLOSED for entry in entries)
+        self.seen["writing ms"] += (entries[-1].at_ns - entries[0].at_ns) // 10**6 if entries else 0
+
+    def _kill_at_some_moment(self, writer: Writer) -> str:
+        kind = self._random.choices(list(MOMENTS), [share for share, _ in MOMENTS.values()])[0]
+        pause_s = self._random.uniform(0, MOMENTS[kind][1])
+        if kind != "start":
+            began = time.monotonic()
+            writer.wait_until_open()
+            self._opening_s = time.monotonic() - began
+        else:
+            pause_s *= self._opening_s
+        time.sleep(pause_s)
+        if kind == "close":
+            writer.say("close")
+            closing_s = self._random.uniform(0, 0.04)
+            time.sleep(closing_s)
+            kind = f"close after {pause_s:.3f} s, {closing_s:.4f} s in"
+        else:
+            kind = f"{kind} after {pause_s:.3f} s"
+        if any("elanus.builder" in " ".join(child.cmdline()) for child in _children(writer.process.pid)):
+            self.seen["with a builder"] += 1
+        writer.kill()
+        return kind
+
+    def _open(self) -> Elanus:
+        """Open what the killed process left, which takes its lock, with nothing running by itself."""
+        opened_s = []
+        for _ in range(2):
+            began = time.monotonic()
+            settings = dataclasses.replace(TIGHT, background=False)
+            db = Elanus(Instance.open(self._folder, settings, builders=InlineBuilders()))
+            for name in db.list_collections():
+                db.collection(name).count()
+            opened_s.append(time.monotonic() - began)
+            if opened_s[-1] < OPEN_S:
+                break
+            db.close()  # a second one tells a slow opening from a busy machine
+        self.slowest_open_s = max(self.slowest_open_s, min(opened_s))
+        assert opened_s[-1] < OPEN_S
+        return db
+
+    def _expect_gone(self, writer: Writer, began: float) -> None:
+        while orphans := writer.orphans():
+            assert time.monotonic() - began < GONE_S, f"builders {orphans} outlive the process that started them"
+            time.sleep(0.01)
+        self.slowest_gone_s = max(self.slowest_gone_s, time.monotonic() - began)
+
+    def _count_segments(self, db: Elanus) -> None:
+        if not db.has_collection(MAIN):
+            return
+        instance = db._instance
+        segments = instance.collection(db._ctx, MAIN).manifest.segments
+        self.seen["segments sealed or merged"] += len(segments.keys() - self._segments)
+        self.seen["segments merged away"] += len(self._segments - segments.keys())
+        self.seen["segments with an index"] += sum(bool(entry.indexes) for entry in segments.values())
+        self._segments = frozenset(segments)
+
+    def _end_story(self) -> None:
+        """The jobs, run to their end on what the kills left, change nothing."""
+        with self._open() as db:
+            for name in db.list_collections():
+                db.collection(name).compact()
+            assert observe(db, self._story, self._random) == self._state
+        with self._open() as db:
+            assert observe(db, self._story, self._random) == self._state
+        self.seen["log cuts"] += min(int(p.stem) for p in (self._folder / "log").glob("*.log")) - 1
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children()
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.crash
+def test_what_was_acknowledged_survives_kills_and_nothing_else_but_whole_requests(
+    tmp_path: Path, effort: Effort, seed: int
+) -> None:
+    kills = Kills(tmp_path, seed)
+    began = time.monotonic()
+    try:
+        kills.run(effort.kills)
+    finally:
+        took_s = time.monotonic() - began
+        _log.info("%.0f s, opening took up to %.2f s, builders were gone within %.2f s",
+                  took_s, kills.slowest_open_s, kills.slowest_gone_s)  # fmt: skip
+        _log.info("%s", dict(kills.seen))
+    # What the kills have to have met for this test to mean anything.
+    met = ["ACKNOWLEDGED", "unacknowledged that survived", "unacknowledged that vanished", "segments sealed or merged"]
+    if effort.kills >= 300:
+        met += ["before it was open", "with a builder", "REFUSED", "segments merged away"]
+        met += ["segments with an index", "log cuts", "closed in time"]
+    assert not [what for what in met if not kills.seen[what]], kills.seen
