@@ -141,6 +141,56 @@ def test_no_moment_of_recovery_itself_loses_an_acknowledged_record(base, effort,
             assert keys == sorted(keys)
 
 
+def test_killed_processes_and_then_power_lose_no_acknowledged_record(base, effort, seed):
+    """Processes end at any operation, and what they had not synced is found, read and built on by the next one."""
+    rng = random.Random(seed)
+    folder = CrashFolder(base / "states")
+    for turn in range(max(1, effort.crash_states // 2000)):
+        disk = killed_sessions(FaultyDisk(LocalDisk(base / f"recorded-{turn}")), rng)
+        for state in crash_states(disk.recording, rng):
+            keys = check_log(folder.place(state), state)
+            acknowledged = [what for _, what in state.marks]
+            assert [key for key in keys if key in acknowledged] == acknowledged, state.loss
+            assert keys == sorted(keys)
+
+
+def killed_sessions(faulty, rng):
+    """Write to a log in a dozen sessions, each ended by an operation that fails and all that follow it."""
+    disk = RecordingDisk(faulty)
+    key = 0
+    for _ in range(12):
+        kind = rng.choice(["sync", "sync", "sync_folder", "write", "unlink", "truncate", "create"])
+        faulty.fail(kind, "log*", skip=rng.randrange(6), written=rng.randrange(400))
+        try:
+            log = FileLog.open(disk, file_bytes=2048)
+            for _ in range(3):
+                key += 1
+                log.append([(write(key, rng.randbytes(rng.randrange(700))).encode(), key)])
+                disk.recording.mark(("acknowledged", key))
+        except StoreError:
+            pass  # the process is gone; `log` is not closed
+        faulty.heal()
+    return disk
+
+
+def test_a_log_file_taken_back_stays_so_when_power_fails(base, seed):
+    """Were it there again, it would hide what was written to the file before it meanwhile."""
+    rng = random.Random(seed)
+    faulty = FaultyDisk(LocalDisk(base / "recorded"))
+    disk = RecordingDisk(faulty)
+    log = FileLog.open(disk)
+    for key in range(1, 5):
+        faulty.fail("write", "log/*", errno.ENOSPC, times=1, written=64)
+        with pytest.raises(StoreError, match="ENOSPC"):
+            log.rotate()
+        log.append([(write(key).encode(), key)])
+        disk.recording.mark(("acknowledged", key))
+    log.close()
+    folder = CrashFolder(base / "states")
+    for state in crash_states(disk.recording, rng, repeat=5):
+        assert check_log(folder.place(state), state)[: len(state.marks)] == [what for _, what in state.marks]
+
+
 def test_carrying_and_dropping_lose_nothing_whenever_power_fails(base, seed):
     rng = random.Random(seed)
     disk = RecordingDisk(LocalDisk(base / "recorded"))

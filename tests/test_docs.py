@@ -54,7 +54,7 @@ def test_the_code_in_the_readme_runs_as_written(tmp_path: Path) -> None:
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    expected = re.findall(r"^print\(.*#\s*(.+)$", "\n".join(blocks), flags=re.MULTILINE)
+    expected = re.findall(r"^\s*print\(.*#\s*(.+)$", "\n".join(blocks), flags=re.MULTILINE)
     assert ran.stdout.splitlines() == expected, "what the comments say is printed"
 
 

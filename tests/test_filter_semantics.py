@@ -141,6 +141,17 @@ def test_integer_arithmetic_wraps_around_and_divides_toward_zero() -> None:
     assert truth("big % small == 1", big=1, small=0) is None
 
 
+def test_shifts_reach_over_all_64_bits() -> None:
+    assert truth("big >> 63 == -1", big=-5) is True
+    assert truth("big >> 63 == 0", big=5) is True
+    assert truth(f"big << 63 == {-(2**63)}", big=1) is True
+    assert truth("big << 62 >> 62 == 1", big=1) is True
+    assert truth("big >> 0 == 5", big=5) is True
+    assert truth("big << small == 40", big=5, small=3) is True
+    assert truth("big << small == 5", big=5, small=64) is None
+    assert truth("big >> small == 5", big=5, small=-1) is None
+
+
 def test_powers_are_doubles_and_lean_to_the_left() -> None:
     assert truth("2 ** 3 ** 2 == 64") is True
     assert truth("2 ** -1 == 0.5") is True

@@ -218,7 +218,11 @@ def test_after_a_failed_sync_nothing_is_acknowledged(writer):
     assert all(isinstance(outcome, WriterStopped) for outcome in outcomes)
     assert all("syncing log/" in str(outcome) for outcome in outcomes)
     assert writer.applied == [1]
-    for call in (lambda: writer.commit.append(write(3)), lambda: writer.commit.enqueue(write(3)), writer.commit.barrier):
+    for call in (
+        lambda: writer.commit.append(write(3)),
+        lambda: writer.commit.enqueue(write(3)),
+        writer.commit.barrier,
+    ):
         with pytest.raises(WriterStopped, match="EIO"):
             call()
 
@@ -240,7 +244,9 @@ def test_an_apply_that_raises_stops_the_writer_and_reopening_has_the_record(writ
 
     writer.on_apply = on_apply
     for _ in range(2):
-        with pytest.raises(WriterStopped, match=r"applying a durable record failed: ZeroDivisionError: a bug\. Open") as caught:
+        with pytest.raises(
+            WriterStopped, match=r"applying a durable record failed: ZeroDivisionError: a bug\. Open"
+        ) as caught:
             writer.commit.append(write(1))
     assert caught.value.__cause__ is None or isinstance(caught.value.__cause__, ZeroDivisionError)
     assert writer.logged() == [1]
@@ -260,7 +266,11 @@ def test_closing_waits_for_what_is_queued_and_refuses_the_rest(writer):
     writer.commit.close()
     assert writer.applied == [0, 1, 2]
     assert [ticket.wait() for ticket in tickets]
-    for call in (lambda: writer.commit.enqueue(write(9)), lambda: writer.commit.append(write(9)), writer.commit.barrier):
+    for call in (
+        lambda: writer.commit.enqueue(write(9)),
+        lambda: writer.commit.append(write(9)),
+        writer.commit.barrier,
+    ):
         with pytest.raises(Closed):
             call()
     writer.commit.close()

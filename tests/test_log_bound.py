@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from elanus import Elanus
+from elanus.engine.builders import InlineBuilders
 from elanus.engine.query import count
 from elanus.log.carry import CarryRecord
+from elanus.log.record import FenceRecord
+from elanus.service.instance import Instance
 from tests.engine_case import COLLECTION_ID, EngineCase, config
+from tests.native_case import QUIET
 
 
 def log_files(case: EngineCase) -> list[str]:
@@ -88,3 +95,23 @@ def test_the_log_of_a_busy_database_stays_under_its_bound(quick_path: Path) -> N
     assert case.engine._log_file.byte_size < 2 << 20
     case.reopen()
     assert count(case.collection.snapshot()) == 40 * 500
+
+
+def test_records_of_a_collection_dropped_in_an_earlier_life_do_not_keep_the_log_from_being_cut(
+    quick_path: Path,
+) -> None:
+    limits = replace(QUIET, carry_bytes=0, retention_s=0.0)
+
+    def reopened() -> Instance:
+        return Instance.open(quick_path, limits, builders=InlineBuilders())
+
+    with closing(reopened()) as instance:
+        db = Elanus(instance)
+        for name in ("kept", "dropped", "purged"):
+            db.create_collection(name, dimension=4).insert([{"id": 1, "vector": [1.0, 0.0, 0.0, 0.0]}])
+        db.drop_collection("dropped")
+        db.drop_collection("purged", purge=True)
+    with closing(reopened()) as instance:
+        instance.engine.cut_log()
+        assert not [r for _, r in instance.engine._log_file.read() if not isinstance(r, FenceRecord)]
+        assert Elanus(instance).collection("kept").count() == 1

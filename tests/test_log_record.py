@@ -10,7 +10,12 @@ from elanus.log.record import FenceRecord, RawRecord, WriteRecord, body_holds, f
 from elanus.model.errors import CorruptData
 
 SCHEMA = pa.schema(
-    [("100", pa.int64()), ("101", pa.large_string()), ("102", pa.list_(pa.field("item", pa.float32()), 4)), ("2", pa.int64())]
+    [
+        ("100", pa.int64()),
+        ("101", pa.large_string()),
+        ("102", pa.list_(pa.field("item", pa.float32()), 4)),
+        ("2", pa.int64()),
+    ]
 )
 
 
@@ -78,7 +83,7 @@ def test_every_record_header_and_body_is_checked():
 
 def test_a_record_decoded_with_the_wrong_schema_is_told():
     raw = through_bytes(WriteRecord(7, 3, rows([1, 2])))
-    with pytest.raises(CorruptData, match="collection 7.* schema version 3, cannot be decoded"):
+    with pytest.raises(CorruptData, match=r"collection 7.* schema version 3, cannot be decoded"):
         raw.decode(pa.schema([*SCHEMA, ("103", pa.int64())]))
 
 

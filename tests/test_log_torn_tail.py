@@ -264,7 +264,9 @@ def test_a_file_that_goes_on_after_its_successor_began_is_told(disk, three_files
     append(log, 30)
     log.close()
     three_files[2].write_bytes(third)
-    with pytest.raises(CorruptData, match=r"2\.log: a frame was begun at offset \d+, where log/0+3\.log says that it ends"):
+    with pytest.raises(
+        CorruptData, match=r"2\.log: a frame was begun at offset \d+, where log/0+3\.log says that it ends"
+    ):
         FileLog.open(disk)
 
 

@@ -146,7 +146,7 @@ def test_a_faulty_disk_fails_what_it_was_told_to_and_heals(disk):
     file.write(0, [b"abcdef"])
     file.sync()
     faulty.sync_file("log/f")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Input/output"):
         file.sync()
     file.sync()
     assert (full.hits, third.hits) == (1, 1)
@@ -172,7 +172,7 @@ def test_a_failed_write_is_recorded_as_far_as_it_came(disk):
     recording = RecordingDisk(faulty)
     file = recording.create("f")
     faulty.fail("write", errno=errno.ENOSPC, written=2)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="No space"):
         file.write(0, [b"abcdef"])
     assert recording.recording.operations[-1].data == b"ab"
 

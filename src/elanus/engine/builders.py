@@ -323,7 +323,9 @@ class ProcessBuilders:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         # The builder has to find what this process found, wherever its `sys.path` came from; -P keeps the working
         # directory out of it.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path if p)}
+        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+        # Threads that wait for others of a parallel loop sleep instead of spinning: serving needs the processor.
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_WAIT_POLICY": "passive"}
         popen = subprocess.Popen(
             [self._python, "-P", "-m", BUILDER, *(["--urgent"] if self._urgent else [])],
             stdin=subprocess.PIPE,

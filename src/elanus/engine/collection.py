@@ -52,6 +52,8 @@ class Collection:
         self.versions = versions
         self._pending: list[str] = []
         self.follower = LogFollower(host.store, versions.state, index_opener(host.store))
+        self.cover_step = 0
+        """How many steps of growing rows there were when the sealer was last woken to cover them."""
         self.dropped = False
 
     # --- what it is ------------------------------------------------------------------------------------------------

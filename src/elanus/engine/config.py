@@ -18,7 +18,7 @@ class EngineConfig:
     """A growing segment of so many bytes is sealed: it is anonymous memory and replay time."""
 
     seal_idle_rows: int = 4_096
-    """A growing segment of so many rows is sealed once it is `seal_idle_s` old; a scan of fewer costs less than a file."""
+    """A growing segment of so many rows is sealed once it is `seal_idle_s` old; fewer cost less to scan."""
 
     seal_idle_s: float = 10.0
     """How old a growing segment gets before `seal_idle_rows` is enough; bounds what a slow trickle leaves unindexed."""

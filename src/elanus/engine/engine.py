@@ -11,7 +11,8 @@ the records of small ones are copied forward, timestamps and all, in one carry r
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 
 import pyarrow as pa
@@ -49,14 +50,26 @@ class Engine:
         self._opening = threading.Lock()
         self._collections: dict[int, Collection] = {}
         self._tails: dict[int, list[RawRecord]] = {}
+        self._dropped: set[int] = set()
         self._written_since_cut = False
 
     @classmethod
-    def open(cls, store: Store, log: FileLog, config: EngineConfig, clock: Clock, builders: Builders) -> Engine:
-        """Open for writing over a recovered `log`, whose epoch is this writer's number."""
+    def open(
+        cls,
+        store: Store,
+        log: FileLog,
+        config: EngineConfig,
+        clock: Clock,
+        builders: Builders,
+        known: Container[int] | None = None,
+    ) -> Engine:
+        """Open for writing over a recovered `log`, whose epoch is this writer's number.
+
+        `known` are the ids of the collections that there are: what the log still holds of dropped ones is passed over.
+        """
         engine = cls(store, log, config, clock, builders)
         for _, record in log.read():
-            engine._keep(record)
+            engine._keep(record, known)
         engine._jobs.start()
         return engine
 
@@ -94,6 +107,8 @@ class Engine:
         if found is not None:
             return found
         with self._opening:
+            if collection_id in self._dropped:
+                raise CollectionNotFound(f"collection not found[collection={collection_id}]: it was dropped")
             if collection_id not in self._collections:
                 self._collections[collection_id] = self._open_collection(collection_id)
             return self._collections[collection_id]
@@ -101,6 +116,7 @@ class Engine:
     def drop_collection(self, collection_id: int) -> None:
         """Forget a collection; its files stay until `purge_collection`."""
         with self._opening:
+            self._dropped.add(collection_id)
             self._tails.pop(collection_id, None)
             collection = self._collections.pop(collection_id, None)
         if collection is not None:
@@ -134,14 +150,14 @@ class Engine:
 
     # --- the log ---------------------------------------------------------------------------------------------------
 
-    def _keep(self, record: RawRecord | CarryRecord | FenceRecord) -> None:
+    def _keep(self, record: RawRecord | CarryRecord | FenceRecord, known: Container[int] | None) -> None:
         """Recovery: remember a record until its collection is touched."""
         self.oracle.advance_to(record.timestamp)
         if isinstance(record, CarryRecord):
             for records in record.sections.values():
                 for raw in records:
-                    self._keep(raw)
-        elif isinstance(record, RawRecord):
+                    self._keep(raw, known)
+        elif isinstance(record, RawRecord) and (known is None or record.collection_id in known):
             self._tails.setdefault(record.collection_id, []).append(record)
             self._written_since_cut = True
 
@@ -180,7 +196,8 @@ class Engine:
         owners |= {i: c.follower.growing_bytes for i, c in opened.items() if c.follower.has_unsealed()}
         to_seal, to_carry = policy.cut_log(owners, config=self.config)
         for collection_id in to_seal:
-            self._jobs.flush(self.collection(collection_id))
+            with suppress(CollectionNotFound):  # dropped meanwhile: nothing of it has to be kept
+                self._jobs.flush(self.collection(collection_id))
         if to_carry:
             wanted = frozenset(to_carry)
             self._log.append(CarryRecord(self._carried(cut, wanted)))

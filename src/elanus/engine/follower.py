@@ -25,13 +25,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from elanus.engine.manifest import IndexDefinition, Manifest, SegmentEntry
-from elanus.engine.snapshot import IndexHandle, Snapshot, Unit
+from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit, place_of
 from elanus.log.record import WriteRecord
 from elanus.model.timestamps import milliseconds_of
 from elanus.segment.deletes import Deletes
 from elanus.segment.growing import GrowingSegment
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.store.base import Store
+from elanus.vector.interim import InterimIndex
 
 IndexOpener = Callable[[SealedSegment, IndexDefinition, str], IndexHandle]
 """Makes the handle of an index file: (its segment, what it was built for, its Store key) -> handle."""
@@ -73,6 +74,7 @@ class LogFollower:
         self._growing = GrowingSegment(manifest.schema)
         self._frozen: Frozen | None = None
         self._sealed: dict[int, _Sealed] = {}
+        self._interims: Mapping[Place, InterimIndex] = {}
         self._deletes_since: list[_Delete] = []
         self._remembered_since: list[int] = []
         self._segments_in_use: weakref.WeakValueDictionary[int, SealedSegment] = weakref.WeakValueDictionary()
@@ -160,6 +162,11 @@ class LogFollower:
                 self._remembered_since.remove(since)
                 self._forget_deletes()
 
+    def publish_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
+        """Give searches `interims`, without those whose rows nobody sees any more."""
+        with self._lock:
+            self._set_interims(interims)
+
     def unsaved_deletes(self) -> tuple[int, dict[int, Deletes]]:
         """The newest timestamp applied, and the deletes of every segment whose delete file does not have them all."""
         with self._lock:
@@ -201,6 +208,8 @@ class LogFollower:
             self._forget_deletes()
             self._timestamp = max(self._timestamp, manifest.sealed_to)
             self._publish()
+            if self._interims:
+                self._set_interims(self._interims)
 
     # --- under `_lock` ---------------------------------------------------------------------------------------------
 
@@ -227,6 +236,12 @@ class LogFollower:
                 deletes = _with_delete(segment, deletes, delete)
         return deletes
 
+    def _set_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
+        fields = {field_id for field_id, _ in interims}
+        seen = {place_of(unit, f) for unit in self._snapshot.units for f in fields if f not in unit.indexes}
+        self._interims = {place: index for place, index in interims.items() if place in seen}
+        self._publish()
+
     def _publish(self) -> None:
         units = []
         for sealed in self._sealed.values():
@@ -237,7 +252,11 @@ class LogFollower:
             units.append(sealed.unit)
         growing = (self._frozen.segment, self._growing) if self._frozen is not None else (self._growing,)
         self._snapshot = Snapshot(
-            self._manifest, self._timestamp, tuple(units), tuple(g.view() for g in growing if g.rows)
+            self._manifest,
+            self._timestamp,
+            tuple(units),
+            tuple(g.view() for g in growing if g.rows),
+            self._interims,
         )
 
     def _by_field(self, handles: Mapping[int, IndexHandle]) -> dict[int, IndexHandle]:

@@ -26,6 +26,7 @@ from elanus.model.schema import Field
 from elanus.model.types import Metric
 from elanus.vector import cost
 from elanus.vector.cost import Route, Strategy
+from elanus.vector.interim import InterimIndex
 from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, resolve, search_params
 
 
@@ -50,7 +51,11 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One unit's part in a plan: `passing` of its `rows` take part, as `strategy` says; `index` is None for a scan."""
+    """One unit's part in a plan: `passing` of its `rows` take part, as `strategy` says.
+
+    `index` answers for all rows, `interim` for its first `interim.rows` and a scan for the rest; without either all
+    are scanned.
+    """
 
     unit: int
     source: str
@@ -58,6 +63,7 @@ class Step:
     passing: int
     strategy: Strategy
     index: IndexHandle | None = field(default=None, repr=False, compare=False)
+    interim: InterimIndex | None = field(default=None, repr=False, compare=False)
     mask: Mask | None = field(default=None, repr=False, compare=False)
 
 
@@ -107,6 +113,9 @@ def plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
             continue
         index = unit.indexes.get(request.vector_field.id)
         strategy = cost.choose(spec if index is not None else IndexSpec(IndexKind.FLAT), rows, passing, k, params, dim)
+        interim = None if index is not None else snapshot.interim(unit, request.vector_field.id)
+        if interim is not None:
+            strategy = cost.choose_interim(interim.rows, rows, passing, dim)
         source = f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}"
         steps.append(
             Step(
@@ -116,6 +125,7 @@ def plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
                 passing,
                 strategy,
                 None if strategy.route is Route.SCAN else index,
+                interim if strategy.route is Route.INTERIM else None,
                 mask if passing < rows else None,
             )
         )

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.query import Found, fetch, keys_of
 from elanus.engine.snapshot import Snapshot
-from elanus.model.types import OnDuplicateKey
+from elanus.model.types import Metric, OnDuplicateKey
 from elanus.vector.metrics import top_k
 
 Scores = npt.NDArray[np.float32]
@@ -105,10 +106,21 @@ def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
 def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> _Part:
     if step.index is not None:
         scores, rows = step.index.open().search(request.queries, k, made.params, step.mask, step.passing)
-    else:
-        vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)
-        scores, rows = top_k(made.metric, request.queries, vectors, k, step.mask)
+        return _Part(step.unit, scores, rows)
+    vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)
+    first = step.interim.rows if step.interim is not None else 0
+    scores, rows = top_k(made.metric, request.queries, vectors, k, step.mask, first, step.rows)
+    if step.interim is not None:
+        scores, rows = _nearer(made.metric, (scores, rows), step.interim.search(request.queries, k, step.mask))
     return _Part(step.unit, scores, rows)
+
+
+def _nearer(metric: Metric, a: tuple[Scores, Rows], b: tuple[Scores, Rows]) -> tuple[Scores, Rows]:
+    """The nearest of two answers, each (nq, k) and best first; of equal scores the smaller row comes first."""
+    k = a[1].shape[1]
+    scores, rows = np.concatenate((a[0], b[0]), axis=1), np.concatenate((a[1], b[1]), axis=1)
+    order = np.lexsort((rows, -scores if metric.larger_is_nearer else scores, rows < 0), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def _single(part: _Part, offset: int) -> tuple[Found, Scores, Offsets]:

@@ -18,6 +18,7 @@ from elanus.engine.masks import Mask
 from elanus.segment.growing import GrowingView
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.segment.view import SegmentView
+from elanus.vector.interim import InterimIndex
 from elanus.vector.open import VectorIndex
 
 
@@ -36,6 +37,10 @@ class IndexHandle:
         if index is None:
             index = self._index = self._opener()
         return index
+
+
+Place = tuple[int, int]
+"""Field id and memory address of a unit's vectors. An interim index keeps them alive, so no other vectors get there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +71,22 @@ class Unit:
         return self._partition_masks[partitions]
 
 
+def place_of(unit: Unit, field_id: int) -> Place:
+    return field_id, unit.view.vectors(field_id).ctypes.data
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """`units` in the order sealed, then growing; `timestamp` is the newest write it includes."""
+    """`units` in the order sealed, then growing; `timestamp` is the newest write it includes.
+
+    `interims` are lists over rows that have no graph yet, by where the vectors they cover lie (`place_of`).
+    """
 
     manifest: Manifest
     timestamp: int
     sealed: tuple[Unit, ...]
     growing: tuple[GrowingView, ...]
+    interims: Mapping[Place, InterimIndex] = field(default_factory=dict)
     plans: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -83,6 +96,10 @@ class Snapshot:
     @cached_property
     def live_partitions(self) -> frozenset[int]:
         return frozenset(self.manifest.partitions.values())
+
+    def interim(self, unit: Unit, field_id: int) -> InterimIndex | None:
+        """The interim lists over the first rows of `unit`, if there are any."""
+        return self.interims.get(place_of(unit, field_id)) if self.interims else None
 
     def partition_ids(self, names: Sequence[str]) -> frozenset[int]:
         """The ids of `names`, or of every partition where none is named. Raises `PartitionNotFound`."""

@@ -292,10 +292,12 @@ def _computed(rows: _Rows, node: Arithmetic) -> pa.Array:
     if node.op in _ARITHMETIC:
         return _ARITHMETIC[node.op](left, right)
     if node.op in ("<<", ">>"):
-        if not isinstance(node.right, Scalar):
-            in_range = pc.and_(pc.greater_equal(right, 0), pc.less_equal(right, 63))
-            right = pc.if_else(in_range, right, pa.scalar(None, kind))
-        return (pc.shift_left if node.op == "<<" else pc.shift_right)(left, right)
+        in_range = pc.and_(pc.greater_equal(right, 0), pc.less_equal(right, 63))
+        right = pc.if_else(in_range, right, pa.scalar(None, kind))
+        # Arrow shifts by at most 62 and for 63 does nothing: two shifts.
+        first = pc.if_else(pc.equal(right, 63), pa.scalar(62, kind), right)
+        shift = pc.shift_left if node.op == "<<" else pc.shift_right
+        return shift(shift(left, first), pc.subtract(right, first))
     if not isinstance(node.right, Scalar):
         right = pc.if_else(pc.equal(right, pa.scalar(0, kind)), pa.scalar(None, kind), right)
     if node.type is not Type.INT:

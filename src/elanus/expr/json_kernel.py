@@ -26,13 +26,13 @@ BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
 
 
 def compiled(function: _F) -> _F:
-    """`function` compiled at its first call, and kept beside its source, or in the user's cache folder, for later ones."""
+    """`function` compiled at its first call, and kept beside its source or in the user's cache folder."""
     try:
         kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:
         # Neither folder can be written: it is compiled again in every process.
         kernel = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast(_F, kernel)
+    return cast("_F", kernel)
 
 
 @compiled

@@ -71,6 +71,13 @@ def extract(column: pa.LargeBinaryArray, path: Path) -> Extraction:
     return Extraction(kinds, ints, doubles, data, starts, ends)
 
 
+def prepare() -> None:
+    """Load the kernels, and compile them where no earlier process has: some seconds, which a first reader is spared."""
+    column = pa.array([b'{"a": ["b"]}'], pa.large_binary())
+    _ = extract(column, ("a", 0)).strings
+    validate(column)
+
+
 def validate(column: pa.LargeBinaryArray, *, require_object: bool = False) -> int:
     """The index of the first row that is not valid JSON text in UTF-8, -1 when all are; nulls are.
 
@@ -126,7 +133,7 @@ def _spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any) -> pa.Large
     chosen = kinds == kind
     offsets = np.empty(len(kinds) + 1, np.int64)
     out = np.empty(int((ends - starts)[chosen].sum()), np.uint8)
-    json_kernel.copy_spans(data, kinds, kind, starts, ends, offsets, out)
+    json_kernel.copy_spans(data, kinds, int(kind), starts, ends, offsets, out)
     validity = pa.py_buffer(np.packbits(chosen, bitorder="little"))
     buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(out[: offsets[-1]])]
     return pa.Array.from_buffers(pa.large_string(), len(kinds), buffers)

@@ -7,8 +7,8 @@ wait for what has been queued meanwhile, and wakes those it worked for.
 
 Python interrupts a program (Ctrl-C) by raising `KeyboardInterrupt` in its main thread, between any two steps. A
 leader that is interrupted between log and memory would leave them different, so the main thread never leads: a
-standby thread, started when first needed, does it in its stead. An interrupted `wait` leaves the record where it is:
-it may or may not be committed, as with any lost reply.
+standby thread does it in its stead. What the main thread does itself is ordered so that it may stop after any step.
+An interrupted `wait` leaves the record where it is: it may or may not be committed, as with any lost reply.
 
 Invariants:
 
@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from queue import SimpleQueue
 
 from elanus.log.carry import CarryRecord
 from elanus.log.file import FileLog
@@ -103,9 +104,10 @@ class GroupCommit:
         self._leading = False
         self._failure: str | None = None
         self._closed = False
-        self._standby: threading.Thread | None = None
-        self._standby_call = threading.Semaphore(0)
-        self._standby_over = False
+        self._standby_calls: SimpleQueue[bool] = SimpleQueue()
+        """True: lead if nobody does. False: end. A put is one step, which an interrupt cannot halve."""
+        self._standby = threading.Thread(target=self._stand_by, name="elanus-commit", daemon=True)
+        self._standby.start()
 
     def append(self, record: Record) -> Position:
         """Enqueue and wait."""
@@ -142,28 +144,27 @@ class GroupCommit:
 
     def close(self) -> None:
         """Refuse new records, and return when those enqueued before are done. The log stays open."""
+        if not self._standby.is_alive():
+            return
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
             self._room.notify_all()
             last = Ticket(self, None, None)
             self._queue.append(last)
         with suppress(WriterStopped):  # those who enqueued have been told
             last.wait()
-        if self._standby is not None:
-            self._standby_over = True
-            self._standby_call.release()
-            self._standby.join()
+        self._standby_calls.put(False)
+        self._standby.join()
 
     # --- the lead --------------------------------------------------------------------------------------------------
 
     def _wait(self, ticket: Ticket) -> Position:
         with self._lock:
             if not ticket._done:
-                ticket._may_lead = not _on_main_thread()
-                ticket._wake = wake = threading.Lock()
+                wake = threading.Lock()
                 wake.acquire()
+                ticket._may_lead = not _on_main_thread()
+                ticket._wake = wake
                 if self._take_lead():
                     wake.release()
         while not ticket._done:
@@ -176,14 +177,14 @@ class GroupCommit:
         return ticket._position
 
     def _take_lead(self) -> bool:
-        """Whether the caller, who holds `_lock`, leads now; where it must not, the standby thread does."""
+        """Whether the caller, who holds `_lock`, leads now; where nobody does and it must not, standby is called."""
         if self._leading:
             return False
+        if _on_main_thread():
+            self._standby_calls.put(True)
+            return False
         self._leading = True
-        if not _on_main_thread():
-            return True
-        self._call_standby()
-        return False
+        return True
 
     def _lead(self) -> None:
         """Commit one group, then hand on the lead. The caller has it."""
@@ -193,7 +194,9 @@ class GroupCommit:
             self._commit_group(group)
         finally:
             with self._lock:
-                self._queued_bytes -= sum(ticket._byte_size for ticket in group)
+                taken = sum(ticket._byte_size for ticket in group)
+                # An interrupted enqueue may not have counted its record, so an empty queue counts anew.
+                self._queued_bytes = self._queued_bytes - taken if self._queue else 0
                 self._room.notify_all()
                 self._hand_on()
             for ticket in group:
@@ -262,26 +265,20 @@ class GroupCommit:
         Nobody: the next to wait takes it.
         """
         heir = next((ticket for ticket in self._queue if ticket._wake is not None), None)
-        if heir is None:
-            self._leading = False
-        elif heir._may_lead:
+        if heir is not None and heir._may_lead:
             assert heir._wake is not None
             heir._wake.release()
-        else:
-            self._call_standby()
-
-    def _call_standby(self) -> None:
-        if self._standby is None:
-            self._standby = threading.Thread(target=self._stand_by, name="elanus-commit", daemon=True)
-            self._standby.start()
-        self._standby_call.release()
+            return
+        self._leading = False
+        if heir is not None:
+            self._standby_calls.put(True)
 
     def _stand_by(self) -> None:
-        while True:
-            self._standby_call.acquire()
-            if self._standby_over:
-                return
-            self._lead()
+        while self._standby_calls.get():
+            with self._lock:
+                leads = bool(self._queue) and self._take_lead()
+            if leads:
+                self._lead()
 
     def _check_open(self) -> None:
         if self._failure is not None:

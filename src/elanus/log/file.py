@@ -203,9 +203,9 @@ class FileLog:
 
         Raises `CorruptData` that names file, offset and what is lost, and `StoreError` for a file dropped meanwhile.
         """
-        files, end = self._files, self._end
-        for file in files:
-            if file.sequence < start.sequence:
+        end = self._end  # before the files, which may have become more when they are looked at
+        for file in self._files:
+            if not start.sequence <= file.sequence <= end.sequence:
                 continue
             name = self._name(file.sequence)
             until = end.offset if file.sequence == end.sequence else file.end
@@ -320,23 +320,19 @@ class FileLog:
     # --- steps, all under `_mutex` or while opening -------------------------------------------------------------------
 
     def _new_file(self, sequence: int, previous_end: int) -> None:
-        """Begin file `sequence`; until it is durable nothing changes."""
+        """Begin file `sequence`; until it is durable nothing changes.
+
+        An interrupt on the way leaves the log stopped: the file may be there, and then the one before it has ended.
+        """
         name = self._name(sequence)
         header = LogFileHeader(sequence, secrets.randbits(64), previous_end, self.epoch)
+        self._failure = f"beginning the log file {name} was interrupted"
         try:
-            file = self._disk.create(name)
-        except OSError as error:
-            raise store_error(error, "create the log file", name) from error
-        try:
-            file.write(0, [header.pack()])
-            self._sync(file, name)
-            self._sync_folder()
-        except (OSError, StoreError) as error:
-            file.close()
-            if self._failure is None:
-                self._discard(name)
-            if isinstance(error, OSError):
-                raise store_error(error, "begin the log file", name) from error
+            file = self._make_file(name, header)
+        except WriterStopped:
+            raise
+        except StoreError:
+            self._failure = None
             raise
         if self._file is not None:
             self._file.close()
@@ -345,6 +341,28 @@ class FileLog:
         self._files += (_LogFile(header, FIRST_FRAME, 0),)
         self._file, self._allocated = file, HEADER_BYTES
         self._end = Position(sequence, FIRST_FRAME)
+        self._failure = None
+
+    def _make_file(self, name: str, header: LogFileHeader) -> DiskFile:
+        """A durable file with nothing but its header, or no file at all."""
+        try:
+            file = self._disk.create(name)
+        except OSError as error:
+            raise store_error(error, "create the log file", name) from error
+        try:
+            file.write(0, [header.pack()])
+            self._sync(file, name)
+            self._sync_folder()
+        except WriterStopped:
+            file.close()
+            raise
+        except (OSError, StoreError) as error:
+            file.close()
+            self._discard(name)
+            if isinstance(error, OSError):
+                raise store_error(error, "begin the log file", name) from error
+            raise
+        return file
 
     def _discard(self, name: str) -> None:
         """Take back a file that could not be begun, for good: were it found again, it would end the one before it."""

@@ -83,7 +83,7 @@ class Instance:
             catalog = Catalog.open(store, log.epoch, compose(clock.now_ms()))
             if builders is None:
                 builders = ProcessBuilders(FixedBudget(settings.build_memory_bytes), idle_s=settings.builder_idle_s)
-            engine = Engine.open(store, log, settings, clock, builders)
+            engine = Engine.open(store, log, settings, clock, builders, catalog.state.collection_ids())
             closing.callback(engine.close)
             # Ids are timestamps: the newest ever given must lie behind the clock, also after the clock stepped back.
             engine.oracle.advance_to(catalog.state.last_id)

@@ -97,8 +97,9 @@ def extend(
     `new_of_old` (rows of old,) is each old row's row in `vectors`, or -1 if the merge dropped it. Falls back on
     `build` where `old` is no graph, was built with other parameters, or compares by codes that no longer serve.
 
-    A dropped node leaves its neighbours linked to each other (`repair`). On 99.5 k sentence embeddings with a fifth
-    of the nodes dropped, recall at the same ef stays within .01 of a new build.
+    A dropped node leaves its neighbours linked to each other (`repair`). Measured with sq8 on sentence embeddings: of
+    70 k rows a fifth dropped and 20 k added, recall at ef 64 and 100 is .957 and .977, of a new build .962 and .980,
+    in an eighth of the time; with none dropped .953 and .974 against .958 and .977.
     """
     report = progress or _silent
     kept = new_of_old >= 0

@@ -89,8 +89,8 @@ class VectorIndex:
             passing = metrics.count_set(bitmap)
         strategy = cost.choose(self.spec, self.rows, passing, k, params, self.dim)
         if isinstance(inner, Lists) and strategy.route is Route.LISTS:
-            want = k if bitmap is None else max(k, self.rows * params.nprobe // inner.nlist)
-            return inner.scan(queries, k, strategy.nprobe, want, bitmap)
+            want = 0 if bitmap is None else self.rows * params.nprobe // inner.nlist
+            return inner.search(queries, k, strategy.nprobe, want, bitmap)
         if isinstance(inner, Graph) and strategy.route is Route.GRAPH:
             return self._walk(inner, vectors, queries, k, strategy.ef, bitmap, passing, threads)
         return metrics.top_k(self.metric, queries, vectors, k, bitmap)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from elanus.engine.config import EngineConfig
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.collect import collect
+from elanus.engine.jobs.cover import COVER_ROWS, cover
 from elanus.engine.jobs.improve import build_index, due_build, due_merge, merge, segment_facts
 from elanus.engine.jobs.seal import seal
 from elanus.model.errors import ElanusError, MemoryLimit
@@ -81,7 +82,10 @@ class JobBoard:
         """Called after every group commit: cheap, wakes the sealer only when there may be something to do."""
         follower = collection.follower
         config = self.config
-        if follower.growing_rows >= config.seal_rows or follower.growing_bytes >= config.seal_bytes:
+        due = follower.growing_rows >= config.seal_rows or follower.growing_bytes >= config.seal_bytes
+        step = follower.growing_rows // COVER_ROWS
+        if due or step != collection.cover_step:
+            collection.cover_step = step
             self._put(self._to_seal, collection, self.clock.monotonic_s())
         elif collection not in self._to_seal:
             self._put(self._to_seal, collection, self.clock.monotonic_s() + config.seal_idle_s)
@@ -210,6 +214,7 @@ class JobBoard:
             with collection.seal_mutex:
                 run(seal(collection))
             self.wake(collection)
+        run(cover(collection))
         if follower.growing_rows >= config.seal_idle_rows:
             return max(0.0, config.seal_idle_s - (self.clock.now_ms() - follower.growing_since_ms) / 1000)
         return None

@@ -1,4 +1,4 @@
-"""The compiled loops of `interim`: encoding a block, and searching all blocks in one call."""
+"""The compiled loops of `ivf` and `interim`: coding rows in list order, and searching all blocks in one call."""
 
 from __future__ import annotations
 

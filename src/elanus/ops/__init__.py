@@ -1,0 +1,1 @@
+"""What operators need: look into a folder, and check it."""
