@@ -268,7 +268,8 @@ class CollectionMachine(RuleBasedStateMachine):
         self._tick(f"begin {name}")
         self.job = job
         for _ in range(steps):
-            self._step()
+            if self.job is not None:
+                self._step()
 
     @precondition(lambda self: self.job is not None)
     @rule()
@@ -546,7 +547,7 @@ class CollectionMachine(RuleBasedStateMachine):
         return drawn
 
     def _keyed(self, rows: list[Row], keys: list[Key]) -> list[Row]:
-        return [{"id": key} | row for key, row in zip(keys, rows, strict=False)]
+        return [row | {"id": key} for key, row in zip(keys, rows, strict=False)]
 
     def _tick(self, operation: str) -> None:
         self.seen[operation] += 1

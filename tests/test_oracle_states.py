@@ -40,6 +40,7 @@ def test_reads_answer_as_the_oracle_in_every_state(
         max_examples=THOROUGH_RUNS if thorough else SHORT_RUNS,
         stateful_step_count=60 if thorough else 40,
         phases=set(Phase) - {Phase.explain},
+        report_multiple_bugs=False,
     )
     run_state_machine_as_test(Machine, settings=runs)
     print(Machine.seen)

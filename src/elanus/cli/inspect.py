@@ -45,8 +45,7 @@ def listing(folder: Folder) -> Iterator[str | ElanusError]:
             try:
                 manifest = folder.manifest(entry.id)
             except ElanusError as error:
-                yield error
-                continue
+                raise
             named |= manifest.keys()
             waiting = log.rows_after(entry.id, manifest.sealed_to) if isinstance(log, LogContents) else 0
             yield from _collection(f"{database.name}.{entry.name}", entry.id, manifest, waiting, folder)
@@ -99,7 +98,7 @@ def _segment(entry: SegmentEntry, manifest: Manifest, folder: Folder) -> Iterato
     yield f"  segment {Path(entry.meta.prefix).name}: {entry.meta.rows:,} rows{deleted}, {whole}"
     for key, size in sizes.items():
         shown = "missing" if size is None else _size(size)
-        yield f"    {shown:>10}  {Path(key).name:<28} {_holds(entry, key, manifest)}"
+        yield f"    {shown:>10}  {Path(key).name:<30} {_holds(entry, key, manifest)}"
 
 
 def _holds(entry: SegmentEntry, key: str, manifest: Manifest) -> str:

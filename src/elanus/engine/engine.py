@@ -23,7 +23,7 @@ from elanus.engine.config import EngineConfig
 from elanus.engine.host import Host, collection_prefix, manifest_of
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.board import JobBoard
-from elanus.engine.manifest import Manifest
+from elanus.engine.manifest import IndexDefined, IndexDefinition, Manifest, apply
 from elanus.log.carry import CarryRecord
 from elanus.log.commit import GroupCommit, Record
 from elanus.log.file import FileLog
@@ -86,6 +86,7 @@ class Engine:
         schema: Schema,
         properties: Mapping[str, str],
         on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP,
+        indexes: Sequence[IndexDefinition] = (),
     ) -> Collection:
         """Write the first manifest of a collection. It exists for users once the catalog names its id."""
         manifest = Manifest(
@@ -94,6 +95,8 @@ class Engine:
             on_duplicate_key=on_duplicate_key,
             committed_ms=self.clock.now_ms(),
         )
+        for definition in indexes:
+            manifest = apply(manifest, IndexDefined(definition))
         versions = manifest_of(self._host, collection_id)
         versions.create(manifest)
         collection = Collection(self._host, collection_id, versions)
@@ -144,7 +147,7 @@ class Engine:
         ]
         if records:
             collection.follower.apply(records)
-            self._jobs.rows_arrived(collection)
+        self._jobs.opened(collection)
         self._tails.pop(collection_id, None)
         return collection
 

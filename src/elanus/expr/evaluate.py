@@ -57,9 +57,9 @@ class Columns(Protocol):
 
 def evaluate(root: Predicate, columns: Columns, rows: int | npt.NDArray[np.int64]) -> pa.BooleanArray:
     """`root` for the first `rows` rows, which is all of them, or for the rows with the numbers given."""
-    if isinstance(rows, int):
-        return _Rows(columns, rows).truth(root)
-    return _Rows(_Chosen(columns, rows), len(rows)).truth(root)
+    if isinstance(rows, np.ndarray):
+        return _Rows(_Chosen(columns, rows), len(rows)).truth(root)
+    return _Rows(columns, int(rows)).truth(root)
 
 
 class _Chosen:

@@ -63,10 +63,10 @@ def create(
         # Would raise what the commit below would, before anything is written.
         catalog_state.apply(instance.catalog.state, CollectionAdded(ctx.database, name, collection_id, collection_id))
         # The manifest first: a collection that the catalog names is whole.
-        collection = instance.engine.create_collection(collection_id, checked, dict(properties or {}), on_duplicate_key)
+        collection = instance.engine.create_collection(
+            collection_id, checked, dict(properties or {}), on_duplicate_key, definitions
+        )
         try:
-            for definition in definitions:
-                collection.create_index(definition)
             entry = instance.catalog.add_collection(ctx.database, name, collection_id)
         except InvalidParameter:
             instance.discard(collection_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from elanus.model.errors import AlreadyOpen
@@ -16,15 +15,14 @@ from elanus.store.reasons import store_error
 
 
 class FolderLock:
-    """Held from construction to `release`; makes the folder where there is none.
+    """Held from construction to `release`.
 
-    Raises `AlreadyOpen`, naming the holder's pid, when another process has it, and `StoreError` when the folder cannot
-    be made or written to.
+    Raises `AlreadyOpen`, naming the holder's pid, when another process has it, and `StoreError` when the folder
+    cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
-            _make_durable(folder)
             self._fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise store_error(error, "open for writing", str(folder)) from error
@@ -42,16 +40,3 @@ class FolderLock:
     def release(self) -> None:
         os.close(self._fd)
 
-
-def _make_durable(folder: Path) -> None:
-    """Make `folder` and its parents, each name synced, so that a power loss does not take the whole database."""
-    if folder.is_dir():
-        return
-    _make_durable(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir()
-    fd = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -90,6 +90,13 @@ class JobBoard:
         elif collection not in self._to_seal:
             self._put(self._to_seal, collection, self.clock.monotonic_s() + config.seal_idle_s)
 
+    def opened(self, collection: Collection) -> None:
+        """Called at a collection's first touch: work that was left over by an earlier process is taken up again."""
+        if collection.follower.growing_rows:
+            self.rows_arrived(collection)
+        if due_merge(collection) or due_build(collection) is not None:
+            self.wake(collection)
+
     def wake(self, collection: Collection) -> None:
         """Something changed that may call for a merge, an index or a collection of garbage."""
         self._put(self._to_improve, collection, self.clock.monotonic_s())

@@ -1,0 +1,250 @@
+"""Threads read and write one collection while it is sealed, merged, indexed and cleaned up behind them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import Effort
+from tests.history import (
+    KEYS,
+    PARTITION,
+    REFUSED,
+    Call,
+    Condition,
+    Copy,
+    Count,
+    CreatePartition,
+    DeleteKeys,
+    DeleteWhere,
+    DropPartition,
+    Get,
+    Insert,
+    Query,
+    Recorder,
+    Search,
+    State,
+    Truncate,
+    Upsert,
+    check,
+)
+
+import elanus
+from elanus import DataType, DuplicateKey, ElanusError, Field, PartitionNotFound, Schema, Settings
+
+THREADS = 6
+
+RESTLESS = Settings(
+    seal_rows=96,
+    seal_idle_rows=8,
+    seal_idle_s=0.01,
+    index_min_rows=8,
+    log_bytes=64 << 10,
+    log_age_s=0.05,
+    carry_bytes=1 << 10,
+    merge_fan_in=2,
+    retention_s=0.0,
+)
+"""Limits so small that a job is always under way."""
+
+SCHEMA = Schema(
+    (
+        Field("id", DataType.INT64, is_primary=True),
+        Field("value", DataType.INT64),
+        Field("vector", DataType.FLOAT_VECTOR, dim=4),
+    )
+)
+
+
+class Worker:
+    """A thread that does random things to a collection and records what it got."""
+
+    def __init__(self, collection: elanus.Collection, thread: int, seed: int, on_duplicate: str) -> None:
+        self.recorder = Recorder(thread)
+        self.error: BaseException | None = None
+        self._collection = collection
+        self._random = random.Random(f"{seed}/{thread}")
+        self._values = count(THREADS + thread, THREADS)
+        self._on_duplicate = on_duplicate
+
+    def run(self, stop: threading.Event) -> None:
+        steps: dict[Callable[[], None], int] = {
+            self._upsert: 14, self._insert: 8, self._delete_keys: 4, self._delete_where: 8, self._get: 12,
+            self._query: 14, self._count: 10, self._search: 10, self._iterate: 4, self._define: 1, self._upkeep: 1,
+        }  # fmt: skip
+        try:
+            while not stop.is_set():
+                self._random.choices(list(steps), list(steps.values()))[0]()
+        except BaseException as error:  # noqa: BLE001 - told to whoever started the thread
+            self.error = error
+            stop.set()
+
+    def _do(self, op: Any, call: Callable[[], Any], refusals: tuple[type[ElanusError], ...] = ()) -> None:
+        self.recorder.invoke()
+        try:
+            got = call()
+        except refusals:
+            got = REFUSED
+        responded_ns = self.recorder.respond()
+        self.recorder.note(op, got, responded_ns)
+
+    def _group(self) -> tuple[int, ...]:
+        """Groups are written as a whole by most, so that a torn batch is seen; some take keys of several."""
+        if self._random.random() < 0.7:
+            start = 6 * self._random.randrange(3)
+            return tuple(range(start, start + 6))
+        return tuple(sorted(self._random.sample(KEYS, self._random.randrange(1, 5))))
+
+    def _condition(self) -> Condition:
+        low = self._random.choice((0, 0, 0, 6, 12, 18))
+        modulus = self._random.choice((1, 1, 2, 3))
+        high = self._random.choice((low + 6, len(KEYS)))
+        return Condition(low, high, modulus, self._random.randrange(modulus))
+
+    def _rows(self, keys: tuple[int, ...], value: int) -> dict[str, Any]:
+        vectors = np.array([[key, value % 1009, value // 1009, 1] for key in keys], np.float32)
+        return {"id": list(keys), "value": [value] * len(keys), "vector": vectors}
+
+    def _upsert(self) -> None:
+        keys, value, other = self._group(), next(self._values), self._random.random() < 0.2
+        rows, partition = self._rows(keys, value), PARTITION if other else "_default"
+        self._do(
+            Upsert(keys, value, other),
+            lambda: self._collection.upsert(rows, partition=partition) and None,
+            (PartitionNotFound,),
+        )
+
+    def _insert(self) -> None:
+        keys, value, other = self._group(), next(self._values), self._random.random() < 0.2
+        rows, partition = self._rows(keys, value), PARTITION if other else "_default"
+        self._do(
+            Insert(keys, value, other, self._on_duplicate),
+            lambda: self._collection.insert(rows, partition=partition) and None,
+            (PartitionNotFound, DuplicateKey),
+        )
+
+    def _delete_keys(self) -> None:
+        keys = self._group()
+        self._do(DeleteKeys(keys), lambda: self._collection.delete(list(keys)))
+
+    def _delete_where(self) -> None:
+        condition = replace(self._condition(), modulus=3, remainder=self._random.randrange(3))
+        self._do(DeleteWhere(condition), lambda: self._collection.delete(filter=str(condition)))
+
+    def _get(self) -> None:
+        keys = self._group()
+        self._do(Get(keys), lambda: {row["id"]: row["value"] for row in self._collection.get(list(keys))})
+
+    def _query(self) -> None:
+        condition = self._condition()
+        self._do(
+            Query(condition), lambda: values_of(self._collection.query(str(condition), output_fields=["value"]))
+        )
+
+    def _count(self) -> None:
+        condition = self._condition()
+        self._do(Count(condition), lambda: self._collection.count(str(condition)))
+
+    def _search(self) -> None:
+        condition = self._condition()
+        vector = [self._random.uniform(0, 24), 0, 0, 0]
+
+        def found() -> dict[int, int]:
+            hits = self._collection.search(
+                vector, limit=len(KEYS), filter=str(condition), metric="L2", output_fields=["value"]
+            )[0]
+            got = {int(hit["id"]): hit["entity"]["value"] for hit in hits}
+            assert len(got) == len(hits), f"a key comes twice: {hits}"
+            return got
+
+        self._do(Search(condition), found)
+
+    def _iterate(self) -> None:
+        """The rows are those of the moment of the call, however late the pages are taken."""
+        condition = self._condition()
+        self.recorder.invoke()
+        pages = self._collection.query_iterator(str(condition), output_fields=["value"], batch_size=5)
+        responded_ns = self.recorder.respond()
+        got: dict[int, int] = {}
+        for page in pages:
+            got |= values_of(page)
+            time.sleep(self._random.uniform(0, 0.01))
+        self.recorder.note(Query(condition, "iterator"), got, responded_ns)
+
+    def _define(self) -> None:
+        collection = self._collection
+        fate = self._random.random()
+        if fate < 0.15:
+            self._do(Truncate(), collection.truncate)
+        elif fate < 0.6:
+            self._do(CreatePartition(), lambda: collection.create_partition(PARTITION))
+        else:
+            self._do(DropPartition(), lambda: collection.drop_partition(PARTITION))
+
+    def _upkeep(self) -> None:
+        """What must change nothing. One thread alone defines indexes, since a field has one at a time."""
+        if self.recorder.thread == 0:
+            self._collection.drop_index("vector")
+            kind = self._random.choice(("HNSW", "IVF_FLAT", "FLAT"))
+            params = {"HNSW": {"M": 4, "efConstruction": 16}, "IVF_FLAT": {"nlist": 2}, "FLAT": {}}[kind]
+            self._collection.create_index("vector", kind, metric="L2", params=params)
+        elif self._random.random() < 0.5:
+            self._collection.flush()
+        else:
+            self._collection.compact()
+
+
+def values_of(table: Any) -> dict[int, int]:
+    ids, values = table.column("id").to_pylist(), table.column("value").to_pylist()
+    assert len(set(ids)) == len(ids), f"a key comes twice: {ids}"
+    return dict(zip(ids, values, strict=True))
+
+
+def record(collection: Any, seconds: float, seed: int, on_duplicate: str) -> list[Call]:
+    """What `THREADS` threads did to `collection` in so many seconds."""
+    workers = [Worker(collection, thread, seed, on_duplicate) for thread in range(THREADS)]
+    stop = threading.Event()
+    threads = [threading.Thread(target=worker.run, args=(stop,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    stop.wait(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for worker in workers:
+        if worker.error is not None:
+            raise worker.error
+    return [call for worker in workers for call in worker.recorder.calls]
+
+
+def read_back(collection: Any) -> list[Call]:
+    """Calls that see everything, one after the other."""
+    last = Worker(collection, THREADS, 0, "keep")
+    everything = Condition()
+    last._do(Query(everything), lambda: values_of(collection.query(output_fields=["value"])))
+    last._do(Count(everything), collection.count)
+    return last.recorder.calls
+
+
+@pytest.mark.parametrize("on_duplicate", ["keep", "replace", "reject"])
+def test_one_order_explains_what_threads_did_and_saw_while_jobs_ran(
+    quick_path: Path, seed: int, on_duplicate: str, effort: Effort
+) -> None:
+    seconds = 3.0 if effort.kills < 300 else 60.0
+    with elanus.open(quick_path, settings=RESTLESS) as db:
+        collection = db.create_collection("history", SCHEMA, on_duplicate_key=on_duplicate)
+        calls = record(collection, seconds, seed, on_duplicate)
+        calls += read_back(collection)
+        segments = db._instance.collection(db._ctx, "history").manifest.segments
+        assert segments and min(segments) != segments  # jobs have run
+    with elanus.open(quick_path, settings=RESTLESS) as db:
+        calls += read_back(db.collection("history"))
+    assert (why := check(calls)) is None, why
