@@ -1,7 +1,7 @@
 """Search in process against the bare index, and search while the database works behind it.
 
-quiet  A is a native search, B is `index.search(q, k, params=...)` of faiss on the same vectors with a graph of the
-       same parameters: one query, one thread, one segment. The ratio of medians has a bound.
+quiet  A is a native search, B is `index.search(q, k, params=...)` of faiss on the same graph, the very object that the
+       native search walks: one query, one thread, one segment. The ratio of medians has a bound.
 busy   The same searches while 1,000 rows arrive each second and are sealed and indexed behind them. The p99 is
        compared with its quiet value; recall is checked all the while against an exact scan of what had been
        acknowledged when the query began.
@@ -9,12 +9,10 @@ busy   The same searches while 1,000 rows arrive each second and are sealed and 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -38,12 +36,12 @@ def quiet(context: Context) -> list[Figure]:
     faiss.omp_set_num_threads(1)
     rows, queries = context.source.rows(context.rows(ROWS)), context.source.queries(QUERIES)
     folder = context.prepared("hnsw", lambda path: _build(path, rows))
-    bare = _bare_index(context, rows)
     params = faiss.SearchParametersHNSW(efSearch=EF)
     seen: dict[str, list[Floats]] = {"native": [], "bare faiss": []}
     cpu: list[float] = []
 
     with database.opened(folder) as collection:
+        bare = collection.bare_graph()
 
         def native() -> float:
             before = cpu_s()
@@ -192,21 +190,6 @@ def _watch(
 
 def _build(folder: Path, rows: Vectors) -> None:
     database.build(folder, rows, {"M": M, "efConstruction": EF_CONSTRUCTION})
-
-
-def _bare_index(context: Context, rows: Vectors) -> Any:
-    """faiss's own index of the same rows with the same parameters, in memory, built once."""
-
-    def make(folder: Path) -> None:
-        folder.mkdir(parents=True)
-        index = faiss.IndexHNSWFlat(rows.shape[1], M)
-        index.hnsw.efConstruction = EF_CONSTRUCTION
-        faiss.omp_set_num_threads(os.cpu_count() or 1)
-        index.add(rows)
-        faiss.omp_set_num_threads(1)
-        faiss.write_index(index, str(folder / "hnsw.faiss"))
-
-    return faiss.read_index(str(context.prepared("bare-hnsw", make) / "hnsw.faiss"))
 
 
 def _recall(rows: Vectors, query: Vectors, found: npt.NDArray[np.int64], truth: Vectors) -> float:

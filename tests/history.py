@@ -19,7 +19,7 @@ possible: a tuple of the copies of each key.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -54,7 +54,7 @@ class Op(Protocol):
     """What a call asked for."""
 
     def after(self, state: State, got: Any) -> State | None:
-        """The state when it is done; None if it cannot have got `got` there. A read returns `state` itself."""
+        """The state when it is done; None if it cannot have got `got` there."""
         ...
 
 
@@ -197,6 +197,9 @@ class Search:
         return state if all(any(copy.value == got[key] for copy in found[key]) for key in got) else None
 
 
+READS = (Get, Query, Count, Search)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     thread: int
@@ -228,75 +231,94 @@ class Recorder:
         self.calls.append(Call(self.thread, op, got, self._invoked_ns, responded_ns))
 
 
-_Config = tuple[State, frozenset[int]]
-"""A state the collection may be in, and the numbers of the pending calls that have taken effect in it."""
-
-
 def check(calls: Iterable[Call], before: State = State()) -> str | None:
     """None if one order explains `calls`, which began in the state `before`; else what cannot be explained."""
     ordered = sorted(calls, key=lambda call: call.invoked_ns)
     events = [(call.invoked_ns, False, number) for number, call in enumerate(ordered)]
     # At the same moment, beginnings come first: calls that may have overlapped are taken to have.
     events += [(call.responded_ns, True, number) for number, call in enumerate(ordered)]
-    pending: set[int] = set()
-    configs: set[_Config] = {(before, frozenset())}
+    order = _Order(before)
     for _, responded, number in sorted(events):
+        call = ordered[number]
         if not responded:
-            pending.add(number)
-            continue
-        explained = _with_effect(number, configs, ordered, pending)
-        if not explained:
-            return _unexplained(number, configs, ordered, pending)
-        pending.remove(number)
-        configs = explained
+            order.begin(call)
+        elif not order.end(call):
+            return order.unexplained(call)
     return None
 
 
-def _with_effect(
-    number: int, configs: Iterable[_Config], calls: Sequence[Call], pending: Iterable[int]
-) -> set[_Config]:
-    """All configurations reached from `configs` in which call `number` has taken effect; it is taken off them."""
-    stack = [_with_reads(config, calls, pending) for config in configs]
-    known = set(stack)
-    reached: set[_Config] = set()
-    while stack:
-        state, done = stack.pop()
-        if number in done:
-            reached.add((state, done - {number}))
-            continue
-        for other in pending:
-            if other in done:
+_Config = tuple[int, int]
+"""A state the collection may be in, by its number, and a bit for each thread whose pending call has taken effect."""
+
+
+class _Order:
+    """The states that the collection may be in after a part of a history.
+
+    States are numbered, and what a pending call does to which is remembered: the same few come again and again.
+    """
+
+    def __init__(self, before: State) -> None:
+        self._states = [before]
+        self._numbers = {before: 0}
+        self._pending: dict[int, Call] = {}
+        self._outcomes: dict[int, dict[int, int | None]] = {}
+        """By thread: of its pending call, from the number of a state to that of the state after it, or None."""
+        self._configs: set[_Config] = {(0, 0)}
+
+    def begin(self, call: Call) -> None:
+        self._pending[call.thread] = call
+        self._outcomes[call.thread] = {}
+
+    def end(self, call: Call) -> bool:
+        """Keep what can be if `call` has taken effect by now. False when nothing can."""
+        own = 1 << call.thread
+        stack = [self._with_reads(*config) for config in self._configs]
+        known = set(stack)
+        reached: set[_Config] = set()
+        while stack:
+            state, done = stack.pop()
+            if done & own:
+                reached.add((state, done & ~own))
                 continue
-            after = calls[other].op.after(state, calls[other].got)
-            if after is None:
-                continue
-            config = _with_reads((after, done | {other}), calls, pending)
-            if config not in known:
-                known.add(config)
-                stack.append(config)
-    return reached
+            for thread in self._pending:
+                after = None if done & 1 << thread else self._after(thread, state)
+                if after is not None:
+                    config = self._with_reads(after, done | 1 << thread)
+                    if config not in known:
+                        known.add(config)
+                        stack.append(config)
+        if reached:
+            self._configs = reached
+            del self._pending[call.thread]
+        return bool(reached)
 
+    def _with_reads(self, state: int, done: int) -> _Config:
+        """Let every pending read take effect that can: it changes nothing, so to wait would gain nothing."""
+        for thread, call in self._pending.items():
+            if isinstance(call.op, READS) and not done & 1 << thread and self._after(thread, state) is not None:
+                done |= 1 << thread
+        return state, done
 
-def _with_reads(config: _Config, calls: Sequence[Call], pending: Iterable[int]) -> _Config:
-    """Let every pending read take effect that can: it changes nothing, so to wait would gain nothing."""
-    state, done = config
-    fitting = [n for n in pending if n not in done and calls[n].op.after(state, calls[n].got) is state]
-    return (state, done.union(fitting)) if fitting else config
+    def _after(self, thread: int, state: int) -> int | None:
+        outcomes = self._outcomes[thread]
+        if state not in outcomes:
+            call = self._pending[thread]
+            after = call.op.after(self._states[state], call.got)
+            outcomes[state] = None if after is None else self._number(after)
+        return outcomes[state]
 
+    def _number(self, state: State) -> int:
+        number = self._numbers.setdefault(state, len(self._states))
+        if number == len(self._states):
+            self._states.append(state)
+        return number
 
-def _unexplained(number: int, configs: Iterable[_Config], calls: Sequence[Call], pending: Iterable[int]) -> str:
-    def shown(state: State) -> str:
-        rows = {key: [copy.value for copy in copies] for key, copies in enumerate(state.copies) if copies}
-        return f"{rows}, partition {'there' if state.other else 'not there'}"
+    def unexplained(self, call: Call) -> str:
+        def shown(state: State) -> str:
+            rows = {key: [copy.value for copy in copies] for key, copies in enumerate(state.copies) if copies}
+            return f"{rows}, partition {'there' if state.other else 'not there'}"
 
-    states = sorted({shown(state) for state, _ in configs})
-    meanwhile = [str(calls[n]) for n in sorted(pending) if n != number]
-    return "\n  ".join(
-        [
-            f"no order explains {calls[number]}",
-            f"{len(states)} possible states before, such as",
-            *states[:3],
-            "calls that ran meanwhile:",
-            *meanwhile,
-        ]
-    )
+        states = sorted({shown(self._states[state]) for state, _ in self._configs})
+        lines = [f"no order explains {call}", f"{len(states)} possible states before, such as", *states[:3]]
+        lines += ["calls that ran meanwhile:", *(str(c) for c in self._pending.values() if c is not call)]
+        return "\n  ".join(lines)

@@ -1,7 +1,7 @@
 """Generated collections for the oracle: schemas, rows with awkward values, and filters that fit the schema.
 
-What decides a case's shape (schema, operations, filters) is drawn by hypothesis, which shrinks it. The values of rows
-come from a `random.Random` whose seed and count are drawn: thousands of them would be too many draws.
+Everything is drawn from a `random.Random`, so a seed says it all. Values come from small pools in which the awkward
+ones sit (see also `filter_cases`), so that rows and filters meet often.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-from hypothesis import strategies as st
 
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType
@@ -52,35 +51,32 @@ TEXT_BYTES = 300
 # --- schemas ---------------------------------------------------------------------------------------------------------
 
 
-@st.composite
-def schemas(draw: Any) -> Schema:
+def a_schema(random: Random) -> Schema:
     """A key, one or two vectors, and some scalar fields, each required, nullable or with a default, in any order."""
-    dtype = draw(st.sampled_from([DataType.INT64, DataType.VARCHAR]))
+    dtype = random.choice([DataType.INT64, DataType.VARCHAR])
     key = Field(
         "id",
         dtype,
         is_primary=True,
-        auto_id=draw(st.sampled_from([False, False, False, True])),
+        auto_id=random.random() < 0.2,
         max_length=TEXT_BYTES if dtype is DataType.VARCHAR else None,
     )
-    fields = [key, Field("vector", DataType.FLOAT_VECTOR, dim=draw(st.sampled_from([2, 3, 8, 16])))]
-    if draw(st.integers(0, 3)) == 3:
+    fields = [key, Field("vector", DataType.FLOAT_VECTOR, dim=random.choice([2, 3, 8, 16]))]
+    if random.random() < 0.25:
         fields.append(Field("second", DataType.FLOAT_VECTOR, dim=4))
-    names = draw(st.lists(st.sampled_from(sorted(SCALARS)), unique=True, max_size=len(SCALARS)))
-    fields += [draw(_scalar_fields(name, SCALARS[name])) for name in names]
-    return Schema(tuple(draw(st.permutations(fields))), enable_dynamic_field=draw(st.booleans())).checked()
+    for name in random.sample(sorted(SCALARS), random.randint(0, len(SCALARS))):
+        fields.append(_a_scalar_field(random, name, SCALARS[name]))
+    random.shuffle(fields)
+    return Schema(tuple(fields), enable_dynamic_field=random.random() < 0.5)
 
 
-@st.composite
-def _scalar_fields(draw: Any, name: str, dtype: DataType) -> Field:
-    default = None
-    if dtype is not DataType.JSON and draw(st.integers(0, 3)) == 3:
-        default = draw(st.sampled_from(_pool(dtype)))
+def _a_scalar_field(random: Random, name: str, dtype: DataType) -> Field:
+    with_default = dtype is not DataType.JSON and random.random() < 0.25
     return Field(
         name,
         dtype,
-        nullable=draw(st.booleans()),
-        default=default,
+        nullable=random.random() < 0.5,
+        default=random.choice(_pool(dtype)) if with_default else None,
         max_length=TEXT_BYTES if dtype is DataType.VARCHAR else None,
     )
 
@@ -147,7 +143,7 @@ class Values:
             return self.random.randint(-3, 12)
         if dtype in FLOATS:
             return self.random.choice([self.random.randint(-3, 12), self.random.randint(-12, 12) / 4])
-        return self.random.choice(["a", "b", "ab", "ba", "abc", "é"]) if dtype is DataType.VARCHAR else True
+        return self.random.choice(["a", "b", "ab", "ba", "abc", "é"] if dtype is DataType.VARCHAR else [True, False])
 
     def json(self, depth: int) -> Any:
         """A JSON value; the same path has values of several types in different rows."""
@@ -223,83 +219,80 @@ def in_form(form: str, rows: list[Row], schema: Schema) -> Any:
 
 # --- filters ---------------------------------------------------------------------------------------------------------
 
-_COMPARE = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
-_EQUAL = st.sampled_from(["==", "!="])
-_IN = st.sampled_from(["in", "not in"])
+_COMPARE = ["<", "<=", ">", ">=", "==", "!="]
+_IN = ["in", "not in"]
 _PATTERNS = ["a%", "%b", "%a%", "_", "a_", "", "%", "abc", "%\\%%", "é%", "k_y 1%", "%\\\\%", "%\n%"]
 
 Filter = tuple[str, dict[str, Any] | None]
 
 
-def filters(schema: Schema) -> st.SearchStrategy[Filter]:
-    """Filters that bind to `schema`, with what fills their templates."""
-    predicates = [p for f in schema.fields if not f.is_vector for p in _predicates(f)]
-    texts = st.recursive(
-        st.one_of(predicates),
-        lambda inner: st.one_of(
-            st.tuples(inner, st.sampled_from(["and", "or", "&&", "||"]), inner).map(lambda p: f"({p[0]}) {p[1]} ({p[2]})"),
-            inner.map(lambda text: f"not ({text})"),
-        ),
-        max_leaves=4,
-    )
-    plain: st.SearchStrategy[Filter] = texts.map(lambda text: (text, None))
-    keys = st.lists(st.sampled_from(INT_KEYS if schema.primary.dtype is DataType.INT64 else TEXT_KEYS), max_size=12)
-    templated: st.SearchStrategy[Filter] = st.one_of(
-        keys.map(lambda values: ("id in {keys}", {"keys": values})),
-        st.tuples(keys, texts).map(lambda p: (f"id not in {{keys}} and ({p[1]})", {"keys": p[0]})),
-    )
-    return st.one_of(plain, plain, plain, templated)
+def a_filter(random: Random, schema: Schema) -> Filter:
+    """A filter that binds to `schema`, and what fills its templates."""
+    text = _a_condition(random, schema, 2)
+    if random.random() > 0.2:
+        return text, None
+    pool: Sequence[Any] = INT_KEYS if schema.primary.dtype is DataType.INT64 else TEXT_KEYS
+    keys = random.choices(pool, k=random.randint(0, 12))
+    return random.choice(["id in {keys}", f"id not in {{keys}} and ({text})"]), {"keys": keys}
 
 
-def _predicates(f: Field) -> list[st.SearchStrategy[str]]:
-    if f.dtype is DataType.JSON:
-        return _json_predicates(f)
-    nulls = st.sampled_from([f"{f.name} is null", f"{f.name} is not null"])
+def _a_condition(random: Random, schema: Schema, depth: int) -> str:
+    kind = random.random()
+    if not depth or kind < 0.6:
+        f = random.choice([f for f in schema.fields if not f.is_vector])
+        return _on_json(random, f) if f.dtype is DataType.JSON else _on_scalar(random, f)
+    one = _a_condition(random, schema, depth - 1)
+    if kind < 0.7:
+        return f"not ({one})"
+    return f"({one}) {random.choice(['and', 'or', '&&', '||'])} ({_a_condition(random, schema, depth - 1)})"
+
+
+def _on_scalar(random: Random, f: Field) -> str:
+    name = f.name
+    if random.random() < 0.1:
+        return f"{name} {random.choice(['is null', 'is not null'])}"
     if f.dtype is DataType.BOOL:
-        return [nulls, st.tuples(_EQUAL, st.sampled_from(["true", "false"])).map(lambda p: f"{f.name} {p[0]} {p[1]}")]
+        return f"{name} {random.choice(['==', '!='])} {random.choice(['true', 'false'])}"
     keys: list[Any] = INT_KEYS if f.dtype is DataType.INT64 else TEXT_KEYS
-    usual: list[Any] = list(range(-3, 13)) if f.dtype in INTEGERS else []
-    values = st.sampled_from(keys if f.is_primary else usual + _pool(f.dtype))
-    compared = st.tuples(_COMPARE, values).map(lambda p: f"{f.name} {p[0]} {literal(p[1])}")
-    listed = st.tuples(_IN, st.lists(values, max_size=6)).map(
-        lambda p: f"{f.name} {p[0]} [{', '.join(map(literal, p[1]))}]"
-    )
-    found = [compared, listed, nulls]
+    usual: list[Any] = list(range(-3, 13)) if f.dtype in INTEGERS | FLOATS else ["a", "b", "ab", "ba"]
+    values = keys if f.is_primary else usual * 2 + _pool(f.dtype)
+    kind = random.random()
+    if kind < 0.4:
+        return f"{name} {random.choice(_COMPARE)} {literal(random.choice(values))}"
+    if kind < 0.7:
+        listed = map(literal, random.choices(values, k=random.randint(0, 8)))
+        return f"{name} {random.choice(_IN)} [{', '.join(listed)}]"
     if f.dtype is DataType.VARCHAR:
-        found.append(st.sampled_from(_PATTERNS).map(lambda pattern: f"{f.name} like {quoted(pattern)}"))
-    elif f.dtype in INTEGERS:
-        found.append(
-            st.tuples(st.integers(2, 5), st.integers(-1, 3)).map(lambda p: f"{f.name} % {p[0]} == {p[1]}")
-        )
-        found.append(st.integers(-3, 9).map(lambda low: f"{low} <= {f.name} < {low + 4}"))
-    else:
-        found.append(st.sampled_from([0.5, 2, 1e-3]).map(lambda factor: f"{f.name} * {factor!r} > 1"))
-    return found
+        return f"{name} like {quoted(random.choice(_PATTERNS))}"
+    if f.dtype in FLOATS:
+        return f"{name} * {random.choice([0.5, 2, 1e-3])!r} {random.choice(_COMPARE)} 1"
+    low = random.randint(-3, 9)
+    return random.choice([f"{name} % {random.randint(2, 5)} == {random.randint(-1, 3)}", f"{low} <= {name} < {low + 5}"])
 
 
-def _json_predicates(f: Field) -> list[st.SearchStrategy[str]]:
-    key = st.sampled_from(KEYS)
-    if f.is_dynamic:
-        roots = st.one_of(st.sampled_from(["a", "b", "é"]), key.map(lambda k: f"$meta[{quoted(k)}]"))
-    else:
-        roots = key.map(lambda k: f"{f.name}[{quoted(k)}]")
-    deeper = st.one_of(st.just(""), key.map(lambda k: f"[{quoted(k)}]"), st.sampled_from(["[0]", "[1]"]))
-    path = st.tuples(roots, deeper).map("".join)
-    numbers = st.sampled_from([*range(-3, 13), *INTS, *REALS]).map(literal)
-    anything = st.sampled_from([*range(-3, 13), *INTS, *REALS, *TEXTS, True, False]).map(literal)
-    return [
-        st.tuples(path, _COMPARE, numbers).map(" ".join),
-        st.tuples(path, _COMPARE, st.sampled_from(TEXTS).map(quoted)).map(" ".join),
-        st.tuples(path, _EQUAL, st.sampled_from(["true", "false"])).map(" ".join),
-        st.tuples(path, _IN, st.lists(anything, max_size=5).map(lambda v: f"[{', '.join(v)}]")).map(" ".join),
-        st.tuples(path, st.sampled_from(_PATTERNS)).map(lambda p: f"{p[0]} like {quoted(p[1])}"),
-        st.tuples(path, st.sampled_from(["is null", "is not null"])).map(" ".join),
-        path.map(lambda text: f"exists {text}"),
-        st.tuples(path, st.sampled_from(["+", "*", "-"]), _COMPARE).map(lambda p: f"{p[0]} {p[1]} 2 {p[2]} 5"),
-    ]
+def _on_json(random: Random, f: Field) -> str:
+    key = f"[{quoted(random.choice(KEYS))}]"
+    root = random.choice(["a", "b", f"$meta{key}"]) if f.is_dynamic else f.name + key
+    path = root + random.choice(["", "", "", f"[{quoted(random.choice(KEYS))}]", "[0]", "[1]"])
+    numbers = [*range(-3, 13), *INTS, *REALS]
+    compare = random.choice(_COMPARE)
+    listed = ", ".join(map(literal, random.choices([*numbers, *TEXTS, True, False], k=random.randint(0, 6))))
+    return random.choice(
+        [
+            f"{path} {compare} {literal(random.choice(numbers))}",
+            f"{path} {compare} {random.randint(-3, 12)}",
+            f"{path} {compare} {quoted(random.choice(TEXTS))}",
+            f"{path} {random.choice(['==', '!='])} {random.choice(['true', 'false'])}",
+            f"{path} {random.choice(_IN)} [{listed}]",
+            f"{path} like {quoted(random.choice(_PATTERNS))}",
+            f"{path} {random.choice(['is null', 'is not null'])}",
+            f"exists {path}",
+            f"{path} {random.choice('+-*')} 2 {compare} 5",
+        ]
+    )
 
 
-# --- databases -------------------------------------------------------------------------------------------------------
+# --- indexes ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from elanus.cli import app
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
@@ -70,6 +72,12 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     for document in DOCUMENTS:
         named = set(re.findall(r"`make ([a-z]+)", document.read_text(encoding="utf-8")))
         assert named <= targets, f"{document.name} names {named - targets}"
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in app.registered_commands:
+        assert f"`elanus {command.name}" in readme
 
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=lambda p: p.stem)

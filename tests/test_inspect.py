@@ -46,6 +46,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 def test_inspect_lists_collections_segments_and_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (folder / "scratch" / "unfinished").write_bytes(b"a writer's own")
     before = files(folder)
     code, out, err = run(monkeypatch, capsys, "inspect", str(folder), "--verify")
     assert (code, err) == (0, "")

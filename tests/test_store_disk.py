@@ -212,6 +212,23 @@ def test_an_overwritten_sector_is_the_old_or_the_new_one(disk):
     assert found == {a + a, a + b, b + a, b + b}
 
 
+def test_what_a_failed_sync_left_out_is_made_durable_only_by_writing_it_again(disk):
+    faulty = FaultyDisk(disk)
+    recording = RecordingDisk(faulty)
+    file = recording.create("f")
+    recording.sync_folder("")
+    file.write(0, [b"a" * 10])
+    faulty.fail("sync", times=1)
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
+    file.sync()
+    assert recording.read("f") == b"a" * 10
+    assert _every_outcome(recording.recording, len(recording.recording.operations)) == [{"f": b""}]
+    file.write(0, [b"a" * 10])
+    file.sync()
+    assert _every_outcome(recording.recording, len(recording.recording.operations)) == [{"f": b"a" * 10}]
+
+
 def test_names_are_lost_each_on_its_own_until_their_folder_is_synced(disk):
     recording = RecordingDisk(disk)
     for name in ("f", "g"):

@@ -45,7 +45,8 @@ def listing(folder: Folder) -> Iterator[str | ElanusError]:
             try:
                 manifest = folder.manifest(entry.id)
             except ElanusError as error:
-                raise
+                yield error
+                continue
             named |= manifest.keys()
             waiting = log.rows_after(entry.id, manifest.sealed_to) if isinstance(log, LogContents) else 0
             yield from _collection(f"{database.name}.{entry.name}", entry.id, manifest, waiting, folder)

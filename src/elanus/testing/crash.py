@@ -6,6 +6,8 @@ length, a synced folder its names; of everything else each part may be there or 
 
 * a write that was not synced: there, not there (the bytes before it, or zeros), there up to a sector boundary, or
   there in some sectors and not in others; a length that was not synced: the new or the old one;
+* what a failed sync should have made durable: not there, whatever is synced later, unless it is written again (Linux
+  drops it from the page cache's debts, and reads it from there all the same);
 * a name that was not synced: any of those it went through since the last sync of its folder, each on its own.
 
 `CrashFolder` puts a state on a real disk. Objects of a Store are never written to once they have their name, so they
@@ -24,7 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from elanus.store.disk import parent
-from elanus.testing.recording import Named, Recorded, Recording, Resized, Synced, SyncedFolder, Unnamed, Wrote
+from elanus.testing.recording import (
+    Named,
+    Recorded,
+    Recording,
+    Resized,
+    Synced,
+    SyncedFolder,
+    SyncFailed,
+    Unnamed,
+    Wrote,
+)
 
 SECTORS = (512, 4096)
 
@@ -190,6 +202,9 @@ class _Model:
                 file = self._files[number]
                 file.durable = _applied(file.durable, file.pending)
                 file.pending.clear()
+                self._waiting.discard(number)
+            case SyncFailed(number):
+                self._files[number].pending.clear()
                 self._waiting.discard(number)
             case SyncedFolder(name):
                 folder = self._folders[name]

@@ -55,11 +55,18 @@ class Synced:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncFailed:
+    """What was written since the last sync will be read by this machine, and reaches the disk by no later sync."""
+
+    file: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncedFolder:
     name: str
 
 
-Recorded = Named | Unnamed | Wrote | Resized | Synced | SyncedFolder
+Recorded = Named | Unnamed | Wrote | Resized | Synced | SyncFailed | SyncedFolder
 
 
 @dataclass(slots=True)
@@ -185,7 +192,11 @@ class _RecordingFile:
 
     def sync(self) -> None:
         with self._recording.lock:
-            self._file.sync()
+            try:
+                self._file.sync()
+            except OSError:
+                self._recording.operations.append(SyncFailed(self._number))
+                raise
             self._recording.operations.append(Synced(self._number))
 
     def preallocate(self, length: int) -> None:
