@@ -129,9 +129,12 @@ class Collection:
         """Drop a partition and its rows; one that does not exist is fine, the default one cannot go."""
         if name == DEFAULT_PARTITION:
             raise InvalidParameter("default partition cannot be deleted: drop or truncate the collection instead")
-        with self.commit_mutex:
-            if name in self.versions.state.partitions:
-                self.commit_locked(PartitionDropped(name))
+        # An upsert into it that is under way comes wholly before: what it replaces elsewhere goes when its rows do.
+        with self.write_mutex:
+            self.log.barrier()
+            with self.commit_mutex:
+                if name in self.versions.state.partitions:
+                    self.commit_locked(PartitionDropped(name))
         self.host.jobs.wake(self)
 
     def create_index(self, definition: IndexDefinition) -> None:

@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -32,7 +33,9 @@ from elanus.segment.deletes import Deletes
 from elanus.segment.growing import GrowingSegment
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.store.base import Store
-from elanus.vector.interim import InterimIndex
+
+if TYPE_CHECKING:
+    from elanus.vector.interim import InterimIndex
 
 IndexOpener = Callable[[SealedSegment, IndexDefinition, str], IndexHandle]
 """Makes the handle of an index file: (its segment, what it was built for, its Store key) -> handle."""

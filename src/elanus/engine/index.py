@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from elanus.engine.follower import IndexOpener
 from elanus.engine.manifest import IndexDefinition
 from elanus.engine.snapshot import IndexHandle
 from elanus.segment.blocks import PAYLOAD_OFFSET
 from elanus.segment.sealed import SealedSegment
 from elanus.store.base import Store
-from elanus.vector.open import VectorIndex
 from elanus.vector.registry import resolve
+
+if TYPE_CHECKING:
+    from elanus.vector.open import VectorIndex
 
 
 def index_opener(store: Store) -> IndexOpener:
@@ -17,6 +21,8 @@ def index_opener(store: Store) -> IndexOpener:
 
     def handle(segment: SealedSegment, definition: IndexDefinition, key: str) -> IndexHandle:
         def open_index() -> VectorIndex:
+            from elanus.vector.open import VectorIndex
+
             vectors = segment.vectors(definition.field_id)
             spec = resolve(definition.kind, definition.params)
             return VectorIndex.open(store.local_path(key), vectors, definition.metric, spec, PAYLOAD_OFFSET)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,10 @@ from elanus.model.schema import Field
 from elanus.model.types import Metric
 from elanus.vector import cost
 from elanus.vector.cost import Route, Strategy
-from elanus.vector.interim import InterimIndex
 from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, resolve, search_params
+
+if TYPE_CHECKING:
+    from elanus.vector.interim import InterimIndex
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,13 @@ def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partit
         return visible
     if condition.always is not None:
         return np.zeros((unit.view.rows + 7) // 8, np.uint8)
-    if condition.key_lookup is not None:
-        return masks.both(visible, masks.from_rows(unit.view.find(condition.key_lookup), unit.view.rows))
+    narrowed = condition.narrowed
+    if narrowed is not None:
+        keys, rest = narrowed
+        rows = unit.view.find(keys)
+        if rest is not None and len(rows):
+            rows = rows[rest.evaluate_at(unit.view, rows).fill_null(False).to_numpy(zero_copy_only=False)]
+        return masks.both(visible, masks.from_rows(rows, unit.view.rows))
     return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows)))
 
 

@@ -1,7 +1,8 @@
 """Search: run a plan on its snapshot, merge the parts, and fetch output fields for the winners alone.
 
 Every score that leaves here was computed from the stored vectors. `k` results are `k` distinct keys whenever so many
-pass: where copies of a key could crowd others out, the parts are asked for more until the answer is full.
+pass, and of equal scores those of the smallest keys, so that pages by `offset` neither overlap nor leave a gap: a part
+is asked for more while what it has not shown may belong into the answer. (Through an index both hold for what it finds.)
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import pyarrow.compute as pc
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.query import Found, fetch, keys_of
-from elanus.engine.snapshot import Snapshot
+from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import Metric, OnDuplicateKey
-from elanus.vector.metrics import top_k
 
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
 
 PLANS_KEPT = 64
 """Plans remembered with a snapshot; each may hold a mask a unit."""
+
+MOST_TIED = 16_384
+"""Rows of one unit looked at to find which of equal scores have the smallest keys. So many equal ones mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +86,51 @@ def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> tuple[Found
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
         return nothing, np.empty(0, np.float32), np.zeros(nq + 1, np.int64)
     copies = _copies_possible(snapshot, steps)
+    settled = [step.index is not None or _in_key_order(snapshot.units[step.unit]) for step in steps]
+    # One more than asked for shows whether scores equal to the last one go on.
+    k = [min(made.k if done else made.k + 1, step.passing) for step, done in zip(steps, settled, strict=True)]
     if len(steps) == 1 and not copies:
-        return _single(_run(snapshot, request, made, steps[0], made.k), request.offset)
-    k = made.k
+        part = _run(snapshot, request, made, steps[0], max(k[0], made.k))
+        if _in_key_order(snapshot.units[steps[0].unit]) or not _has_equal_scores(part):
+            return _single(part, request.offset, made.k)
+    parts = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
     while True:
-        parts = [_run(snapshot, request, made, step, min(k, step.passing)) for step in steps]
-        found, scores, offsets, dropped = _merge(snapshot, made, parts, copies, request.offset)
-        # Short only because copies of a key took places: ask every unit that has more for more.
-        short = dropped and bool(np.any(np.diff(offsets) < request.limit))
-        if not short or all(k >= step.passing for step in steps):
+        found, scores, offsets = _merge(snapshot, made, parts, copies, request.offset)
+        again = [
+            i
+            for i, step in enumerate(steps)
+            if k[i] < step.passing and _may_hide_more(made, request, parts[i], scores, offsets, settled[i])
+        ]
+        if not again:
             return found, scores, offsets
-        k *= 2
+        for i in again:
+            k[i] = min(4 * k[i], steps[i].passing)
+            parts[i] = _run(snapshot, request, made, steps[i], k[i])
+
+
+def _in_key_order(unit: Unit) -> bool:
+    """Whether of two rows the smaller one has the smaller key, so that a part's equal scores are in order."""
+    return unit.sealed is not None and len(unit.sealed.meta.partitions) == 1
+
+
+def _has_equal_scores(part: _Part) -> bool:
+    return bool(((part.scores[:, 1:] == part.scores[:, :-1]) & (part.rows[:, 1:] >= 0)).any())
+
+
+def _may_hide_more(
+    made: Plan, request: SearchRequest, part: _Part, scores: Scores, offsets: Offsets, ties_settled: bool
+) -> bool:
+    """Whether rows of a unit behind the last one of its `part` may belong into the answer.
+
+    So it is for a query whose answer is not full, or ends behind that last row: copies of a key took the places of
+    others. Where equal scores are not settled by key, it is also when the answer ends with that last row's score.
+    """
+    if not (np.diff(offsets) == request.limit).all():
+        return True
+    last, edge = part.scores[:, -1], scores[offsets[1:] - 1]
+    if bool((last > edge if made.metric.larger_is_nearer else last < edge).any()):
+        return True
+    return not ties_settled and part.rows.shape[1] < MOST_TIED and bool((last == edge).any())
 
 
 def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
@@ -107,6 +144,8 @@ def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: 
     if step.index is not None:
         scores, rows = step.index.open().search(request.queries, k, made.params, step.mask, step.passing)
         return _Part(step.unit, scores, rows)
+    from elanus.vector.metrics import top_k
+
     vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)
     first = step.interim.rows if step.interim is not None else 0
     scores, rows = top_k(made.metric, request.queries, vectors, k, step.mask, first, step.rows)
@@ -123,11 +162,11 @@ def _nearer(metric: Metric, a: tuple[Scores, Rows], b: tuple[Scores, Rows]) -> t
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _single(part: _Part, offset: int) -> tuple[Found, Scores, Offsets]:
-    """The answer when one unit has it all: its part, from `offset` on, without the empty places."""
+def _single(part: _Part, offset: int, k: int) -> tuple[Found, Scores, Offsets]:
+    """The answer when one unit has it all: the places from `offset` to `k` of its part that are not empty."""
     scores, rows = part.scores, part.rows
-    if offset:
-        scores, rows = scores[:, offset:], rows[:, offset:]
+    if offset or rows.shape[1] > k:
+        scores, rows = scores[:, offset:k], rows[:, offset:k]
     if len(rows) == 1:
         scores, rows = scores[0], rows[0]
         if len(rows) and rows[-1] < 0:
@@ -141,8 +180,8 @@ def _single(part: _Part, offset: int) -> tuple[Found, Scores, Offsets]:
 
 def _merge(
     snapshot: Snapshot, made: Plan, parts: Sequence[_Part], copies: bool, offset: int
-) -> tuple[Found, Scores, Offsets, bool]:
-    """Merge the parts by score, then key; also says whether copies of a key were dropped."""
+) -> tuple[Found, Scores, Offsets]:
+    """Merge the parts by score, then key, each key once."""
     nq = len(parts[0].rows)
     rows = np.concatenate([p.rows for p in parts], axis=1)
     scores = np.concatenate([p.scores for p in parts], axis=1)
@@ -153,13 +192,11 @@ def _merge(
     score = scores[full]
     key = _key_ranks(keys_of(snapshot, found))
     order = np.lexsort((key, -score if made.metric.larger_is_nearer else score, query))
-    dropped = False
     if copies:
         # Of each (query, key) the first in rank order stays.
         by_key = order[np.lexsort((key[order], query[order]))]
         again = (np.diff(query[by_key]) == 0) & (np.diff(key[by_key]) == 0)
-        dropped = bool(again.any())
-        if dropped:
+        if again.any():
             keep = np.ones(len(order), np.bool_)
             keep[by_key[1:][again]] = False
             order = order[keep[order]]
@@ -167,7 +204,7 @@ def _merge(
     place = np.arange(len(order)) - starts[query[order]]
     order = order[(place >= offset) & (place < made.k)]
     offsets = np.searchsorted(query[order], np.arange(nq + 1)).astype(np.int64)
-    return found[order], score[order], offsets, dropped
+    return found[order], score[order], offsets
 
 
 def _key_ranks(keys: pa.Array) -> npt.NDArray[np.int64]:

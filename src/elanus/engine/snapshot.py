@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elanus.engine import masks
 from elanus.engine.manifest import Manifest
@@ -18,8 +18,10 @@ from elanus.engine.masks import Mask
 from elanus.segment.growing import GrowingView
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.segment.view import SegmentView
-from elanus.vector.interim import InterimIndex
-from elanus.vector.open import VectorIndex
+
+if TYPE_CHECKING:  # they load compilers and kernels, which only searches need
+    from elanus.vector.interim import InterimIndex
+    from elanus.vector.open import VectorIndex
 
 
 class IndexHandle:

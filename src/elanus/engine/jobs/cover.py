@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from elanus.engine.snapshot import Unit, place_of
-from elanus.vector.interim import BLOCK_ROWS, InterimIndex
 from elanus.vector.registry import resolve
 
 if TYPE_CHECKING:
@@ -25,7 +24,12 @@ as many stay uncovered, which a search scans in about 150 µs at 128 dimensions.
 
 def cover(collection: Collection) -> Iterator[str]:
     """Cover what is uncovered, block by block, and publish."""
-    for unit, definition in list(_uncovered(collection)):
+    waiting = list(_uncovered(collection))
+    if not waiting:
+        return
+    from elanus.vector.interim import BLOCK_ROWS, InterimIndex
+
+    for unit, definition in waiting:
         table = dict(collection.snapshot().interims)
         vectors = unit.view.vectors(definition.field_id)
         place = place_of(unit, definition.field_id)
