@@ -5,6 +5,7 @@ Rows have keys 0, 1, …, so that in a single sealed segment row and key are the
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,11 @@ BULK = Settings(
     build_threads=os.cpu_count() or 1,
 )
 """Only for preparing: everything becomes one segment, and its graph is built on all cores."""
+
+
+def load() -> None:
+    """Import what Elanus leaves to be imported by the first search."""
+    importlib.import_module("elanus.vector.open")
 
 
 def groups(count: int) -> npt.NDArray[np.int64]:

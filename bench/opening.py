@@ -57,7 +57,8 @@ def many(context: Context) -> list[Figure]:
     return [
         Figure("many", f"{count:,} collections of {ROWS_EACH} rows, open", _of(runs, "open_s"), "s", 2.0),
         Figure("many", "memory after open, whole process", _of(runs, "rss_mib"), "MiB", 200 * 1e6 / 2**20),
-        Figure("many", "first answer of one of them", _of(runs, "first_s"), "s"),
+        Figure("many", "first answer of one of them, kernels loaded with it", _of(runs, "first_s"), "s"),
+        Figure("many", "memory after that answer, whole process", _of(runs, "later_rss_mib"), "MiB"),
         Figure("many", f"idle for {IDLE_S:.0f} s, CPU", Spread.of([idle["cpu_percent"]]), "%", 1.0),
     ]
 

@@ -224,10 +224,8 @@ class Recorder:
     def invoke(self) -> None:
         self._invoked_ns = time.monotonic_ns()
 
-    def respond(self) -> int:
-        return time.monotonic_ns()
-
     def note(self, op: Op, got: Any, responded_ns: int) -> None:
+        """Call this when nothing of the call is left to do; `responded_ns` was taken when it returned."""
         self.calls.append(Call(self.thread, op, got, self._invoked_ns, responded_ns))
 
 

@@ -60,10 +60,10 @@ INDEX_KINDS: Mapping[str, Mapping[str, int]] = {
 TIGHT = Settings(
     seal_rows=600,
     seal_idle_rows=40,
-    seal_idle_s=0.05,
+    seal_idle_s=0.03,
     index_min_rows=64,
-    log_bytes=192 << 10,
-    log_age_s=0.25,
+    log_bytes=64 << 10,
+    log_age_s=0.1,
     carry_bytes=4 << 10,
     unsealed_bytes=1 << 20,
     merge_fan_in=3,
@@ -245,7 +245,7 @@ class Script:
                 # From an earlier life it may be there all the same, with rows.
                 yield Op("create_collection", name=name)
                 there[name] = True
-            for _ in range(self._random.randrange(6)):
+            for _ in range(self._random.randrange(2, 8)):
                 kind = self._random.choice(("insert", "insert", "upsert", "delete_keys"))
                 keys = self._old_keys() if kind != "insert" else ()
                 if kind == "insert":
@@ -253,10 +253,10 @@ class Script:
                 else:
                     yield Op(kind, name, keys, self._stamp(keys) if kind == "upsert" else 0)
             fate = self._random.random()
-            if fate < 0.1:
+            if fate < 0.05:
                 yield Op("truncate", name)
-            elif fate < 0.4:
-                yield Op("drop_collection", name=name, partition="purge" if fate < 0.2 else "")
+            elif fate < 0.2:
+                yield Op("drop_collection", name=name, partition="purge" if fate < 0.12 else "")
                 there[name] = False
 
     def _insert(self, collection: str, partition: str) -> Op:

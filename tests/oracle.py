@@ -227,6 +227,14 @@ class Near:
             return [-score for score in last], [-score for score in first]
         return first, last
 
+    def ranked(self) -> list[Key]:
+        """All keys in the order of score, then key. To be held against an engine only where nothing was rounded."""
+        sign = -1.0 if self.metric.larger_is_nearer else 1.0
+        best: dict[Key, float] = {}
+        for copy, exact in zip(self.copies, self.exact, strict=True):
+            best[copy.key] = min(best.get(copy.key, np.inf), sign * exact)
+        return sorted(best, key=lambda key: (best[key], key))
+
     def having(self, key: Key, score: float) -> list[Copy]:
         """The copies of `key` that may have got `score`."""
         return [

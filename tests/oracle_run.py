@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +28,7 @@ from elanus import DuplicateKey, Elanus, InvalidParameter, Metric, OnDuplicateKe
 from elanus.engine.builders import InlineBuilders
 from elanus.engine.collection import Collection as EngineCollection
 from elanus.engine.jobs.collect import collect
+from elanus.engine.jobs.cover import cover
 from elanus.engine.jobs.improve import build_index, due_build, merge
 from elanus.engine.jobs.seal import seal
 from elanus.expr.compile import compile_filter
@@ -96,7 +97,7 @@ class Case:
         random = Random(seed)
         settings = Settings(
             background=False,
-            index_min_rows=random.choice([1, 8, 40]),
+            index_min_rows=random.choice([1, 4, 30]),
             retention_s=random.choice([0.0, 600.0]),
             merge_fan_in=random.choice([2, 4]),
             carry_bytes=random.choice([0, 1 << 20]),
@@ -106,6 +107,8 @@ class Case:
         on_duplicate_key = random.choice([*OnDuplicateKey, OnDuplicateKey.KEEP])
         vectors = random.choice(VECTORS)
         names = random.choices(list(OPERATIONS), list(OPERATIONS.values()), k=operations)
+        if random.random() < 0.7:
+            names[:3] = "insert", "create_index", "compact"
         drawn = tuple(Operation(name, random.getrandbits(32)) for name in names)
         return Case(seed, schema, on_duplicate_key, settings, vectors, drawn)
 
@@ -282,7 +285,7 @@ class Run:
     def begin_job(self, random: Random, size: int) -> None:
         """Begin a job and leave it; what comes next happens in its middle."""
         self._end_job()
-        name = random.choice(["seal", "seal", "merge", "merge", "build", "collect"])
+        name = random.choice(["seal", "seal", "merge", "merge", "build", "cover", "cover", "collect"])
         self._says(name)
         self.job = self._job(name, random)
         if self.job is not None:
@@ -299,6 +302,8 @@ class Run:
             return seal(engine)
         if name == "collect":
             return collect(engine)
+        if name == "cover":
+            return cover(engine)
         if name == "build":
             due = due_build(engine)
             return None if due is None else build_index(engine, *due, engine.host.jobs.builders)
@@ -453,6 +458,8 @@ class Run:
         routes = [step.strategy.route for step in plan.steps]
         self.seen.update(f"route {route}" for route in routes)
         self.seen["searches on several routes"] += len(set(routes)) > 1
+        if choice.kind == "FLAT" or (choice.kind == "IVF_FLAT" and wide):
+            assert not {Route.GRAPH, Route.LISTS} & set(routes), f"{choice.kind} is exact when all of it is probed"
         exact = all(route is Route.SCAN for route in routes)
         results = self.collection.search(queries, output_fields=output_fields, **request)
         assert len(results) == len(queries)
@@ -465,6 +472,9 @@ class Run:
             costs = [-score if metric.larger_is_nearer else score for score in scores]
             ranked = list(zip(costs, keys, strict=True))
             assert ranked == sorted(ranked), f"not in the order of score, then key: {scores}, {keys}"
+            if exact and not near.slack.any():
+                best = near.ranked()[offset : offset + limit]
+                assert keys == best, f"the keys are {keys}, the oracle's {best}"
             for hit in hits:
                 copies = near.having(hit["id"], hit["distance"])
                 assert copies, f"key {hit['id']!r} does not match, or has another score than {hit['distance']!r}"
@@ -474,7 +484,7 @@ class Run:
             if exact:
                 in_place = [a <= score <= b for a, score, b in zip(low, scores, high, strict=True)]
                 assert all(in_place), f"scores {scores} of {keys} are not between {low} and {high}"
-            elif wide and keys and choice.kind != "IVF_FLAT":
+            elif wide and keys and set(routes) <= {Route.SCAN, Route.GRAPH}:
                 edge = (low if metric.larger_is_nearer else high)[-1]
                 self.seen["hits to find by graph"] += len(keys)
                 self.seen["hits found by graph"] += sum(
@@ -572,16 +582,83 @@ SHRINK_S = 90.0
 """How long a failing run is cut down."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    case: Case
+    error: Exception
+    story: tuple[str, ...]
+
+    def __str__(self) -> str:
+        case = self.case
+        changed = {
+            f.name: getattr(case.settings, f.name)
+            for f in fields(case.settings)
+            if getattr(case.settings, f.name) != f.default
+        }
+        return "\n".join(
+            [
+                f"repeat with --seed {case.seed}; what is left of it:",
+                *(f"  {field}" for field in case.schema.fields),
+                f"  dynamic: {case.schema.enable_dynamic_field}, on_duplicate_key: {case.on_duplicate_key}, "
+                f"vectors: {case.vectors}, settings: {changed}",
+                *(f"  {number}. {line}" for number, line in enumerate(self.story, 1)),
+                f"{type(self.error).__name__}: {self.error}",
+            ]
+        )
+
+
 def check(case: Case, folder: Path, seen: Counter[str]) -> None:
-    """Play `case`; where that fails, raise what is left of it when nothing more can be taken away."""
-    failure = _failure(case, folder, seen)
-    if failure is None:
-        return
+    """Play `case`. Where that fails, cut it down for a while and raise with what is left."""
+    failure = failure_of(case, folder, seen)
+    if failure is not None:
+        shrunk = cut_down(failure, folder)
+        raise AssertionError(str(shrunk)) from shrunk.error
+
+
+def failure_of(case: Case, folder: Path, seen: Counter[str]) -> Failure | None:
+    home = Path(tempfile.mkdtemp(dir=folder))
+    run = Run(case, home / "db", seen)
+    try:
+        run.play()
+    except Exception as error:
+        return Failure(case, error, tuple(run.story))
+    finally:
+        shutil.rmtree(home)
+    return None
+
+
+def cut_down(failure: Failure, folder: Path) -> Failure:
+    """A smaller case that fails with the same kind of error, when there is one and it is found in time."""
     deadline = time.monotonic() + SHRINK_S
-    for smaller in _cut_down(case, deadline):
-        # (sent back whether it still fails)
-        again = _failure(smaller.case, folder, Counter())
-        if again is not None:
-            smaller.fails = True
-            failure = again
-    raise AssertionError(f"repeat with --seed {case.seed}\n{failure}")
+    failure = replace(failure, case=replace(failure.case, operations=failure.case.operations[: len(failure.story)]))
+    again = True
+    while again:
+        again = False
+        for smaller in smaller_cases(failure.case):
+            if time.monotonic() > deadline:
+                return failure
+            found = failure_of(smaller, folder, Counter())
+            if found is not None and type(found.error) is type(failure.error):
+                failure, again = found, True
+                break
+    return failure
+
+
+def smaller_cases(case: Case) -> Iterator[Case]:
+    """The case without a run of operations, long ones first; with smaller writes; without a field."""
+    operations = case.operations
+    length = len(operations) // 2
+    while length:
+        for start in reversed(range(0, len(operations) - length + 1, max(1, length // 2))):
+            yield replace(case, operations=operations[:start] + operations[start + length :])
+        length //= 2
+    for place, operation in enumerate(operations):
+        for size in (1, 3, 10, 30):
+            if size < operation.size:
+                less = (*operations[:place], replace(operation, size=size), *operations[place + 1 :])
+                yield replace(case, operations=less)
+    scalars = [f for f in case.schema.fields if not f.is_primary and f.name != "vector"]
+    for f in scalars:
+        yield replace(case, schema=replace(case.schema, fields=tuple(g for g in case.schema.fields if g is not f)))
+    if case.schema.enable_dynamic_field:
+        yield replace(case, schema=replace(case.schema, enable_dynamic_field=False))

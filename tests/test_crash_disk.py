@@ -130,7 +130,7 @@ def test_no_moment_of_recovery_itself_loses_an_acknowledged_record(base, effort,
     log_session(first, first.recording.mark, 0, 12, rng)
     folder, second_folder = CrashFolder(base / "states"), CrashFolder(base / "second")
     states = list(crash_states(first.recording, rng))
-    for state in rng.sample(states, min(len(states), max(20, effort.crash_states // 50))):
+    for state in rng.sample(states, min(len(states), max(12, effort.crash_states // 150))):
         again = RecordingDisk(LocalDisk(folder.place(state)))
         before = [what for kind, what in state.marks if kind == "acknowledged"]
         log_session(again, again.recording.mark, 100, 2, rng)
@@ -266,6 +266,22 @@ def test_a_committed_version_is_there_whenever_power_fails(base, effort, seed):
         assert numbers in (tuple(range(len(state.marks))), tuple(range(len(state.marks) + 1)))
         tried += 1
     assert tried > 300
+
+
+def test_what_a_writer_found_at_opening_is_there_whenever_power_fails_after_that(base, seed):
+    """The writer before it was killed between giving a version its name and syncing the folder."""
+    disk = FaultyDisk(LocalDisk(base / "recorded"))
+    recording = RecordingDisk(disk)
+    killed = VersionedState(LocalStore(recording), "c/1", CounterRules(), FileKind.MANIFEST, epoch=1)
+    disk.fail("sync_folder", "store/c/1", errno.EIO, times=1)
+    with pytest.raises(StoreError, match="EIO"):
+        killed.commit([7])
+    assert VersionedState(LocalStore(recording), "c/1", CounterRules(), FileKind.MANIFEST, epoch=2).load() == (7,)
+    since = len(recording.recording.operations)
+    LocalStore(recording).put("unrelated", b"")
+    states = CrashFolder(base / "states")
+    for state in crash_states(recording.recording, random.Random(seed), first=since, repeat=20):
+        assert numbers_in(LocalDisk(states.place(state))) == (7,)
 
 
 def test_a_published_file_is_there_whole_or_not_at_all(base, seed):

@@ -52,9 +52,15 @@ _log = logging.getLogger(__name__)
 LIVES_PER_STORY = 6
 """How often a folder is used again: so often that logs, manifests and segments of several lives lie in it."""
 
-MOMENTS = {"start": (15, 1.2), "any": (50, 0.5), "late": (20, 1.5), "close": (15, 0.5)}
+MOMENTS = {"start": (15, 1.2), "any": (45, 0.5), "late": (15, 1.5), "build": (10, 0.3), "close": (15, 0.5)}
 """Kinds of moments: their shares, and within how many seconds after the folder was open. "start" is before that, in
-parts of what the opening before took."""
+parts of what the opening before took; "build" is after a builder was seen."""
+
+BUILDER_S = 2.0
+"""How long to wait for a builder."""
+
+UPKEEP_SHARE = 0.25
+"""How often all jobs are run to their end on what a kill has left, which must change nothing."""
 
 OPEN_S = 2.0
 GONE_S = 10.0
@@ -90,6 +96,12 @@ class Writer:
     def wait_until_open(self) -> None:
         while self.process.poll() is None and not (self._ledger.exists() and self._ledger.stat().st_size):
             time.sleep(0.001)
+
+    def has_builder(self) -> bool:
+        try:
+            return bool(psutil.Process(self.process.pid).children())
+        except psutil.Error:
+            return False
 
     def say(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -169,6 +181,11 @@ class Kills:
         with self._open() as db:
             after = observe(db, self._story, self._random)
             self._count_segments(db)
+            if self._random.random() < UPKEEP_SHARE:
+                # A builder takes longer to start than most lives last: this is where the next one's indexes come from.
+                for name in db.list_collections():
+                    db.collection(name).compact()
+                assert observe(db, self._story, self._random) == after
         found = explain(self._state, after, threads)
         assert found.why is None, f"{context}: {found.why}"
         self._state = after
@@ -192,6 +209,8 @@ class Kills:
             self._opening_s = time.monotonic() - began
         else:
             pause_s *= self._opening_s
+        if kind == "build":
+            self._wait_for_builder(writer)
         time.sleep(pause_s)
         if kind == "close":
             writer.say("close")
@@ -200,10 +219,14 @@ class Kills:
             kind = f"close after {pause_s:.3f} s, {closing_s:.4f} s in"
         else:
             kind = f"{kind} after {pause_s:.3f} s"
-        if any("elanus.builder" in " ".join(child.cmdline()) for child in _children(writer.process.pid)):
-            self.seen["with a builder"] += 1
+        self.seen["with a builder"] += writer.has_builder()
         writer.kill()
         return kind
+
+    def _wait_for_builder(self, writer: Writer) -> None:
+        began = time.monotonic()
+        while not writer.has_builder() and time.monotonic() - began < BUILDER_S:
+            time.sleep(0.01)
 
     def _open(self) -> Elanus:
         """Open what the killed process left, which takes its lock, with nothing running by itself."""
@@ -239,21 +262,9 @@ class Kills:
         self._segments = frozenset(segments)
 
     def _end_story(self) -> None:
-        """The jobs, run to their end on what the kills left, change nothing."""
-        with self._open() as db:
-            for name in db.list_collections():
-                db.collection(name).compact()
-            assert observe(db, self._story, self._random) == self._state
         with self._open() as db:
             assert observe(db, self._story, self._random) == self._state
         self.seen["log cuts"] += min(int(p.stem) for p in (self._folder / "log").glob("*.log")) - 1
-
-
-def _children(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children()
-    except psutil.Error:
-        return []
 
 
 @pytest.mark.crash

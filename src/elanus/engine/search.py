@@ -89,11 +89,10 @@ def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> tuple[Found
     settled = [step.index is not None or _in_key_order(snapshot.units[step.unit]) for step in steps]
     # One more than asked for shows whether scores equal to the last one go on.
     k = [min(made.k if done else made.k + 1, step.passing) for step, done in zip(steps, settled, strict=True)]
-    if len(steps) == 1 and not copies:
-        part = _run(snapshot, request, made, steps[0], max(k[0], made.k))
-        if _in_key_order(snapshot.units[steps[0].unit]) or not _has_equal_scores(part):
-            return _single(part, request.offset, made.k)
     parts = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
+    if len(steps) == 1 and not copies:
+        if _in_key_order(snapshot.units[steps[0].unit]) or not _has_equal_scores(parts[0]):
+            return _single(parts[0], request.offset, made.k)
     while True:
         found, scores, offsets = _merge(snapshot, made, parts, copies, request.offset)
         again = [

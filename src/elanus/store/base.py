@@ -43,6 +43,14 @@ class Store(Protocol):
         """All keys that begin with `prefix`, sorted."""
         ...
 
+    def settle(self, prefix: str) -> None:
+        """Make durable which of the keys `<prefix>/<name>` there are, before anything is built on what they hold.
+
+        A process killed in the middle of a put may have left an object that can be read, and that a power loss would
+        take away again.
+        """
+        ...
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects. An absent one is no error; after a power loss some may be back: they are garbage still."""
         ...

@@ -34,9 +34,12 @@ class FolderLock:
             raise AlreadyOpen(
                 f"{folder} is open for writing in process {holder}: close it there, or open it read-only"
             ) from error
+        self._pid = os.getpid()
         os.truncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._fd, f"{self._pid}\n".encode(), 0)
 
     def release(self) -> None:
+        """Give the folder free, also where a forked process still has the file open; a forked one frees nothing."""
+        if os.getpid() == self._pid:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
-

@@ -10,6 +10,8 @@ name is durable too. What is left in `scratch` was never an object and is remove
 Invariant: `_durable` holds folders whose own names, up to the root, this process has synced. A folder that merely
 exists is not trusted: the process that made it may have been killed before it could sync.
 
+Names found at an opening are not trusted either: `settle` syncs them before a writer builds on what they name.
+
 A folder sync that failed leaves it open which names will be there after a power loss. Nothing is put after that:
 the Store raises `WriterStopped` until it has been opened anew.
 """
@@ -101,6 +103,17 @@ class LocalStore:
             return sorted(key for key in self._walk(folder) if key.startswith(prefix))
         except OSError as error:
             raise store_error(error, "list", folder) from error
+
+    def settle(self, prefix: str) -> None:
+        check_key(prefix)
+        self._check_writable()
+        folder = f"{OBJECTS}/{prefix}"
+        try:
+            with self._names:
+                if self._disk.names(folder):
+                    self._sync_folder(folder)
+        except OSError as error:
+            raise store_error(error, "sync the folder", prefix) from error
 
     def delete(self, keys: Iterable[str]) -> None:
         self._check_writable()

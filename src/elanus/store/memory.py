@@ -50,6 +50,9 @@ class MemoryStore:
         with self._lock:
             return sorted(key for key in self._objects if key.startswith(prefix))
 
+    def settle(self, prefix: str) -> None:
+        check_key(prefix)
+
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             with self._lock:

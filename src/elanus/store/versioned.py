@@ -107,8 +107,13 @@ class VersionedState(Generic[S, E]):
             return first_state
 
     def load(self) -> S:
-        """Read the newest version; `rules.initial()` when nothing was ever committed."""
+        """Read the newest version; `rules.initial()` when nothing was ever committed.
+
+        A writer's is durable: the one before it may have been killed between putting a version and making it so.
+        """
         with self._lock:
+            if self._epoch:
+                self._store.settle(self._prefix)
             self._load()
             return self._current.state
 

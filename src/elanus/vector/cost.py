@@ -108,6 +108,8 @@ def choose(spec: IndexSpec, rows: int, passing: int, k: int, params: SearchParam
         return scan
     share = passing / rows
     if spec.kind is IndexKind.IVF_FLAT:
+        if params.nprobe >= spec.nlist:
+            return scan  # who asks for every list asks for the exact answer, and lists are ranked by codes
         # Lists go on until as many passing rows are ranked as the unfiltered search would rank.
         ranked = min(passing, math.ceil(rows * params.nprobe / spec.nlist))
         lists = lists_us(spec.nlist, ranked, 0 if passing == rows else math.ceil(ranked / share), dim)
