@@ -13,14 +13,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
-from elanus import Collection, DataType, Database, Elanus, Field, Schema, Settings, StoreError, to_rows
+from elanus import Elanus, Settings, StoreError
 from elanus.engine.builders import InlineBuilders
 from elanus.engine.collection import Collection as EngineCollection
 from elanus.log.record import WriteRecord
@@ -30,195 +28,25 @@ from elanus.service.instance import Instance
 from elanus.store.disk import Disk, LocalDisk
 from elanus.testing.faulty import CHANGES, FaultyDisk
 from elanus.testing.recording import RecordingDisk
+from tests.crash_model import (
+    DEFAULT,
+    NARROW,
+    WIDE,
+    Name,
+    Shelf,
+    World,
+    collection_of,
+    database_of,
+    is_wide,
+    key_of,
+    read,
+    row_data,
+)
 
-DEFAULT = "_default"
 TINY = Settings(background=False, index_min_rows=4, retention_s=0.0)
 """A handful of rows reaches every state, nothing runs by itself, and history is let go at once."""
 
-NARROW = Schema(
-    (
-        Field("id", DataType.INT64, is_primary=True),
-        Field("value", DataType.INT64),
-        Field("vector", DataType.FLOAT_VECTOR, dim=4),
-    )
-)
-WIDE = Schema(
-    (
-        Field("id", DataType.VARCHAR, is_primary=True, max_length=32),
-        Field("value", DataType.INT32),
-        Field("vector", DataType.FLOAT_VECTOR, dim=4),
-        Field("text", DataType.VARCHAR, max_length=64, nullable=True),
-        Field("about", DataType.JSON, nullable=True),
-    ),
-    enable_dynamic_field=True,
-)
 INDEX_PARAMS: Mapping[str, Mapping[str, int]] = {"HNSW": {"M": 4, "efConstruction": 16}, "IVF_FLAT": {"nlist": 2}}
-
-Name = tuple[str, str]
-"""Database and collection. A collection whose name begins with "w" is a wide one."""
-
-
-# --- the model -----------------------------------------------------------------------------------------------------
-
-
-class Row(NamedTuple):
-    """`value` tells everything else that is in a row, so a row is right when its other columns fit these three."""
-
-    key: int
-    value: int
-    partition: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """A collection as it must be. `rows` in the order they were written, copies of a key included."""
-
-    rows: tuple[Row, ...] = ()
-    partitions: frozenset[str] = frozenset({DEFAULT})
-    index: str = ""
-    aliases: frozenset[str] = frozenset()
-    properties: frozenset[tuple[str, str]] = frozenset()
-    on_duplicate_key: str = "keep"
-
-    @property
-    def newest(self) -> dict[int, int]:
-        return {row.key: row.value for row in self.rows}
-
-    @property
-    def found(self) -> dict[str, Any]:
-        """What reading it answers."""
-        counts = dict.fromkeys(self.partitions, 0)
-        for row in self.rows:
-            counts[row.partition] += 1
-        return {
-            "count": len(self.rows),
-            "partitions": counts,
-            "values": self.newest,
-            "index": self.index,
-            "aliases": self.aliases,
-            "properties": self.properties,
-        }
-
-    def without(self, gone: Callable[[Row], bool]) -> Shelf:
-        return replace(self, rows=tuple(row for row in self.rows if not gone(row)))
-
-    def written(self, keys: Sequence[int], value: int, partition: str, *, replacing: bool) -> Shelf:
-        kept = self.without(lambda row: row.key in keys) if replacing else self
-        return replace(self, rows=(*kept.rows, *(Row(key, value, partition) for key in keys)))
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    databases: frozenset[str] = frozenset({"default"})
-    shelves: Mapping[Name, Shelf] = field(default_factory=dict)
-
-    @property
-    def found(self) -> dict[Any, Any]:
-        return {name: shelf.found for name, shelf in self.shelves.items()} | {"databases": self.databases}
-
-    def put(self, name: Name, shelf: Shelf) -> World:
-        return replace(self, shelves={**self.shelves, name: shelf})
-
-    def take(self, name: Name) -> World:
-        return replace(self, shelves={n: s for n, s in self.shelves.items() if n != name})
-
-
-def row_data(name: Name, keys: Sequence[int], value: int) -> dict[str, Any]:
-    """The rows of `keys` as columns."""
-    data: dict[str, Any] = {
-        "id": [key_of(name, key) for key in keys],
-        "value": [value] * len(keys),
-        "vector": np.array([vector_of(key, value) for key in keys], np.float32).reshape(-1, 4),
-    }
-    if is_wide(name):
-        for column in ("text", "about", "extra"):
-            data[column] = [wide_values(key, value)[column] for key in keys]
-    return data
-
-
-def is_wide(name: Name) -> bool:
-    return name[1].startswith("w")
-
-
-def key_of(name: Name, key: int) -> int | str:
-    return f"key-{key}" if is_wide(name) else key
-
-
-def vector_of(key: int, value: int) -> list[float]:
-    return [float(key), float(value), float(key % 7), 1.0]
-
-
-def wide_values(key: int, value: int) -> dict[str, Any]:
-    text = None if key % 3 == 0 else f"text {key} {value}"
-    return {"text": text, "about": None if key % 5 == 0 else {"key": key, "values": [value]}, "extra": 10 * key}
-
-
-# --- reading and comparing -----------------------------------------------------------------------------------------
-
-
-def collection_of(db: Elanus, name: Name) -> Collection:
-    return database_of(db, name).collection(name[1])
-
-
-def database_of(db: Elanus, name: Name) -> Database:
-    return db if name[0] == "default" else db.database(name[0])
-
-
-def read(db: Elanus) -> dict[Any, Any]:
-    """Everything that is there, in the form of `World.found`. What does not fit together raises."""
-    found: dict[Any, Any] = {"databases": frozenset(db.list_databases())}
-    for database in db.list_databases():
-        for collection in database_of(db, (database, "")).list_collections():
-            name = (database, collection)
-            found[name] = _read_collection(collection_of(db, name), name)
-    return found
-
-
-def _read_collection(collection: Collection, name: Name) -> dict[str, Any]:
-    info = collection.describe()
-    table = collection.query(output_fields=["*"])
-    values: dict[int, int] = {}
-    for row in to_rows(table):
-        key = int(str(row["id"]).removeprefix("key-"))
-        values[key] = value = row["value"]
-        assert list(row["vector"]) == vector_of(key, value), row
-        if is_wide(name):
-            assert {column: row.get(column) for column in ("text", "about", "extra")} == wide_values(key, value)
-    index = collection.list_indexes()
-    return {
-        "count": collection.count(),
-        "partitions": {p: collection.count(partitions=[p]) for p in info.partitions},
-        "values": values,
-        "index": index[0].kind if index else "",
-        "aliases": frozenset(info.aliases),
-        "properties": frozenset(info.properties.items()),
-    }
-
-
-def check_reads(db: Elanus, world: World) -> None:
-    """Searches, counts by filter and gets answer what the model says."""
-    for name, shelf in world.shelves.items():
-        collection = collection_of(db, name)
-        newest = shelf.newest
-        if not newest:
-            assert not list(collection.search([[0.0, 0.0, 0.0, 1.0]], limit=3, metric="L2")[0])
-            continue
-        key = min(newest, key=lambda k: (k * 7919) % 31)
-        query = np.array(vector_of(key, newest[key]), np.float32)
-        nearest: dict[int, float] = {}
-        for row in shelf.rows:
-            distance = float(((np.array(vector_of(row.key, row.value), np.float32) - query) ** 2).sum())
-            nearest[row.key] = min(distance, nearest.get(row.key, distance))
-        hits = collection.search(query, limit=8, metric="L2", params=_WIDE_SEARCH.get(shelf.index))[0]
-        assert [hit["distance"] for hit in hits] == sorted(nearest.values())[:8]
-        assert len({hit["id"] for hit in hits}) == len(hits)
-        assert all(hit["distance"] == nearest[int(str(hit["id"]).removeprefix("key-"))] for hit in hits)
-        value = newest[key]
-        assert collection.count(f"value == {value}") == sum(row.value == value for row in shelf.rows)
-        assert [row["value"] for row in collection.get([key_of(name, key)])] == [value]
-
-
-_WIDE_SEARCH = {"HNSW": {"ef": 256}, "IVF_FLAT": {"nprobe": 2}}
 
 
 # --- steps ---------------------------------------------------------------------------------------------------------
@@ -364,10 +192,13 @@ def drop_partition(name: Name, partition: str) -> Step:
 
 
 def set_property(name: Name, key: str, value: str) -> Step:
+    def changed(shelf: Shelf) -> Shelf:
+        return replace(shelf, properties=frozenset({**dict(shelf.properties), key: value}.items()))
+
     return Step(
         f"set {key} = {value} of {name}",
         lambda db: collection_of(db, name).set_properties({key: value}),
-        _on(name, lambda s: replace(s, properties=frozenset({p for p in s.properties if p[0] != key} | {(key, value)}))),
+        _on(name, changed),
     )
 
 
@@ -501,6 +332,10 @@ class Life:
         self.recording = self._disk.recording
         self._clock = FakeClock()
         self._possible = [World()]
+        self.steps = ["opening"]
+        """In words; `steps[n]` is under way after n marks."""
+        self.died = False
+        """Whether the last step that was to be killed did not get through before."""
         self.allowed: list[list[World]] = [[World()]]
         self.db = self._open()
         self._acknowledged([World()])
@@ -513,6 +348,7 @@ class Life:
 
     def run(self, step: Step | Killed) -> None:
         self._clock.advance(0.002)
+        self.steps.append(str(step))
         if isinstance(step, Killed):
             self._run_killed(step)
         elif step is REOPEN:
@@ -541,13 +377,14 @@ class Life:
         self._begin(killed.step)
         if killed.step is REOPEN:
             self.db.close()
-        self._faulty.fail(CHANGES, skip=killed.changes)
+        death = self._faulty.fail(CHANGES, skip=killed.changes)
         with suppress(StoreError, OSError):
             if killed.step is REOPEN:
                 self.db = self._open()
             else:
                 killed.step.do(self.db)
         self.db.close()
+        self.died = death.hits > 0
         self._faulty.heal()
         self.db = self._open()
         found = read(self.db)
@@ -559,7 +396,7 @@ class Life:
 
 # --- scripts -------------------------------------------------------------------------------------------------------
 
-A, B, W = ("default", "a"), ("default", "b"), ("default", "w")
+A, B, C, W = ("default", "a"), ("default", "b"), ("other", "c"), ("default", "w")
 SCRIPTS: Mapping[str, Sequence[Step | Killed]] = {
     "writes": [
         create(A), create(W, on_duplicate_key="replace"),
@@ -574,16 +411,17 @@ SCRIPTS: Mapping[str, Sequence[Step | Killed]] = {
         insert(A, [5], 5), flush(A),
     ],
     "definitions": [
-        add_database("other"), create(A), insert(A, [1, 2], 1), add_alias(A, "alias"), create(B), set_property(A, "p", "1"),
-        move_alias(A, B, "alias"), rename(A, ("other", "c")), insert(("other", "c"), [3], 2), drop_alias(B, "alias"),
-        drop(B), define_index(("other", "c"), "IVF_FLAT"), create(B), insert(B, [1], 3), drop(B, purge=True),
-        drop_index(("other", "c")), rename(("other", "c"), A), drop_database("other"), REOPEN, insert(A, [4], 5),
+        add_database("other"), create(A), insert(A, [1, 2], 1), add_alias(A, "alias"), create(B),
+        set_property(A, "p", "1"), move_alias(A, B, "alias"), rename(A, C), insert(C, [3], 2), drop_alias(B, "alias"),
+        drop(B), define_index(C, "IVF_FLAT"), create(B), insert(B, [1], 3), drop(B, purge=True),
+        drop_index(C), rename(C, A), drop_database("other"), REOPEN, insert(A, [4], 5),
     ],
     "partitions": [
-        create(W), define_index(W, "IVF_FLAT"), add_partition(W, "p"), insert(W, range(5), 1, "p"), insert(W, range(5, 9), 2),
-        flush(W), build(W), add_partition(W, "q"), insert(W, [1, 20], 3, "q"), delete(W, [1], "p"), upsert(W, [2], 4, "q"),
-        drop_partition(W, "p"), flush(W), insert(W, [30], 5, "q"), compact(W), drop_partition(W, "q"),
-        add_partition(W, "q"), insert(W, [31], 6, "q"), cut_log(carry=False), improve(W), REOPEN, delete_where(W, 2),
+        create(W), define_index(W, "IVF_FLAT"), add_partition(W, "p"), insert(W, range(5), 1, "p"),
+        insert(W, range(5, 9), 2), flush(W), build(W), add_partition(W, "q"), insert(W, [1, 20], 3, "q"),
+        delete(W, [1], "p"), upsert(W, [2], 4, "q"), drop_partition(W, "p"), flush(W), insert(W, [30], 5, "q"),
+        compact(W), drop_partition(W, "q"), add_partition(W, "q"), insert(W, [31], 6, "q"), cut_log(carry=False),
+        improve(W), REOPEN, delete_where(W, 2),
     ],
     "log": [
         create(A), create(B), insert(A, range(4), 1), insert(B, range(4), 1), cut_log(), delete(A, [1]),
@@ -591,12 +429,27 @@ SCRIPTS: Mapping[str, Sequence[Step | Killed]] = {
         flush(B), cut_log(), delete(B, [2]), REOPEN, drop(B), cut_log(), insert(A, [8], 5), truncate(A), cut_log(),
     ],
     "kills": [
-        create(A), Killed(insert(A, [1, 2], 1), 2), insert(A, [3], 1), Killed(add_partition(A, "p"), 4), Killed(flush(A), 11),
-        upsert(A, [3, 4], 2), cut_log(), Killed(flush(A), 31), cut_log(), Killed(REOPEN, 3), delete(A, [4]),
-        Killed(flush(A), 42), cut_log(), Killed(create(B), 9), Killed(create(W), 14), Killed(cut_log(), 5),
-        Killed(compact(A), 44), cut_log(carry=False), insert(A, [9], 3), Killed(truncate(A), 3), insert(A, [10], 3),
+        create(A), Killed(insert(A, [1, 2], 1), 2), insert(A, [3], 1), Killed(add_partition(A, "p"), 4),
+        Killed(flush(A), 11), upsert(A, [3, 4], 2), cut_log(), Killed(flush(A), 25), cut_log(), Killed(REOPEN, 3),
+        delete(A, [4]), Killed(flush(A), 12), cut_log(), Killed(create(B), 9), Killed(create(W), 14),
+        Killed(cut_log(), 5), Killed(compact(A), 44), cut_log(carry=False), insert(A, [9], 3),
+        Killed(truncate(A), 3), insert(A, [10], 3),
     ],
 }  # fmt: skip
+
+BEFORE_A_KILL: Sequence[Step] = [
+    create(A), create(B), define_index(A, "HNSW"), add_partition(A, "p"), add_alias(B, "alias"),
+    insert(A, range(6), 1), insert(A, [20, 21], 1, "p"), flush(A), insert(A, [6, 7], 2), delete(A, [1]),
+    insert(B, [1], 1),
+]  # fmt: skip
+INTERRUPTED: Sequence[Step] = [
+    insert(A, [8], 3), upsert(A, [2, 8], 3), together(A, [[8], [2]], 3), delete_where(A, 2), truncate(A), create(W),
+    drop(A), drop(A, purge=True), rename(A, ("default", "c")), move_alias(B, A, "alias"), add_database("other"),
+    set_property(A, "p", "1"), drop_partition(A, "p"), add_partition(A, "q"), drop_index(A),
+    define_index(B, "IVF_FLAT"),
+    flush(A), compact(A), build(A), improve(A), cut_log(), cut_log(carry=False), REOPEN,
+]  # fmt: skip
+"""Every kind of step, to be killed after every number of changes."""
 
 
 def random_script(seed: int, steps: int = 14) -> Iterator[Callable[[World], Step | Killed]]:

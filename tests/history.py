@@ -136,7 +136,7 @@ class DeleteWhere:
 @dataclass(frozen=True, slots=True)
 class Truncate:
     def after(self, state: State, got: Any) -> State | None:
-        return state._replace(copies=State().copies)
+        return state._replace(copies=((),) * len(KEYS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,10 @@ class Recorder:
         self.calls.append(Call(self.thread, op, got, self._invoked_ns, responded_ns))
 
 
-def check(calls: Iterable[Call], before: State = State()) -> str | None:
+EMPTY = State()
+
+
+def check(calls: Iterable[Call], before: State = EMPTY) -> str | None:
     """None if one order explains `calls`, which began in the state `before`; else what cannot be explained."""
     ordered = sorted(calls, key=lambda call: call.invoked_ns)
     events = [(call.invoked_ns, False, number) for number, call in enumerate(ordered)]

@@ -32,7 +32,7 @@ import random
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain, product
 from pathlib import Path
@@ -238,7 +238,7 @@ class Script:
     def _on_side(self) -> Iterator[Op]:
         """Small collections that come and go, and lie beside the large one in the log."""
         names = ("side_0", "side_1", "side_2")
-        there = {name: False for name in names}
+        there = dict.fromkeys(names, False)
         while True:
             name = self._random.choice(names)
             if not there[name]:
@@ -482,7 +482,8 @@ def _place_all(before: State, after: State, left: list[list[Done]]) -> str | Non
         if fitting is None:
             stuck = [(end, _wrong(end, after, settled)) for end in ends if _can_be_last(end, ends)]
             return "no order explains it; the last can be none of\n" + "\n".join(
-                f"  {end}\n" + "\n".join(f"    {slot} is {seen!r}, it makes it {made!r}" for slot, made, seen in wrong[:4])
+                f"  {end}\n"
+                + "\n".join(f"    {slot} is {seen!r}, it makes it {made!r}" for slot, made, seen in wrong[:4])
                 for end, wrong in stuck
             )
         settled.update(fitting.effects)

@@ -93,9 +93,7 @@ class Model:
         """All copies go."""
         gone = set(keys)
         self.copies = [
-            copy
-            for copy in self.copies
-            if copy.key not in gone or (partitions and copy.partition not in partitions)
+            copy for copy in self.copies if copy.key not in gone or (partitions and copy.partition not in partitions)
         ]
 
     def truncate(self) -> None:
@@ -167,7 +165,7 @@ ULP = 2.0**-24
 
 
 def scores(metric: Metric, query: Vector, vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The exact scores of `vectors` (n, dim): L2 squared, IP as it is, COSINE in [-1, 1] and 0 with a vector of zeros."""
+    """The exact scores of `vectors` (n, dim): L2 squared, IP as it is, COSINE in [-1, 1], and 0 where one is all zeros."""
     wanted = query.astype(np.float64)
     if metric is Metric.L2:
         return ((vectors - wanted) ** 2).sum(axis=1)

@@ -197,12 +197,11 @@ def in_form(form: str, rows: list[Row], schema: Schema) -> Any:
         columns[DYNAMIC_FIELD] = [
             {name: value for name, value in row.items() if schema.get(name) is None} for row in rows
         ]
-    for name in columns:
+    for name, values in columns.items():
         f = schema.field(name)
         if f.is_vector:
-            columns[name] = np.array(columns[name], np.float32)
+            columns[name] = np.array(values, np.float32)
         elif form == "arrow":
-            values = columns[name]
             if f.dtype is DataType.JSON:
                 values = [v if v is None or isinstance(v, bytes) else orjson.dumps(v) for v in values]
             columns[name] = pa.array(values, f.arrow_type)
@@ -267,7 +266,9 @@ def _on_scalar(random: Random, f: Field) -> str:
     if f.dtype in FLOATS:
         return f"{name} * {random.choice([0.5, 2, 1e-3])!r} {random.choice(_COMPARE)} 1"
     low = random.randint(-3, 9)
-    return random.choice([f"{name} % {random.randint(2, 5)} == {random.randint(-1, 3)}", f"{low} <= {name} < {low + 5}"])
+    return random.choice(
+        [f"{name} % {random.randint(2, 5)} == {random.randint(-1, 3)}", f"{low} <= {name} < {low + 5}"]
+    )
 
 
 def _on_json(random: Random, f: Field) -> str:

@@ -228,9 +228,9 @@ def test_a_wrong_column_is_named(column: dict[str, Any], message: str) -> None:
 
 
 def test_large_finite_vectors_are_taken() -> None:
-    """Their square sum overflows, which must not be taken for an infinity among them."""
-    batch = canonical_batch({"id": [1], "vector": [[1e38, -1e38]]}, STATIC)
-    assert named(batch, STATIC)[0]["vector"] == [np.float32(1e38), np.float32(-1e38)]
+    """Their square sum overflows, which must not be taken for an infinity among them, or for a vector too long."""
+    batch = canonical_batch({"id": range(100), "vector": [[2e18, -2e18]] * 100}, STATIC)
+    assert named(batch, STATIC)[99]["vector"] == [np.float32(2e18), np.float32(-2e18)]
 
 
 def test_integers_fit_float_fields_at_any_size() -> None:
@@ -341,3 +341,10 @@ def test_conversion_is_within_its_budget() -> None:
     one = {"id": 1, "vector": columns["vector"][0].tolist(), "tag": "x"}
     assert min(timeit.repeat(lambda: canonical_batch(columns, schema), number=20, repeat=5)) / 20 <= 300e-6
     assert min(timeit.repeat(lambda: canonical_batch(one, schema), number=200, repeat=5)) / 200 <= 40e-6
+
+
+def test_a_vector_too_long_to_be_scored_is_refused() -> None:
+    """Squares past float32 make distances infinite and products NaN, and end the process in faiss's k-means."""
+    assert canonical_batch([row(vector=[2e18, 2e18])], SCHEMA).num_rows == 1
+    message = refused([row(), row(vector=[1.0, -3e38])])
+    assert 'field "vector" holds FloatVector; the one in row 1 has length 3e+38' in message

@@ -11,6 +11,7 @@ import pytest
 
 from elanus.engine.jobs.board import run
 from elanus.engine.jobs.cover import COVER_ROWS, cover
+from elanus.engine.manifest import IndexDefinition
 from elanus.engine.planner import SearchRequest, plan
 from elanus.engine.search import search
 from elanus.engine.snapshot import Snapshot
@@ -94,3 +95,25 @@ def test_interim_lists_leave_memory_with_their_rows(case: EngineCase) -> None:
     assert case.collection.snapshot().interims
     case.collection.flush()
     assert not case.collection.snapshot().interims
+
+
+def test_lists_of_a_dropped_index_answer_no_search_for_another(case: EngineCase) -> None:
+    """Also not those that a job publishes which began before the index was dropped."""
+    job = cover(case.collection)
+    assert next(job) == "covered"
+    case.collection.drop_index("vector")
+    run(job)
+    query = case.vectors[100:101]  # type: ignore[attr-defined]
+    field = case.collection.schema.vectors[0]
+
+    def routes(metric: Metric) -> set[Route]:
+        found = search(case.collection.snapshot(), SearchRequest(field, query, metric=metric))
+        assert found.scores[0] == pytest.approx(0 if metric is Metric.L2 else 1, abs=1e-6)
+        return {step.strategy.route for step in plan(case.collection.snapshot(), SearchRequest(field, query)).steps}
+
+    assert routes(Metric.COSINE) == {Route.SCAN}
+    assert routes(Metric.L2) == {Route.SCAN}
+    case.collection.create_index(IndexDefinition("vector", field.id, "HNSW", Metric.COSINE, {}))
+    assert routes(Metric.COSINE) == {Route.SCAN}
+    run(cover(case.collection))
+    assert Route.INTERIM in routes(Metric.COSINE)

@@ -284,6 +284,23 @@ def test_what_a_writer_found_at_opening_is_there_whenever_power_fails_after_that
         assert numbers_in(LocalDisk(states.place(state))) == (7,)
 
 
+def test_a_version_that_a_killed_writer_left_is_durable_once_the_next_has_read_it(base, seed):
+    """Killed between the name of a version and its sync: the next writer must not build on what may go again."""
+    faulty = FaultyDisk(LocalDisk(base / "recorded"))
+    disk = RecordingDisk(faulty)
+    first = VersionedState(LocalStore(disk), "c/1", CounterRules(), FileKind.MANIFEST, epoch=1)
+    first.commit([1])
+    faulty.fail("sync_folder", "store/c/1", times=1)
+    with pytest.raises(StoreError):
+        first.commit([2])
+    second = VersionedState(LocalStore(disk), "c/1", CounterRules(), FileKind.MANIFEST, epoch=2)
+    read = second.load()
+    folder = CrashFolder(base / "states")
+    now = len(disk.recording.operations)
+    for state in crash_states(disk.recording, random.Random(seed), first=now, repeat=20):
+        assert numbers_in(LocalDisk(folder.place(state))) == read
+
+
 def test_a_published_file_is_there_whole_or_not_at_all(base, seed):
     rng = random.Random(seed)
     disk = RecordingDisk(LocalDisk(base / "recorded"))

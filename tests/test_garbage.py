@@ -61,6 +61,37 @@ def test_a_held_snapshot_keeps_its_files_and_answers_as_before(quick_path: Path)
     case.check()
 
 
+def test_superseded_delete_files_and_dropped_indexes_go_while_their_segment_stays(quick_path: Path) -> None:
+    case = EngineCase(quick_path)
+    case.create_index()
+    two_segments(case)
+    case.collection.wait_for_indexes()
+    for keys in ([1], [2, 11], [3, 12]):
+        case.delete(keys)
+        case.collection.flush()
+    case.collection.drop_index("vector")
+    run(collect(case.collection))
+    assert files(case) == case.collection.manifest.keys()
+    case.reopen()
+    case.check()
+
+
+def test_an_index_that_a_held_snapshot_has_not_opened_yet_stays(quick_path: Path) -> None:
+    case = EngineCase(quick_path, config(index_min_rows=8))
+    case.create_index()
+    two_segments(case)
+    case.collection.wait_for_indexes()
+    snapshot = case.collection.snapshot()
+    case.collection.drop_index("vector")
+    run(collect(case.collection))
+    for unit in snapshot.sealed:
+        for handle in unit.indexes.values():
+            assert handle.open().rows == 10
+    del snapshot, unit, handle
+    run(collect(case.collection))
+    assert files(case) == case.collection.manifest.keys()
+
+
 def test_files_of_a_job_that_never_committed_are_collected_after_reopening(quick_path: Path) -> None:
     case = EngineCase(quick_path)
     two_segments(case)

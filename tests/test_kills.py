@@ -7,25 +7,33 @@ on with the same folder.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import psutil
 import pytest
+
+from elanus import Elanus
+from elanus.engine.builders import InlineBuilders
+from elanus.service.instance import Instance
 from tests.conftest import Effort
 from tests.kills import (
     DEFAULT_PARTITION,
     MAIN,
     SHARED_KEYS,
+    THREADS,
     TIGHT,
     Done,
     Entry,
@@ -43,10 +51,6 @@ from tests.kills import (
     thread_of,
 )
 
-from elanus import Elanus
-from elanus.engine.builders import InlineBuilders
-from elanus.service.instance import Instance
-
 _log = logging.getLogger(__name__)
 
 LIVES_PER_STORY = 6
@@ -63,6 +67,7 @@ UPKEEP_SHARE = 0.25
 """How often all jobs are run to their end on what a kill has left, which must change nothing."""
 
 OPEN_S = 2.0
+STUCK_S = 60.0
 GONE_S = 10.0
 """How soon builders are gone. They run at idle priority, and one that was just being started has to get to run."""
 
@@ -94,7 +99,9 @@ class Writer:
         self.say(json.dumps(order))
 
     def wait_until_open(self) -> None:
+        began = time.monotonic()
         while self.process.poll() is None and not (self._ledger.exists() and self._ledger.stat().st_size):
+            assert time.monotonic() - began < STUCK_S, "the folder is not open yet"
             time.sleep(0.001)
 
     def has_builder(self) -> bool:
@@ -105,15 +112,17 @@ class Writer:
 
     def say(self, line: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has failed: `ledger` says of what
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
     def ledger(self) -> list[Entry]:
         """What it has noted. Asserts that nothing failed in it, and that it ended as it was meant to."""
@@ -265,6 +274,7 @@ class Kills:
         with self._open() as db:
             assert observe(db, self._story, self._random) == self._state
         self.seen["log cuts"] += min(int(p.stem) for p in (self._folder / "log").glob("*.log")) - 1
+        shutil.rmtree(self._folder)
 
 
 @pytest.mark.crash
@@ -286,3 +296,107 @@ def test_what_was_acknowledged_survives_kills_and_nothing_else_but_whole_request
         met += ["before it was open", "with a builder", "REFUSED", "segments merged away"]
         met += ["segments with an index", "log cuts", "closed in time"]
     assert not [what for what in met if not kills.seen[what]], kills.seen
+
+
+# --- what the kills are judged by ------------------------------------------------------------------------------------
+
+
+def left_by(before: State, *calls: tuple[int, Op, int, int | None]) -> list[list[Done]]:
+    """What threads did: (thread, operation, invoked, responded) in the order of each thread."""
+    found: list[list[Done]] = [[], [], []]
+    for thread, op, invoked, responded in calls:
+        own = dict(before)
+        for done in found[thread]:
+            own |= done.effects
+        found[thread].append(Done(thread, op, effects_of(op, own), invoked, responded))
+    return found
+
+
+def row(key: int) -> tuple[str, str, int]:
+    return ("row", MAIN, key)
+
+
+def rows(*keys: int, stamp: int) -> State:
+    return {row(key): (stamp, DEFAULT_PARTITION) for key in keys}
+
+
+def written(kind: str, *keys: int, stamp: int = 0) -> Op:
+    return Op(kind, MAIN, keys, stamp)
+
+
+def test_what_was_acknowledged_has_to_be_there() -> None:
+    threads = left_by({}, (0, written("insert", 1, 2, stamp=7), 0, 1))
+    assert explain({}, rows(1, 2, stamp=7), threads).why is None
+    assert explain({}, {}, threads).why is not None
+    assert explain({}, rows(1, stamp=7), threads).why is not None
+
+
+def test_what_nobody_wrote_must_not_be_there() -> None:
+    threads = left_by({}, (0, written("insert", 1, stamp=7), 0, 1))
+    assert explain({}, rows(1, stamp=7) | rows(2, stamp=7), threads).why is not None
+    assert explain({}, rows(1, stamp=8), threads).why is not None
+    old = rows(5, stamp=1)
+    assert explain(old, rows(1, stamp=7) | old, threads).why is None
+    assert explain(old, rows(1, stamp=7), threads).why is not None, "an old row is gone"
+
+
+def test_what_was_not_acknowledged_may_be_there_wholly_or_not_at_all() -> None:
+    old = rows(1, 2, stamp=1)
+    threads = left_by(old, (0, written("upsert", 1, 2, 3, stamp=7), 0, None))
+    for after, survived in ((old, 0), (rows(1, 2, 3, stamp=7), 1)):
+        found = explain(old, after, threads)
+        assert found.why is None
+        assert (len(found.survived), len(found.vanished)) == (survived, 1 - survived)
+    assert explain(old, rows(1, 2, stamp=7), threads).why is not None, "the new row is missing"
+    assert explain(old, rows(3, stamp=7) | old, threads).why is not None, "nothing was replaced"
+    assert explain(old, {}, threads).why is not None, "the upsert did its deletes alone"
+
+
+def test_the_last_of_those_that_came_one_after_the_other_counts() -> None:
+    threads = left_by(
+        {},
+        (0, written("upsert", 1, stamp=7), 0, 1),
+        (1, written("upsert", 1, stamp=8), 2, 3),
+        (0, written("delete_keys", 1), 4, 6),
+        (2, written("upsert", 1, stamp=9), 5, None),
+    )
+    assert explain({}, {}, threads).why is None
+    assert explain({}, rows(1, stamp=9), threads).why is None
+    assert explain({}, rows(1, stamp=8), threads).why is not None
+    assert explain({}, rows(1, stamp=7), threads).why is not None
+
+
+def test_batches_that_overlapped_come_in_one_order_for_all_their_keys() -> None:
+    threads = left_by(
+        {}, (0, written("upsert", 1, 2, stamp=7), 0, 3), (1, written("upsert", 1, 2, stamp=8), 1, 2)
+    )  # fmt: skip
+    assert explain({}, rows(1, 2, stamp=7), threads).why is None
+    assert explain({}, rows(1, 2, stamp=8), threads).why is None
+    assert explain({}, rows(1, stamp=7) | rows(2, stamp=8), threads).why is not None
+
+
+def test_a_filter_deletes_what_matched_when_it_ran() -> None:
+    key = own_key(0, 1, 0)
+    delete = Op("delete_stamp", MAIN, old_stamp=7, low=key, high=key + 10)
+    threads = left_by(
+        {},
+        (0, written("insert", key, key + 1, stamp=7), 0, 1),
+        (0, written("upsert", key, stamp=8), 2, 3),
+        (0, delete, 4, 5),
+    )
+    assert explain({}, rows(key, stamp=8), threads).why is None
+    assert explain({}, {}, threads).why is not None
+    assert explain({}, rows(key, stamp=8) | rows(key + 1, stamp=7), threads).why is not None
+
+
+def test_a_script_is_the_same_for_whoever_asks_and_keeps_to_its_own_keys() -> None:
+    story = Story(seed=3, number=0, life=4)
+    for thread in range(THREADS):
+        first, second = (list(islice(Script(story, thread), 300)) for _ in range(2))
+        assert first == second
+        state: State = {}
+        for op in first:
+            effects = effects_of(op, state)
+            assert {thread_of(slot) for slot in effects} <= {thread, None}
+            state |= effects
+    assert own_key(0, 1, 0) >= SHARED_KEYS

@@ -179,6 +179,8 @@ def test_varchar_keys(db: Elanus) -> None:
         ({"vectors": "text"}, "numbers of shape"),
         ({"vectors": [[1, 2], [3]]}, "numbers of shape"),
         ({"vectors": [1, 2, 3, float("nan")]}, "not a number"),
+        ({"vectors": [1, 2, 3, float("inf")]}, "not a number"),
+        ({"vectors": [1, 2, 3, 1e20]}, "longer than 3.16e[+]18"),
         ({"field": "title"}, "not of vector type"),
         ({"field": "nothing"}, "not exist"),
         ({"metric": "HAMMING"}, "metric"),

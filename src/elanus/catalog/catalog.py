@@ -30,6 +30,7 @@ from elanus.catalog.state import (
     Edit,
     WriterStarted,
 )
+from elanus.engine.host import COLLECTIONS
 from elanus.model.errors import CorruptData, InvalidDatabaseName, InvalidParameter
 from elanus.model.schema import check_name
 from elanus.store.base import Store
@@ -55,11 +56,17 @@ class Catalog:
     def open(cls, store: Store, epoch: int, timestamp: int) -> Catalog:
         """Open for writing as writer number `epoch`; earlier ones that wake up find their edits void.
 
-        `timestamp` is now, as a hybrid timestamp. Raises `CorruptData` when a writer of this epoch or a later one has
-        been here, which the log, where epochs come from, should know.
+        `timestamp` is now, as a hybrid timestamp. Raises `CorruptData` when there are collections but no catalog, and
+        when a writer of this epoch or a later one has been here, which the log, where epochs come from, should know.
         """
         versions: Versions = VersionedState(store, PREFIX, CatalogRules(), FileKind.CATALOG, epoch)
-        if versions.load().epoch >= epoch:
+        versions.load()
+        if not versions.version and store.keys(f"{COLLECTIONS}/"):
+            raise CorruptData(
+                "there are files of collections, but no catalog that names them: the folder store/catalog is missing. "
+                "Restore it from the backup that the rest is from."
+            )
+        if versions.state.epoch >= epoch:
             raise CorruptData(
                 f"the catalog was written by writer {versions.state.epoch}, but the log knows of {epoch - 1} at most: "
                 "the log's folder is missing or older than the catalog. Restore both from the same backup."

@@ -80,7 +80,8 @@ class LogFollower:
         self._interims: Mapping[Place, InterimIndex] = {}
         self._deletes_since: list[_Delete] = []
         self._remembered_since: list[int] = []
-        self._segments_in_use: weakref.WeakValueDictionary[int, SealedSegment] = weakref.WeakValueDictionary()
+        self._segments_in_use: weakref.WeakSet[SealedSegment] = weakref.WeakSet()
+        self._manifests_in_use: weakref.WeakValueDictionary[int, Manifest] = weakref.WeakValueDictionary()
         self._snapshot: Snapshot
         self.adopt(manifest)
 
@@ -113,9 +114,10 @@ class LogFollower:
         """When the oldest growing row was written; 0 while there is none."""
         return milliseconds_of(self._growing.min_timestamp)
 
-    def segments_in_use(self) -> frozenset[int]:
-        """Ids of the segments that some snapshot still holds."""
-        return frozenset(self._segments_in_use.keys())
+    def keys_in_use(self) -> frozenset[str]:
+        """Every Store key that a read under way may still open: those of the manifests and segments that are held."""
+        held = [manifest.keys() for manifest in list(self._manifests_in_use.values())]
+        return frozenset().union(*held, *(segment.meta.keys() for segment in list(self._segments_in_use)))
 
     def has_unsealed(self) -> bool:
         """Whether anything would be lost with the log: rows not sealed, or deletes not in a delete file."""
@@ -203,7 +205,8 @@ class LogFollower:
                     applied_to = manifest.segments[i].deletes_applied_to
                     sealed.deletes = self._caught_up(sealed.segment, sealed.deletes, applied_to)
             self._sealed = opened
-            self._segments_in_use.update({i: s.segment for i, s in opened.items()})
+            self._segments_in_use.update(s.segment for s in opened.values())
+            self._manifests_in_use[id(manifest)] = manifest
             if self._frozen is not None and self._frozen.sealed_to <= manifest.sealed_to:
                 self._frozen = None
             if self._timestamp <= manifest.sealed_to:
@@ -240,7 +243,7 @@ class LogFollower:
         return deletes
 
     def _set_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
-        fields = {field_id for field_id, _ in interims}
+        fields = {d.field_id for d in self._manifest.indexes.values()} if interims else ()
         seen = {place_of(unit, f) for unit in self._snapshot.units for f in fields if f not in unit.indexes}
         self._interims = {place: index for place, index in interims.items() if place in seen}
         self._publish()

@@ -30,8 +30,12 @@ class Host:
     epoch: int
 
 
+COLLECTIONS = "collections"
+"""Where in the Store all of them lie."""
+
+
 def collection_prefix(collection_id: int) -> str:
-    return f"collections/{collection_id}"
+    return f"{COLLECTIONS}/{collection_id}"
 
 
 def manifest_of(host: Host, collection_id: int) -> VersionedState[Manifest, Edit]:

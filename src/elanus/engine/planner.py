@@ -115,7 +115,8 @@ def plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
             continue
         index = unit.indexes.get(request.vector_field.id)
         strategy = cost.choose(spec if index is not None else IndexSpec(IndexKind.FLAT), rows, passing, k, params, dim)
-        interim = None if index is not None else snapshot.interim(unit, request.vector_field.id)
+        waits = index is None and spec.has_file
+        interim = snapshot.interim(unit, request.vector_field.id, metric) if waits else None
         if interim is not None:
             strategy = cost.choose_interim(interim.rows, rows, passing, dim)
         source = f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}"

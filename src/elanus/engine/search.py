@@ -2,7 +2,7 @@
 
 Every score that leaves here was computed from the stored vectors. `k` results are `k` distinct keys whenever so many
 pass, and of equal scores those of the smallest keys, so that pages by `offset` neither overlap nor leave a gap: a part
-is asked for more while what it has not shown may belong into the answer. (Through an index both hold for what it finds.)
+is asked for more while what it has not shown may belong into the answer. Of what an index finds, that is.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> tuple[Found
     # One more than asked for shows whether scores equal to the last one go on.
     k = [min(made.k if done else made.k + 1, step.passing) for step, done in zip(steps, settled, strict=True)]
     parts = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
-    if len(steps) == 1 and not copies:
-        if _in_key_order(snapshot.units[steps[0].unit]) or not _has_equal_scores(parts[0]):
-            return _single(parts[0], request.offset, made.k)
+    alone = len(steps) == 1 and not copies
+    if alone and (_in_key_order(snapshot.units[steps[0].unit]) or not _has_equal_scores(parts[0])):
+        return _single(parts[0], request.offset, made.k)
     while True:
         found, scores, offsets = _merge(snapshot, made, parts, copies, request.offset)
         again = [

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from elanus.engine import masks
 from elanus.engine.manifest import Manifest
 from elanus.engine.masks import Mask
+from elanus.model.types import Metric
 from elanus.segment.growing import GrowingView
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.segment.view import SegmentView
@@ -99,9 +100,13 @@ class Snapshot:
     def live_partitions(self) -> frozenset[int]:
         return frozenset(self.manifest.partitions.values())
 
-    def interim(self, unit: Unit, field_id: int) -> InterimIndex | None:
-        """The interim lists over the first rows of `unit`, if there are any."""
-        return self.interims.get(place_of(unit, field_id)) if self.interims else None
+    def interim(self, unit: Unit, field_id: int, metric: Metric) -> InterimIndex | None:
+        """The interim lists over the first rows of `unit`, if there are any for `metric`.
+
+        There may be some of an index that was dropped: a job that began before has published them since.
+        """
+        index = self.interims.get(place_of(unit, field_id)) if self.interims else None
+        return index if index is not None and index.metric is metric else None
 
     def partition_ids(self, names: Sequence[str]) -> frozenset[int]:
         """The ids of `names`, or of every partition where none is named. Raises `PartitionNotFound`."""

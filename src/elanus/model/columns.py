@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.model.errors import SchemaMismatch
-from elanus.model.schema import MAX_JSON_BYTES, Field
+from elanus.model.schema import MAX_JSON_BYTES, MAX_VECTOR_SQUARE, Field
 from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType
 
 Column = Any
@@ -372,16 +372,23 @@ def _vectors(field: Field, values: Column) -> pa.Array:
         raise _mismatch(field, given.dtype, 0, f"Send {field.dim} numbers a row.")
     if given.ndim != 2 or given.shape[1] != field.dim:
         raise _wrong_dim(field, given.shape[1] if given.ndim == 2 else 0, 0)
-    # The square sum is finite only if every number is; it is the cheapest such pass. It may overflow by itself.
+    # The square sum of all rows is small only if every number is finite and no row is too long: the cheapest such pass.
     with np.errstate(over="ignore", invalid="ignore"):
         vectors = np.ascontiguousarray(given, np.float32)
         flat = vectors.reshape(-1)
         square_sum = float(np.dot(flat, flat))
-    if not math.isfinite(square_sum):
+    if not square_sum <= MAX_VECTOR_SQUARE:
         finite = np.isfinite(vectors)
         if not finite.all():
             row = int(np.argmin(finite.all(axis=1)))
             raise _not_finite(field, given[row][np.argmin(finite[row])], row)
+        squares = np.square(vectors, dtype=np.float64).sum(axis=1)
+        if squares.max() > MAX_VECTOR_SQUARE:
+            row = int(np.argmax(squares > MAX_VECTOR_SQUARE))
+            raise SchemaMismatch(
+                f'field "{field.name}" holds FloatVector; the one in row {row} has length {math.sqrt(squares[row]):g}: '
+                f"scores of vectors longer than {math.sqrt(MAX_VECTOR_SQUARE):.3g} are beyond float32. Scale them down."
+            )
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=field.arrow_type)
 
 

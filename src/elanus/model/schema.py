@@ -34,6 +34,8 @@ MAX_VECTOR_FIELDS = 10
 MAX_VARCHAR_BYTES = 65_535
 MAX_JSON_BYTES = 65_536
 MIN_DIM, MAX_DIM = 2, 32_768
+MAX_VECTOR_SQUARE = 1e37
+"""The square of a vector's length: scores of two such vectors are still within float32, whatever the metric."""
 MAX_DESCRIPTION_BYTES = 1024
 
 RESERVED_FIELD_NAMES = frozenset({"RowID", "Timestamp", "$meta", "$namespace_id", "__virtual_pk__"})

@@ -6,6 +6,7 @@ and touches neither names of fields nor rows in Python.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from elanus.engine.search import search as engine_search
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.compile import compile_filter
 from elanus.model.errors import InvalidParameter
-from elanus.model.schema import Field, Schema
+from elanus.model.schema import MAX_VECTOR_SQUARE, Field, Schema
 from elanus.model.types import Metric
 from elanus.service import limits, output
 from elanus.service.context import RequestContext
@@ -158,7 +159,7 @@ def _vector_field(schema: Schema, name: str | None) -> Field:
 def query_vectors(field: Field, queries: Any) -> Queries:
     """`queries` as (nq, dim) float32, C-contiguous, checked.
 
-    Raises `InvalidParameter` for another shape, another dim, text, NaN and infinity.
+    Raises `InvalidParameter` for another shape, another dim, text, NaN, infinity, and what is too long to be scored.
     """
     try:
         given = np.asarray(queries)
@@ -176,6 +177,17 @@ def query_vectors(field: Field, queries: Any) -> Queries:
             f"send queries of the dim of field {field.name}"
         )
     vectors = np.ascontiguousarray(given, np.float32)
+    flat = vectors.reshape(-1)
+    if not np.dot(flat, flat) <= MAX_VECTOR_SQUARE:
+        _check_lengths(vectors)
+    return vectors
+
+
+def _check_lengths(vectors: Queries) -> None:
     if not np.isfinite(vectors).all():
         raise InvalidParameter("a query vector holds a value that is not a number or infinity: send finite numbers")
-    return vectors
+    if np.square(vectors, dtype=np.float64).sum(axis=1).max() > MAX_VECTOR_SQUARE:
+        raise InvalidParameter(
+            f"a query vector is longer than {math.sqrt(MAX_VECTOR_SQUARE):.3g}: its scores are beyond float32. "
+            "Scale it down"
+        )

@@ -1,14 +1,13 @@
 """Garbage collection by reachability: what no retained manifest names goes, what any names stays.
 
 An object of a collection is garbage when no retained version of its manifest names it, no job of this writer is about
-to (`Collection.pending`), and no snapshot of this process holds its segment. Age alone proves nothing: a job may
+to (`Collection.pending`), and no snapshot of this process may still open it. Age alone proves nothing: a job may
 have run for hours, and a file may be named by a version that is older still.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ from elanus.engine.host import collection_prefix
 
 if TYPE_CHECKING:
     from elanus.engine.collection import Collection
-
-_SEGMENT_OF = re.compile(r"collections/\d+/segments/\d+-(\d+)/")
 
 
 def collect(collection: Collection) -> Iterator[str]:
@@ -30,7 +27,7 @@ def collect(collection: Collection) -> Iterator[str]:
     listed = store.keys(f"{collection_prefix(collection.id)}/segments/")
     yield "listed"
     unclaimed = [key for key in listed if not collection.is_pending(key)]
-    in_use = collection.follower.segments_in_use()
+    in_use = collection.follower.keys_in_use()
     with collection.commit_mutex:
         named: set[str] = set()
         retained_ms = collection.host.clock.now_ms() - collection.host.config.retention_s * 1000
@@ -43,10 +40,5 @@ def collect(collection: Collection) -> Iterator[str]:
         named |= history[-1][1].keys()
     yield "named"
     versions.forget(oldest_kept)
-    store.delete([key for key in unclaimed if key not in named and _segment_of(key) not in in_use])
+    store.delete([key for key in unclaimed if key not in named and key not in in_use])
     yield "deleted"
-
-
-def _segment_of(key: str) -> int | None:
-    match = _SEGMENT_OF.match(key)
-    return int(match[1]) if match else None

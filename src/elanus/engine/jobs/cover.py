@@ -33,7 +33,8 @@ def cover(collection: Collection) -> Iterator[str]:
         table = dict(collection.snapshot().interims)
         vectors = unit.view.vectors(definition.field_id)
         place = place_of(unit, definition.field_id)
-        index = table.get(place) or InterimIndex.train(definition.metric, vectors[:BLOCK_ROWS])
+        index = collection.snapshot().interim(unit, definition.field_id, definition.metric)
+        index = index or InterimIndex.train(definition.metric, vectors[:BLOCK_ROWS])
         end = _coverable_rows(unit)
         for start in range(index.rows, end, BLOCK_ROWS):
             index = index.with_block(vectors[start : min(start + BLOCK_ROWS, end)])
@@ -53,7 +54,7 @@ def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition]]
             continue
         for unit in waiting:
             rows = _coverable_rows(unit)
-            index = snapshot.interims.get(place_of(unit, definition.field_id))
+            index = snapshot.interim(unit, definition.field_id, definition.metric)
             if rows > (index.rows if index is not None else 0):
                 yield unit, definition
 
