@@ -165,7 +165,7 @@ ULP = 2.0**-24
 
 
 def scores(metric: Metric, query: Vector, vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The exact scores of `vectors` (n, dim): L2 squared, IP as it is, COSINE in [-1, 1], and 0 where one is all zeros."""
+    """The exact scores of `vectors` (n, dim): L2 squared, IP as it is, COSINE in [-1, 1], of zeros 0."""
     wanted = query.astype(np.float64)
     if metric is Metric.L2:
         return ((vectors - wanted) ** 2).sum(axis=1)

@@ -1,7 +1,8 @@
 """The carry record: the rows of small collections, taken along so that the log files before it can go.
 
-A collection named in a carry record begins anew with it: its sections replace everything of that collection that
-lies earlier in the log, and hold whole write records as they were written, timestamps included. The body, one section
+Its sections hold whole write records as they were written, timestamps included. They say again what lies in the files
+that are about to go, and replace nothing: a record is known by its timestamp, and counts once wherever it lies. So a
+crash between the carry and the dropping, and records written while it was made, need no care. The body, one section
 after the other:
 
      0   8  collection id
@@ -23,10 +24,7 @@ _SECTION = struct.Struct("<qQ")
 
 @dataclass(frozen=True, slots=True)
 class CarryRecord:
-    """By collection id, the records that replace everything of it before this one, in the order of the log.
-
-    A collection without records has nothing before this one that still counts.
-    """
+    """By collection id, records that lie in log files about to be dropped and in no segment yet, in the log's order."""
 
     sections: Mapping[int, Sequence[RawRecord]]
     timestamp: int = 0
