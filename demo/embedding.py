@@ -144,8 +144,9 @@ def _leading_directions(weights: sparse.csr_matrix, dim: int, seed: int) -> Iter
     transposed = weights.T.tocsr()
     sketch = weights @ rng.standard_normal((weights.shape[1], dim + OVERSAMPLING))
     for _ in range(ITERATIONS):
-        range_basis, _ = np.linalg.qr(sketch)
-        projected = transposed @ range_basis
+        # Columns of length one at right angles; from the small matrix sketchᵀ sketch, many times as quick as a QR.
+        squares, rotation = np.linalg.eigh(sketch.T @ sketch)
+        projected = transposed @ (sketch @ (rotation / np.sqrt(np.maximum(squares, 1e-12 * squares[-1]))))
         sketch = weights @ projected
         # projected = V S Wᵀ, and the small matrix projectedᵀ projected = W S² Wᵀ gives S and W.
         squares, rotation = np.linalg.eigh(projected.T @ projected)

@@ -36,8 +36,9 @@ from elanus.model.timestamps import FakeClock
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.vector.cost import Route
+from tests.filter_cases import KEYS
 from tests.oracle import Copy, Key, Model, Question, Refused, first_difference, shown, written
-from tests.oracle_cases import FORMS, INDEXES, KEYS, VECTORS, IndexChoice, Row, Values, a_filter, a_schema, in_form
+from tests.oracle_cases import FORMS, INDEXES, VECTORS, IndexChoice, Row, Values, a_filter, a_schema, in_form
 
 NAME = "things"
 

@@ -238,6 +238,15 @@ def test_a_builder_outlives_the_thread_that_first_asked_for_it(tmp_path, builder
     assert builders.pids == [pid]
 
 
+@linux
+def test_a_builder_whose_parent_died_while_it_was_being_started_ends_before_it_waits_for_jobs():
+    deaf = "import elanus.builder as builder; builder._listen = lambda jobs: None; builder.main()"
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=30) == 0
+
+
 def test_builders_die_with_their_parent_even_in_the_middle_of_a_job(tmp_path):
     slow_job(tmp_path)
     script = textwrap.dedent(
