@@ -34,7 +34,7 @@ class Context:
         A folder whose making was interrupted is made again. Benchmarks that write take a copy.
         """
         folder = self.work / f"{name}-{self.scale:g}-{self.source.dim}"
-        done = folder.with_suffix(".ready")
+        done = folder.with_name(f"{folder.name}.ready")
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             self.work.mkdir(parents=True, exist_ok=True)

@@ -112,7 +112,7 @@ def build(folder: Path, rows: Vectors, params: Mapping[str, Any]) -> None:
     """One sealed segment of `rows` with their `groups`, and its graph: HNSW with `params`, AUTOINDEX without any."""
     in_groups = groups(len(rows))
     with elanus.open(folder, settings=BULK) as db:
-        collection = db.create_collection(NAME, _schema(rows.shape[1], Field("group", DataType.INT64)))
+        collection = db.create_collection(NAME, _schema(rows.shape[1], Field("group", DataType.INT64, default=0)))
         for begin in range(0, len(rows), BATCH_ROWS):
             part = slice(begin, begin + BATCH_ROWS)
             keys = np.arange(begin, begin + len(rows[part]))

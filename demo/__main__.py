@@ -32,9 +32,9 @@ QUESTIONS = (
     "run a coroutine inside an event loop",
 )
 FILTERED = (
-    ("read compressed data from a file", 'kind == "class"'),
+    ("a dictionary that remembers order", 'kind == "class"'),
     ("wait until something has happened", 'module like "asyncio%" and kind in ["method", "function"]'),
-    ("start another program", 'module == "subprocess" and words > 20'),
+    ("run a command and capture its output", 'module == "subprocess" and words > 20'),
 )
 
 console = Console(highlight=False)

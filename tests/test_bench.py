@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import database, searching
+from bench.context import Context
 from bench.data import Source, nearest
 from bench.measure import Spread, compare
 from bench.report import Figure, line, number, write
@@ -37,6 +39,49 @@ def test_a_figure_says_whether_its_bound_is_met() -> None:
     assert Figure("insert", "rate", value, "rows/s", 1.3, "at least").verdict == "not met"
     assert Figure("insert", "rate", value, "rows/s").verdict == ""
     assert "1.20 (1.00–1.40) ×   bound ≤ 1.30: met" in line(Figure("search", "ratio", value, "×", 1.3))
+
+
+def small(folder: Path, scale: float) -> Context:
+    return Context(folder, folder / "data", rounds=5, scale=scale, source=Source(dim=16), say=lambda text: None)
+
+
+def test_what_took_long_to_make_is_kept_for_its_size_and_made_again_when_interrupted(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        folder.mkdir()
+        if len(made) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small(tmp_path, 0.1).prepared("rows", make)
+    kept = small(tmp_path, 0.1).prepared("rows", make)
+    assert small(tmp_path, 0.1).prepared("rows", make) == kept
+    other = small(tmp_path, 0.12).prepared("rows", make)
+    assert made == [kept, kept, other]
+
+
+def test_a_native_search_is_measured_against_the_very_graph_that_it_walks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "QUERIES", 50)
+    figures = {f.what: f.value.median for f in searching.quiet(small(tmp_path, 0.01))}
+    assert figures["native, recall"] >= figures["bare faiss, recall"] >= 0.95
+    assert figures["native / bare faiss, median"] > 0
+    assert (tmp_path / "search.png").stat().st_size > 0
+
+
+def test_rows_of_a_prepared_database_are_counted_and_joined_by_others(tmp_path: Path) -> None:
+    vectors = Source(dim=8).rows(1_200)
+    database.build(tmp_path / "rows", vectors[:1_100], {})
+    with database.opened(tmp_path / "rows") as rows:
+        assert rows.dim == 8
+        assert rows.segments() == "1,100 rows, 1 of 1 with a graph"
+        assert rows.count("group == 3") == (database.groups(1_100) == 3).sum()
+        rows.insert(np.arange(1_100, 1_200), vectors[1_100:])
+        assert rows.nearest(vectors[1_150], 1, {}).tolist() == [1_150]
+        assert rows.nearest_scores(vectors[1_150], 1, {}).tolist() == [0]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.7314, "0.731"), (1.2, "1.20"), (12.44, "12.4"), (150_312.2, "150,312")])

@@ -25,9 +25,10 @@ from elanus.engine.builders import (
 )
 from elanus.model.errors import Closed, MemoryLimit
 from elanus.model.types import Metric
+from elanus.service.instance import Instance
 from elanus.vector.open import VectorIndex
 from elanus.vector.registry import SearchParams, resolve
-from tests.test_vector_index import embeddings
+from tests.test_vector_index import DIM, embeddings
 
 SPEC = resolve("HNSW", {"M": 8, "efConstruction": 40})
 GIB = 1 << 30
@@ -226,6 +227,25 @@ def test_builders_give_way_until_they_are_urgent(tmp_path, builders):
     assert {os.sched_getscheduler(int(t)) for t in os.listdir(f"/proc/{pid}/task")} == {os.SCHED_OTHER}
     builders.raise_priority(urgent=False)
     assert os.sched_getscheduler(pid) == os.SCHED_IDLE
+
+
+@linux
+def test_a_builder_competes_while_a_caller_waits_for_its_index(tmp_path, builders):
+    builders.run(build_job(tmp_path, embeddings(500)))
+    (pid,) = builders.pids
+    with elanus.Elanus(Instance.open(tmp_path / "db", builders=builders)) as db:
+        collection = db.create_collection("rows", dimension=DIM)
+        collection.insert({"id": np.arange(8_000), "vector": embeddings(8_000)})
+        collection.flush()
+        waiting = threading.Thread(target=collection.wait_for_indexes)
+        waiting.start()
+        seen = set()
+        while waiting.is_alive():
+            seen.add(os.sched_getscheduler(pid))
+            waiting.join(0.005)
+        assert collection.list_indexes()[0].indexed_rows == 8_000
+        assert os.SCHED_OTHER in seen
+        assert os.sched_getscheduler(pid) == os.SCHED_IDLE
 
 
 @linux

@@ -68,8 +68,8 @@ UPKEEP_SHARE = 0.25
 
 OPEN_S = 2.0
 STUCK_S = 60.0
-GONE_S = 10.0
-"""How soon builders are gone. They run at idle priority, and one that was just being started has to get to run."""
+GONE_S = 30.0
+"""How soon builders are gone. They run at idle priority, and one that was just being started imports first."""
 
 
 class Writer:

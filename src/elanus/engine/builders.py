@@ -154,7 +154,7 @@ class Builders(Protocol):
         ...
 
     def raise_priority(self, *, urgent: bool) -> None:
-        """Whether builders compete with serving (unindexed rows are past their bound) or take what it leaves."""
+        """Whether builders compete with serving (a caller waits for them) or take what it leaves."""
         ...
 
     def close(self) -> None:

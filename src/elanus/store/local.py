@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -169,12 +169,22 @@ class LocalStore:
                 for folder in folders:
                     self._sync_folder(folder)
             except OSError as error:
-                for target in linked:
-                    self._disk.unlink(target)
+                self._take_back(linked, folders)
                 if isinstance(error, FileExistsError):
                     taken = list(targets)[len(linked)].removeprefix(f"{OBJECTS}/")
                     raise KeyExists(f"{taken} exists: objects are put once and never changed") from None
                 raise
+
+    def _take_back(self, linked: Sequence[str], folders: Sequence[str]) -> None:
+        """Unname what was linked, for good: after a power loss a name could be back, of what was given up since."""
+        try:
+            for target in linked:
+                self._disk.unlink(target)
+            for folder in folders if linked else ():
+                self._disk.sync_folder(folder)
+        except OSError as error:
+            self._failure = f"{linked[0]} could not be taken back: {reason(error)}"
+            self._check_writable()
 
     def _make_durable(self, folder: str) -> None:
         if folder not in self._durable:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -109,11 +110,13 @@ class VersionedState(Generic[S, E]):
     def load(self) -> S:
         """Read the newest version; `rules.initial()` when nothing was ever committed.
 
-        A writer's is durable: the one before it may have been killed between putting a version and making it so.
+        A writer's is durable: the one before it may have been killed between putting a version and making it so. Where
+        the Store takes no writes any more there is nothing to build on it, and it is read as it is.
         """
         with self._lock:
             if self._epoch:
-                self._store.settle(self._prefix)
+                with suppress(WriterStopped):
+                    self._store.settle(self._prefix)
             self._load()
             return self._current.state
 

@@ -60,22 +60,6 @@ def _square(vectors: Any, row: int) -> Any:
     return s
 
 
-SMALLEST, LARGEST = np.float32(1e-30), np.float32(1e37)
-"""Sums between these are sums of float32 that neither overflowed nor lost what counts to underflow."""
-
-
-@inlined
-def _in_double(queries: Any, q: int, vectors: Any, row: int) -> Any:
-    """The inner product and the product of the lengths, for vectors so long or short that float32 cannot say."""
-    s, square, n = 0.0, 0.0, 0.0
-    for j in range(queries.shape[1]):
-        w, v = np.float64(queries[q, j]), np.float64(vectors[row, j])
-        s += w * v
-        square += w * w
-        n += v * v
-    return s, np.sqrt(square) * np.sqrt(n)
-
-
 @inlined
 def _cost(metric: int, queries: Any, q: int, square: Any, vectors: Any, row: int) -> Any:
     """The cost of vector `row` for query `q`, whose squared length is `square`.
@@ -91,8 +75,6 @@ def _cost(metric: int, queries: Any, q: int, square: Any, vectors: Any, row: int
     if metric == 1:
         for j in range(queries.shape[1]):
             s += queries[q, j] * vectors[row, j]
-        if not abs(s) <= LARGEST:
-            return np.float32(-_in_double(queries, q, vectors, row)[0])
         return -s
     n = np.float32(0)
     for j in range(queries.shape[1]):
@@ -101,12 +83,9 @@ def _cost(metric: int, queries: Any, q: int, square: Any, vectors: Any, row: int
         n += v * v
     # In double precision, so that a vector's cosine with itself is 1 and not a little beside it.
     length = np.sqrt(np.float64(square) * np.float64(n))
-    product = np.float64(s)
-    if not (SMALLEST < n < LARGEST and SMALLEST < square < LARGEST):
-        product, length = _in_double(queries, q, vectors, row)
-        if length == 0.0:
-            return np.float32(0)
-    return np.float32(-min(1.0, max(-1.0, product / length)))
+    if length == 0.0:
+        return np.float32(0)
+    return np.float32(-min(1.0, max(-1.0, s / length)))
 
 
 @inlined

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ class JobBoard:
         self._changed = threading.Condition()
         self._to_seal: dict[Collection, float] = {}
         self._to_improve: dict[Collection, float] = {}
+        self._waiting = 0
         self._closing = False
         self._threads: list[threading.Thread] = []
 
@@ -112,14 +114,14 @@ class JobBoard:
     def compact(self, collection: Collection) -> None:
         """Merge all sealed segments as far as the size limit allows, and build what indexes are missing."""
         self.flush(collection)
-        with collection.improve_mutex:
+        with self._awaited(), collection.improve_mutex:
             chosen = tuple(collection.manifest.segments)
             if len(chosen) > 1 or any(s.dead for s in segment_facts(collection)):
                 run(merge(collection, chosen, self.builders))
             self._build_missing(collection)
 
     def wait_for_indexes(self, collection: Collection) -> None:
-        with collection.improve_mutex:
+        with self._awaited(), collection.improve_mutex:
             self._build_missing(collection)
 
     def run_due(self, collection: Collection) -> None:
@@ -155,6 +157,19 @@ class JobBoard:
                 f"{self.config.unsealed_bytes >> 20} MiB: {collection.job_error or 'the disk does not keep up'}. "
                 "Try again later."
             )
+
+    @contextmanager
+    def _awaited(self) -> Iterator[None]:
+        """Let builders compete for the processor while a caller waits for them: at idle priority they may never end."""
+        with self._changed:
+            self._waiting += 1
+            self.builders.raise_priority(urgent=True)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waiting -= 1
+                self.builders.raise_priority(urgent=self._waiting > 0)
 
     # --- the two threads -------------------------------------------------------------------------------------------
 
