@@ -112,7 +112,7 @@ class Case:
         vectors = random.choice(VECTORS)
         names = random.choices(list(OPERATIONS), list(OPERATIONS.values()), k=operations)
         if random.random() < 0.7:
-            names[:3] = "insert", "create_index", "compact"
+            names[:5] = "create_partition", "insert", "insert", "create_index", "compact"
         drawn = tuple(Operation(name, random.getrandbits(32)) for name in names)
         return Case(seed, schema, on_duplicate_key, settings, vectors, drawn)
 
@@ -364,7 +364,8 @@ class Run:
 
     def query(self, random: Random, size: int) -> None:
         asked, output_fields = self._a_question(random), self._some_fields(random)
-        limit, offset = random.choice([None, random.randint(1, size)]), random.choice([0, random.randint(0, 30)])
+        limit = random.choice([None, random.randint(1, 8), random.randint(1, LARGEST)])
+        offset = random.choice([0, 0, random.randint(0, 30)])
         self._says("limit", limit, "offset", offset, output_fields)
         table = self.collection.query(
             asked.filter,
