@@ -61,19 +61,19 @@ def compare(a: Callable[[], float], b: Callable[[], float], rounds: int) -> Comp
 
 def latencies_s(call: Callable[[int], object], count: int) -> Floats:
     """Seconds of `call(0)`, …, `call(count - 1)`, one by one. The cyclic collector runs before, not between."""
+    return latencies_and_cpu_s(call, count)[0]
+
+
+def latencies_and_cpu_s(call: Callable[[int], object], count: int) -> tuple[Floats, float]:
+    """`latencies_s`, and the CPU seconds of a call, those of all threads of this process counted."""
     took = np.zeros(count)
     gc.collect()
+    cpu = time.process_time()
     for i in range(count):
         started = time.perf_counter()
         call(i)
         took[i] = time.perf_counter() - started
-    return took
-
-
-def cpu_s() -> float:
-    """CPU seconds of this process and of its ended children, user and system."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    return took, (time.process_time() - cpu) / count
 
 
 def load() -> str:

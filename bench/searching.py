@@ -21,7 +21,7 @@ import numpy.typing as npt
 from bench import database
 from bench.context import Context
 from bench.data import Vectors, nearest
-from bench.measure import Floats, Spread, compare, cpu_s, latencies_s
+from bench.measure import Floats, Spread, compare, latencies_and_cpu_s, latencies_s
 from bench.report import Figure, plot_latencies
 
 ROWS, K, M, EF_CONSTRUCTION, EF = 200_000, 10, 16, 200, 64
@@ -44,9 +44,8 @@ def quiet(context: Context) -> list[Figure]:
         bare = collection.bare_graph()
 
         def native() -> float:
-            before = cpu_s()
-            took = latencies_s(lambda i: collection.nearest(queries[i], K, {"ef": EF}), QUERIES)
-            cpu.append((cpu_s() - before) / QUERIES)
+            took, cpu_a_call = latencies_and_cpu_s(lambda i: collection.nearest(queries[i], K, {"ef": EF}), QUERIES)
+            cpu.append(cpu_a_call)
             seen["native"].append(took)
             return float(np.median(took))
 

@@ -129,7 +129,7 @@ class EngineCase:
         result = search(self.collection.snapshot(), request)
         assert len(result.keys) == min(16, len(self.expected))
         assert result.scores[0] == 0
-        nearest = result.keys[0].as_py()
+        nearest = result.keys.tolist()[0]
         same = [k for k in self.expected if vector_of(k, self.expected[k]) == vector_of(key, self.expected[key])]
         assert nearest in self.keys(same).to_pylist()
 

@@ -48,7 +48,7 @@ def nearest(case: EngineCase, snapshot: Snapshot, query: npt.NDArray[np.float32]
     condition = compile_filter(text, schema) if text else None
     request = SearchRequest(schema.vectors[0], query[None], limit=10, condition=condition, metric=Metric.L2)
     assert any(step.strategy.route is Route.INTERIM for step in plan(snapshot, request).steps)
-    return search(snapshot, request).keys.to_pylist()
+    return search(snapshot, request).keys.tolist()
 
 
 def exact(

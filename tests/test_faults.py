@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import errno
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -61,6 +64,21 @@ def test_while_the_disk_is_full_reads_go_on_and_with_space_writes_do_too(
     prepared: Prepared, quick_path: Path, step: Step, skips: Iterator[int]
 ) -> None:
     sweep(*prepared, quick_path, step, NEED_SPACE, errno.ENOSPC, skips, stays=True)
+
+
+def test_a_file_system_that_is_really_full_loses_nothing_and_serves_again_with_space(tmp_path: Path) -> None:
+    """The faulty disk says what it is told; a small file system in memory, the process's own, fills up as one does."""
+    mount = f"mount -t tmpfs -o size=124m none {tmp_path}"
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "sh", "-c", mount], check=False).returncode:
+        pytest.skip("this system lets no process mount a file system of its own")
+    ran = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f"{mount} && exec {sys.executable} -m tests.full_disk {tmp_path}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    assert not ran.returncode, ran.stderr
 
 
 @pytest.mark.parametrize("step", INTERRUPTED, ids=str)

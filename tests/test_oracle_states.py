@@ -16,7 +16,7 @@ from elanus.segment import growing
 from elanus.vector import cost, interim, ivf
 from tests.oracle_run import JOBS, Case, check
 
-RUNS, THOROUGH_RUNS = 20, 1_500
+RUNS, THOROUGH_RUNS = 25, 1_500
 OPERATIONS = 60
 
 LEAST_RECALL = 0.95

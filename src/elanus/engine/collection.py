@@ -9,9 +9,11 @@ Locks, in the order in which they may be taken: `write_mutex` (a write's read-to
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from elanus.engine.follower import LogFollower
 from elanus.engine.host import Host, collection_prefix
@@ -97,6 +99,15 @@ class Collection:
             yield
         finally:
             self._pending.remove(prefix)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A new folder for a job's files. It goes in the end with all that was not published: also a failed job's."""
+        folder = self.store.scratch()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def is_pending(self, key: str) -> bool:
         return key.startswith(tuple(self._pending))

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from elanus.vector.interim import InterimIndex
 
 
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
+class SearchRequest(NamedTuple):
     """A search of `queries` (nq × dim, float32) in one vector field.
 
     `limit` hits are returned after skipping `offset`, nearest first. `params` are search parameters of the index kind
@@ -48,7 +48,7 @@ class SearchRequest:
     partitions: tuple[str, ...] = ()
     output_fields: tuple[str, ...] = ()
     metric: Metric | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -173,6 +174,16 @@ def equal_to_next(keys: pa.Array) -> npt.NDArray[np.bool_]:
 
 def keys_of(snapshot: Snapshot, found: Found) -> pa.Array:
     return column_of(snapshot, found, snapshot.manifest.schema.primary.id)
+
+
+def key_values(snapshot: Snapshot, found: Found) -> npt.NDArray[Any]:
+    """`keys_of` for those who read them one by one: (rows,) int64, or objects (str)."""
+    if isinstance(found.units, int):
+        numbers = snapshot.units[found.units].view.key_numbers
+        if numbers is not None:
+            return numbers[found.rows]
+    values: npt.NDArray[Any] = keys_of(snapshot, found).to_numpy(zero_copy_only=False)
+    return values
 
 
 def column_of(snapshot: Snapshot, found: Found, field_id: int) -> pa.Array:

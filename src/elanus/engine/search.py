@@ -8,7 +8,7 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
-from elanus.engine.query import Found, fetch, keys_of
+from elanus.engine.query import Found, fetch, key_values, keys_of
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import Metric, OnDuplicateKey
 
@@ -31,21 +31,20 @@ MOST_TIED = 16_384
 """Rows of one unit looked at to find which of equal scores have the smallest keys. So many equal ones mean nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(NamedTuple):
     """The hits of all queries, one after the other: those of query `i` are `offsets[i]:offsets[i + 1]`, nearest first.
 
-    `keys` and `scores` have one entry a hit; `fields` is the table of output fields, None where none were asked for.
+    `keys` (int64, or objects: str) and `scores` have one entry a hit; `fields` is the table of output fields, None
+    where none were asked for.
     """
 
-    keys: pa.Array
+    keys: npt.NDArray[Any]
     scores: Scores
     offsets: Offsets
     fields: pa.Table | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """The nearest rows of one unit: (nq, k) each, best first, row -1 where there are no more."""
 
     unit: int
@@ -58,7 +57,7 @@ def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
     made = _plan(snapshot, request)
     found, scores, offsets = _hits(snapshot, request, made)
     fields = fetch(snapshot, found, request.output_fields) if request.output_fields else None
-    return SearchResult(keys_of(snapshot, found), scores, offsets, fields)
+    return SearchResult(key_values(snapshot, found), scores, offsets, fields)
 
 
 def _plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
@@ -86,12 +85,13 @@ def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> tuple[Found
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
         return nothing, np.empty(0, np.float32), np.zeros(nq + 1, np.int64)
     copies = _copies_possible(snapshot, steps)
+    if len(steps) == 1 and not copies and _in_key_order(snapshot.units[steps[0].unit]):
+        return _single(_run(snapshot, request, made, steps[0], min(made.k, steps[0].passing)), request.offset, made.k)
     settled = [step.index is not None or _in_key_order(snapshot.units[step.unit]) for step in steps]
     # One more than asked for shows whether scores equal to the last one go on.
     k = [min(made.k if done else made.k + 1, step.passing) for step, done in zip(steps, settled, strict=True)]
     parts = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
-    alone = len(steps) == 1 and not copies
-    if alone and (_in_key_order(snapshot.units[steps[0].unit]) or not _has_equal_scores(parts[0])):
+    if len(steps) == 1 and not copies and not _has_equal_scores(parts[0]):
         return _single(parts[0], request.offset, made.k)
     while True:
         found, scores, offsets = _merge(snapshot, made, parts, copies, request.offset)

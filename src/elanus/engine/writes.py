@@ -89,7 +89,7 @@ def delete_keys(collection: Collection, keys: pa.Array, partitions: Sequence[str
 
 
 def delete_where(collection: Collection, condition: BoundFilter, partitions: Sequence[str] = ()) -> WriteResult:
-    """Delete the rows that match `condition` as the collection stands at one moment. The count is that of the rows."""
+    """Delete the rows that match `condition` as the collection stands at one moment. The count is of their keys."""
     with collection.write_mutex:
         collection.log.barrier()
         keys = matching_keys(collection.snapshot(), condition, partitions)
@@ -137,6 +137,11 @@ def _put(collection: Collection, record: WriteRecord) -> Ticket:
     if collection.dropped:
         raise CollectionNotFound(f"collection not found[collection={collection.id}]: it was dropped")
     collection.host.jobs.make_room(collection)
+    if record.delete_keys is not None:
+        # A record that cannot be applied once it is durable stops the writer, so files are opened before.
+        for unit in collection.snapshot().sealed:
+            if unit.sealed is not None:
+                unit.sealed.open_keys(record.delete_keys)
     return collection.log.enqueue(record)
 
 

@@ -80,8 +80,9 @@ class Collection:
     ) -> int:
         """Delete by `keys` (one, a list, numpy or Arrow) or by `filter`, one of the two.
 
-        Returns how many: of keys, those named, there or not; of a filter, the rows that matched. Raises
-        `InvalidParameter` for both or neither, an empty filter and one that is always true, `PartitionNotFound`.
+        A key's copies all go. Returns how many keys: those named, there or not, or those of the rows that matched.
+        Raises `InvalidParameter` for both or neither, an empty filter and one that is always true;
+        `PartitionNotFound`.
         """
         if (keys is None) == (filter is None):
             raise InvalidParameter("delete takes keys or a filter: send one of them")

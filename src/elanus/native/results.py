@@ -81,11 +81,10 @@ class SearchResults(Sequence[Hits]):
         """For each query the scores of its hits, (hits,) float32, nearest first."""
         return [hits.scores for hits in self]
 
-    @cached_property
+    @property
     def all_keys(self) -> npt.NDArray[Any]:
         """The keys of all hits, query after query."""
-        keys: npt.NDArray[Any] = self._result.keys.to_numpy(zero_copy_only=False)
-        return keys
+        return self._result.keys
 
     @property
     def all_scores(self) -> npt.NDArray[np.float32]:
@@ -99,9 +98,10 @@ class SearchResults(Sequence[Hits]):
 
     def to_table(self) -> pa.Table:
         """All hits: `query` (its number, int64), the key, `distance` (float32), and the output fields."""
-        result, output = self._result, self._answer.output
+        result, output, key = self._result, self._answer.output, self._answer.key_field
         queries = np.repeat(np.arange(len(self)), np.diff(result.offsets))
-        columns = {"query": pa.array(queries), self._answer.key_field: result.keys, "distance": pa.array(result.scores)}
+        keys, scores = pa.array(result.keys, key.arrow_type), pa.array(result.scores)
+        columns = {"query": pa.array(queries), key.name: keys, "distance": scores}
         if result.fields is not None:
             fields = cut(result.fields, output)
             columns |= {name: fields.column(name) for name in output.fields if name not in columns}
@@ -116,7 +116,7 @@ class SearchResults(Sequence[Hits]):
             entities = to_rows(cut(result.fields.select(list(output.fields)), output))
         return [
             {"id": key, "distance": score, "entity": entity}
-            for key, score, entity in zip(result.keys.to_pylist(), result.scores.tolist(), entities, strict=True)
+            for key, score, entity in zip(result.keys.tolist(), result.scores.tolist(), entities, strict=True)
         ]
 
     def __len__(self) -> int:

@@ -152,6 +152,11 @@ class ChunkView:
         return self.column(self._schema.primary.id)
 
     @property
+    def key_numbers(self) -> Rows | None:
+        keys = self.key_column
+        return keys.to_numpy(zero_copy_only=True) if pa.types.is_integer(keys.type) else None
+
+    @property
     def timestamps(self) -> Timestamps:
         return self._chunk.timestamps[: self._rows]
 

@@ -38,6 +38,7 @@ class SealedSegment:
         self.meta = meta
         self._store = store
         self._columns: dict[int, pa.Array] = {}
+        self._key_numbers: Rows | None = None
         self._keys: KeyIndex | None = None
 
     @classmethod
@@ -90,6 +91,13 @@ class SealedSegment:
         return self.column(self.meta.key_field)
 
     @property
+    def key_numbers(self) -> Rows | None:
+        numbers = self._key_numbers
+        if numbers is None and isinstance(self.meta.min_key, int):
+            numbers = self._key_numbers = self.key_column.to_numpy(zero_copy_only=True)
+        return numbers
+
+    @property
     def timestamps(self) -> Timestamps:
         timestamps: Timestamps = self.column(TIMESTAMP_FIELD_ID).to_numpy(zero_copy_only=True)
         return timestamps
@@ -107,6 +115,11 @@ class SealedSegment:
             column = None if isinstance(self.meta.min_key, int) else self.key_column
             index = self._keys = KeyIndex.open(self._store.local_path(self.meta.keys_key), column)
         return index
+
+    def open_keys(self, keys: pa.Array) -> None:
+        """Map what `find` needs for `keys`, so that what it could raise is raised here."""
+        if self._keys is None and len(keys) and self._may_hold(keys):
+            self._keys = self.keys
 
     def find(self, keys: pa.Array, before: int | None = None, partitions: Sequence[int] = ()) -> Rows:
         """Every row that holds one of `keys`, rising; all copies of a key, deleted or not.
@@ -192,6 +205,10 @@ class SealedView:
     @property
     def key_column(self) -> pa.Array:
         return self.segment.key_column
+
+    @property
+    def key_numbers(self) -> Rows | None:
+        return self.segment.key_numbers
 
     @property
     def timestamps(self) -> Timestamps:

@@ -55,6 +55,11 @@ class SegmentView(RowSource, Protocol):
         ...
 
     @property
+    def key_numbers(self) -> Rows | None:
+        """`key_column` as (rows,) int64 over the same memory; None where keys are text."""
+        ...
+
+    @property
     def timestamps(self) -> Timestamps:
         """When each row was written, (rows,)."""
         ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import numpy as np
 
 from elanus.model.errors import InvalidParameter
+
+WHOLE = (int, np.integer)
 
 MAX_LIMIT = 16_384
 """Hits of one query of a search."""
@@ -21,9 +23,9 @@ MAX_PAGE_ROWS = 16_384
 
 def check_search(limit: int, offset: int, queries: int) -> None:
     """Raise `InvalidParameter` where a search asks for nothing or too much."""
-    if not isinstance(limit, Integral) or not 1 <= limit <= MAX_LIMIT:
+    if not isinstance(limit, WHOLE) or not 1 <= limit <= MAX_LIMIT:
         raise InvalidParameter(f"topk [{limit}] is invalid, it should be in range [1, {MAX_LIMIT}], but got {limit}")
-    if not isinstance(offset, Integral) or not 0 <= offset <= MAX_WINDOW:
+    if not isinstance(offset, WHOLE) or not 0 <= offset <= MAX_WINDOW:
         raise InvalidParameter(
             f"offset [{offset}] is invalid, it should be in range [1, {MAX_WINDOW}], but got {offset}"
         )
@@ -37,11 +39,11 @@ def check_search(limit: int, offset: int, queries: int) -> None:
 
 def check_query(limit: int | None, offset: int) -> None:
     """Raise `InvalidParameter` where a query asks for nothing or too much; without a limit it may ask for all."""
-    if not isinstance(offset, Integral) or offset < 0:
+    if not isinstance(offset, WHOLE) or offset < 0:
         raise InvalidParameter(f"invalid max query result window, offset [{offset}] is invalid, should be gte than 0")
     if limit is None:
         return
-    if not isinstance(limit, Integral) or limit <= 0:
+    if not isinstance(limit, WHOLE) or limit <= 0:
         raise InvalidParameter(f"invalid max query result window, limit [{limit}] is invalid, should be greater than 0")
     if limit + offset > MAX_WINDOW:
         raise _window(limit + offset)
@@ -49,12 +51,12 @@ def check_query(limit: int | None, offset: int) -> None:
 
 def check_total(limit: int | None) -> None:
     """Raise `InvalidParameter` unless an iterator's limit is a count; it has no upper bound."""
-    if limit is not None and (not isinstance(limit, Integral) or limit <= 0):
+    if limit is not None and (not isinstance(limit, WHOLE) or limit <= 0):
         raise InvalidParameter(f"limit [{limit}] is invalid, should be greater than 0")
 
 
 def check_page(rows: int) -> None:
-    if not isinstance(rows, Integral) or not 1 <= rows <= MAX_PAGE_ROWS:
+    if not isinstance(rows, WHOLE) or not 1 <= rows <= MAX_PAGE_ROWS:
         raise InvalidParameter(f"batch size is invalid, it should be in range [1, {MAX_PAGE_ROWS}], but got {rows}")
 
 

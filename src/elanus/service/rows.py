@@ -85,8 +85,9 @@ def delete_where(
     params: Mapping[str, Any] | None = None,
     partitions: Sequence[str] = (),
 ) -> WriteResult:
-    """Delete the rows that match a filter. The count is that of the rows; where the filter names keys, of the keys.
+    """Delete the rows that match a filter, and with them all copies of their keys. The count is that of the keys.
 
+    Where the filter does nothing but name keys, these are counted, there or not.
     Raises `InvalidParameter` for an empty filter, one that is always true, and one that cannot be parsed.
     """
     if not expression or not expression.strip():

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +35,12 @@ Queries = npt.NDArray[np.float32]
 _NO_PARAMS: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class SearchAnswer:
-    """The engine's result with what is needed to read it: `key_field` is the name of the key."""
+class SearchAnswer(NamedTuple):
+    """The engine's result with what is needed to read it: `key_field` is that of the key."""
 
     result: SearchResult
     output: Output
-    key_field: str
+    key_field: Field
 
 
 def search(
@@ -75,7 +73,7 @@ def search(
     request = _request(
         schema, queries, field, limit, offset, expression, expression_params, wanted, partitions, metric, params
     )
-    return SearchAnswer(engine_search(snapshot or found.snapshot(), request), wanted, schema.primary.name)
+    return SearchAnswer(engine_search(snapshot or found.snapshot(), request), wanted, schema.primary)
 
 
 def explain(
@@ -178,7 +176,9 @@ def query_vectors(field: Field, queries: Any) -> Queries:
         )
     vectors = np.ascontiguousarray(given, np.float32)
     flat = vectors.reshape(-1)
-    if not np.dot(flat, flat) <= MAX_VECTOR_SQUARE:
+    with np.errstate(over="ignore"):
+        square = np.dot(flat, flat)
+    if not square <= MAX_VECTOR_SQUARE:
         _check_lengths(vectors)
     return vectors
 

@@ -24,6 +24,7 @@ from elanus.segment.column import data_offset, open_column
 from elanus.segment.rows import SegmentRows
 from elanus.segment.sealed import WrittenSegment, write_segment
 from elanus.store.header import FileKind
+from elanus.store.reasons import store_error
 from elanus.vector.cost import build_bytes
 from elanus.vector.registry import resolve
 
@@ -75,14 +76,13 @@ def build_index(
     entry = collection.manifest.segments.get(segment_id)
     if entry is None:
         return
-    store = collection.store
-    scratch = store.scratch()
+    store, threads = collection.store, collection.host.config.build_threads
     prefix = index_prefix(collection, entry.meta.prefix)
     column = _column(collection, store.local_path(entry.meta.column_key(definition.field_id)), definition)
-    bare = scratch / "index"
-    builders.run(_job("vector.build", definition, column, {"output": str(bare)}, collection.host.config.build_threads))
-    yield "built"
-    with collection.pending(prefix):
+    with collection.pending(prefix), collection.scratch() as scratch:
+        bare = scratch / "index"
+        builders.run(_job("vector.build", definition, column, {"output": str(bare)}, threads))
+        yield "built"
         key = f"{prefix}.index"
         store.publish({key: _wrapped(bare, definition)})
         yield "published"
@@ -110,10 +110,10 @@ def merge(collection: Collection, chosen: Sequence[int], builders: Builders) -> 
         )
         yield "chosen"
         segment_id = collection.new_id()
-        scratch, prefix = store.scratch(), collection.segment_prefix(segment_id)
-        written = write_segment(scratch, segment_id, prefix, collection.schema, rows)
-        yield "written"
-        with collection.pending(prefix):
+        prefix = collection.segment_prefix(segment_id)
+        with collection.pending(prefix), collection.scratch() as scratch:
+            written = write_segment(scratch, segment_id, prefix, collection.schema, rows)
+            yield "written"
             indexes: dict[int, str] = {}
             if written is not None:
                 inherited = _inherited(collection, snapshot, inputs, rows, written, builders)
@@ -151,7 +151,10 @@ def _inherited(
         base = max(having, key=lambda i: entries[i].meta.rows)
         bare = written.files[written.meta.column_key(definition.field_id)].with_suffix(".extended")
         moves = bare.with_suffix(".moves")
-        new_rows[base].astype(np.int64).tofile(moves)
+        try:
+            moves.write_bytes(new_rows[base].astype(np.int64).tobytes())
+        except OSError as error:
+            raise store_error(error, "write", str(moves)) from error
         more = {
             "output": str(bare),
             "old": {"path": str(store.local_path(entries[base].indexes[definition.id])), "offset": PAYLOAD_OFFSET},

@@ -29,9 +29,9 @@ def seal(collection: Collection) -> Iterator[str]:
         segment_id = collection.new_id()
         rows = frozen.segment.rows_for_sealing(deletes_known_to, collection.retention_timestamp())
         prefix = collection.segment_prefix(segment_id)
-        written = write_segment(store.scratch(), segment_id, prefix, collection.schema, rows)
-        yield "written"
-        with collection.pending(prefix):
+        with collection.pending(prefix), collection.scratch() as scratch:
+            written = write_segment(scratch, segment_id, prefix, collection.schema, rows)
+            yield "written"
             if written is not None:
                 store.publish(written.files)
             yield "published"
