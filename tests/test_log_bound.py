@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 from elanus import Elanus
 from elanus.engine.builders import InlineBuilders
@@ -95,6 +100,43 @@ def test_the_log_of_a_busy_database_stays_under_its_bound(quick_path: Path) -> N
     assert case.engine._log_file.byte_size < 2 << 20
     case.reopen()
     assert count(case.collection.snapshot()) == 40 * 500
+
+
+def test_a_log_that_is_in_segments_already_goes_and_one_that_is_not_stays(quick_path: Path) -> None:
+    case = EngineCase(quick_path, config(log_waste_bytes=1 << 14, carry_bytes=1 << 12))
+    case.insert(range(1000))
+    before = log_files(case)
+    case.engine._cut_log()
+    assert log_files(case) == before
+    case.collection.flush()
+    case.insert(range(1000, 1010))
+    case.engine._cut_log()
+    assert not set(before) & set(log_files(case))
+    case.reopen()
+    case.check()
+
+
+@pytest.mark.parametrize("reopens", [False, True])
+def test_a_flush_frees_the_log_also_when_the_process_ends_before(quick_path: Path, reopens: bool) -> None:
+    limits = replace(QUIET, log_waste_bytes=1 << 14, carry_bytes=1 << 12, seal_idle_s=0.1)
+    first = quick_path / "log" / f"{1:020}.log"
+    with closing(Instance.open(quick_path, replace(limits, background=not reopens))) as instance:
+        collection = Elanus(instance).create_collection("c", dimension=4)
+        collection.insert({"id": np.arange(1000), "vector": np.zeros((1000, 4), np.float32)})
+        collection.flush()
+        if not reopens:
+            wait_until(lambda: not first.exists())
+    assert first.exists() == reopens
+    with closing(Instance.open(quick_path, replace(limits, background=True))) as instance:
+        wait_until(lambda: not first.exists())
+        assert Elanus(instance).collection("c").count() == 1000
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_records_of_a_collection_dropped_in_an_earlier_life_do_not_keep_the_log_from_being_cut(

@@ -183,7 +183,14 @@ class Engine:
         if not self._written_since_cut:
             return None
         age_s = (self.clock.now_ms() - (self._log_file.oldest_ms or self.clock.now_ms())) / 1000
-        if self._log_file.byte_size < config.log_bytes and age_s < config.log_age_s:
+        owners = self._log_owners()
+        for collection_id, owned_bytes in owners.items():
+            if owned_bytes > config.carry_bytes and collection_id not in self._collections:
+                # Only its manifest knows how much of that is in segments already.
+                with suppress(CollectionNotFound):
+                    self.collection(collection_id)
+                owners = self._log_owners()
+        if not policy.should_cut_log(self._log_file.byte_size, sum(owners.values()), age_s, config):
             return config.log_age_s - age_s
         self.cut_log()
         return config.log_age_s
@@ -193,11 +200,7 @@ class Engine:
         self._written_since_cut = False
         cut = self._log_file.rotate()
         self._log.barrier()
-        with self._opening:
-            owners = {i: sum(raw.byte_size for raw in tail) for i, tail in self._tails.items()}
-            opened = dict(self._collections)
-        owners |= {i: c.follower.growing_bytes for i, c in opened.items() if c.follower.has_unsealed()}
-        to_seal, to_carry = policy.cut_log(owners, config=self.config)
+        to_seal, to_carry = policy.cut_log(self._log_owners(), config=self.config)
         for collection_id in to_seal:
             with suppress(CollectionNotFound):  # dropped meanwhile: nothing of it has to be kept
                 self._jobs.flush(self.collection(collection_id))
@@ -205,6 +208,13 @@ class Engine:
             wanted = frozenset(to_carry)
             self._log.append(CarryRecord(self._carried(cut, wanted)))
         self._log_file.drop_before(cut)
+
+    def _log_owners(self) -> dict[int, int]:
+        """Collection id → bytes that only the log holds, about."""
+        with self._opening:
+            owners = {i: sum(raw.byte_size for raw in tail) for i, tail in self._tails.items()}
+            opened = dict(self._collections)
+        return owners | {i: c.follower.growing_bytes for i, c in opened.items() if c.follower.has_unsealed()}
 
     def _carried(self, cut: int, wanted: frozenset[int]) -> dict[int, list[RawRecord]]:
         """By collection, the records in log files before `cut` that no segment holds yet, each once, in order."""

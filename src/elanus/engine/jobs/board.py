@@ -109,6 +109,7 @@ class JobBoard:
             run(seal(collection))
             if collection.follower.has_unsealed():
                 run(seal(collection))
+        self._put(self._to_seal, collection, self.clock.monotonic_s())  # the log may be cut now
         self.wake(collection)
 
     def compact(self, collection: Collection) -> None:
@@ -181,6 +182,8 @@ class JobBoard:
     def _loop(self, work: Callable[[Collection], float | None], queue: dict[Collection, float]) -> None:
         pauses: dict[Collection | None, float] = {}
         log_due_s: float | None = None
+        if queue is self._to_seal:
+            log_due_s = self.clock.monotonic_s() + self.config.seal_idle_s  # what an earlier process left of it
         while True:
             with self._changed:
                 while not self._closing:

@@ -63,6 +63,13 @@ def _within(segments: Sequence[SegmentFacts], max_rows: int) -> list[SegmentFact
     return group
 
 
+def should_cut_log(log_bytes: int, needed_bytes: int, age_s: float, config: EngineConfig) -> bool:
+    """Whether the log is too long or too old, or nearly all of it is in segments by now and the rest easily carried."""
+    if log_bytes >= config.log_bytes or age_s >= config.log_age_s:
+        return True
+    return needed_bytes <= config.carry_bytes and log_bytes - needed_bytes >= config.log_waste_bytes
+
+
 def cut_log(owners: Mapping[int, int], config: EngineConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """How to free the log of `owners` (collection id → bytes that only the log holds): (to seal, to carry forward).
 
