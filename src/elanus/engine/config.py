@@ -33,7 +33,7 @@ class EngineConfig:
     """Rows stay in the log no longer than this, so that a quiet database too opens from its segments."""
 
     log_waste_bytes: int = 64 * MIB
-    """So much of the log that is in segments already is worth a cut, where the rest can be carried: an open reads it."""
+    """So much of the log that is in segments already is worth a cut, where the rest is easily carried."""
 
     carry_bytes: int = 16 * MIB
     """What small collections may take along in one carry record; the largest owners are sealed until the rest fits."""

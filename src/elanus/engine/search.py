@@ -44,6 +44,15 @@ class SearchResult(NamedTuple):
     fields: pa.Table | None
 
 
+class _Hits(NamedTuple):
+    """As a `SearchResult`, before anything was fetched; `keys` None where they have not been looked at."""
+
+    found: Found
+    keys: npt.NDArray[np.int64] | None
+    scores: Scores
+    offsets: Offsets
+
+
 class _Part(NamedTuple):
     """The nearest rows of one unit: (nq, k) each, best first, row -1 where there are no more."""
 
@@ -54,10 +63,9 @@ class _Part(NamedTuple):
 
 def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
     """Answer `request` on `snapshot`. Raises what `planner.plan` raises."""
-    made = _plan(snapshot, request)
-    found, scores, offsets = _hits(snapshot, request, made)
+    found, keys, scores, offsets = _hits(snapshot, request, _plan(snapshot, request))
     fields = fetch(snapshot, found, request.output_fields) if request.output_fields else None
-    return SearchResult(key_values(snapshot, found), scores, offsets, fields)
+    return SearchResult(keys if keys is not None else key_values(snapshot, found), scores, offsets, fields)
 
 
 def _plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
@@ -78,12 +86,12 @@ def _plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
     return made
 
 
-def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> tuple[Found, Scores, Offsets]:
-    """The rows that answer, their scores, and where each query's begin."""
-    nq, steps = len(request.queries), made.steps
+def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> _Hits:
+    """The rows that answer."""
+    steps = made.steps
     if not steps:
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
-        return nothing, np.empty(0, np.float32), np.zeros(nq + 1, np.int64)
+        return _Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
     copies = _copies_possible(snapshot, steps)
     if len(steps) == 1 and not copies and _in_key_order(snapshot.units[steps[0].unit]):
         return _single(_run(snapshot, request, made, steps[0], min(made.k, steps[0].passing)), request.offset, made.k)
@@ -94,15 +102,14 @@ def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> tuple[Found
     if len(steps) == 1 and not copies and not _has_equal_scores(parts[0]):
         return _single(parts[0], request.offset, made.k)
     while True:
-        found, scores, offsets = _merge(snapshot, made, parts, copies, request.offset)
-        again = [
-            i
-            for i, step in enumerate(steps)
-            if k[i] < step.passing and _may_hide_more(made, request, parts[i], scores, offsets, settled[i])
+        more = [
+            0 if most == step.passing else 1 if done or most >= MOST_TIED else 2
+            for step, most, done in zip(steps, k, settled, strict=True)
         ]
-        if not again:
-            return found, scores, offsets
-        for i in again:
+        hits, again = _merge(snapshot, made, parts, more, copies, request.offset)
+        if not again.any():
+            return hits
+        for i in np.flatnonzero(again).tolist():
             k[i] = min(4 * k[i], steps[i].passing)
             parts[i] = _run(snapshot, request, made, steps[i], k[i])
 
@@ -114,22 +121,6 @@ def _in_key_order(unit: Unit) -> bool:
 
 def _has_equal_scores(part: _Part) -> bool:
     return bool(((part.scores[:, 1:] == part.scores[:, :-1]) & (part.rows[:, 1:] >= 0)).any())
-
-
-def _may_hide_more(
-    made: Plan, request: SearchRequest, part: _Part, scores: Scores, offsets: Offsets, ties_settled: bool
-) -> bool:
-    """Whether rows of a unit behind the last one of its `part` may belong into the answer.
-
-    So it is for a query whose answer is not full, or ends behind that last row: copies of a key took the places of
-    others. Where equal scores are not settled by key, it is also when the answer ends with that last row's score.
-    """
-    if not (np.diff(offsets) == request.limit).all():
-        return True
-    last, edge = part.scores[:, -1], scores[offsets[1:] - 1]
-    if bool((last > edge if made.metric.larger_is_nearer else last < edge).any()):
-        return True
-    return not ties_settled and part.rows.shape[1] < MOST_TIED and bool((last == edge).any())
 
 
 def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
@@ -161,7 +152,7 @@ def _nearer(metric: Metric, a: tuple[Scores, Rows], b: tuple[Scores, Rows]) -> t
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _single(part: _Part, offset: int, k: int) -> tuple[Found, Scores, Offsets]:
+def _single(part: _Part, offset: int, k: int) -> _Hits:
     """The answer when one unit has it all: the places from `offset` to `k` of its part that are not empty."""
     scores, rows = part.scores, part.rows
     if offset or rows.shape[1] > k:
@@ -171,43 +162,46 @@ def _single(part: _Part, offset: int, k: int) -> tuple[Found, Scores, Offsets]:
         if len(rows) and rows[-1] < 0:
             filled = int(np.count_nonzero(rows >= 0))
             scores, rows = scores[:filled], rows[:filled]
-        return Found(part.unit, rows), scores, np.array((0, len(rows)))
+        return _Hits(Found(part.unit, rows), None, scores, np.array((0, len(rows))))
     full = rows >= 0
     offsets = np.concatenate(([0], np.cumsum(full.sum(axis=1))))
-    return Found(part.unit, rows[full]), scores[full], offsets
+    return _Hits(Found(part.unit, rows[full]), None, scores[full], offsets)
 
 
 def _merge(
-    snapshot: Snapshot, made: Plan, parts: Sequence[_Part], copies: bool, offset: int
-) -> tuple[Found, Scores, Offsets]:
-    """Merge the parts by score, then key, each key once."""
-    nq = len(parts[0].rows)
-    rows = np.concatenate([p.rows for p in parts], axis=1)
-    scores = np.concatenate([p.scores for p in parts], axis=1)
-    units = np.concatenate([np.full(p.rows.shape[1], p.unit, np.int32) for p in parts])
+    snapshot: Snapshot, made: Plan, parts: Sequence[_Part], more: Sequence[int], copies: bool, offset: int
+) -> tuple[_Hits, npt.NDArray[np.uint8]]:
+    """Merge the parts by score, then key; with `copies` each key once. `more` and what is said with the hits: which
+    parts have more, and of which it has to be seen (`metrics.merge`).
+    """
+    from elanus.vector.metrics import merge
+
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    widths = [part.rows.shape[1] for part in parts]
+    units = np.repeat(np.array([part.unit for part in parts], np.int32), widths)
+    numbers = [snapshot.units[part.unit].view.key_numbers for part in parts]
+    exact = [keys[part.rows] for keys, part in zip(numbers, parts, strict=True) if keys is not None]
+    keys = np.concatenate(exact, axis=1) if exact else _text_ranks(snapshot, units, rows)
+    merged = merge(
+        made.metric, scores, rows, keys, np.cumsum(widths), np.array(more, np.uint8), made.k, distinct=copies
+    )
+    if len(rows) == 1:
+        at = merged.places[0, offset : merged.filled[0]]
+        rows, scores, keys, offsets = rows[0, at], scores[0, at], keys[0, at], np.array((0, len(at)))
+    else:
+        place = np.arange(made.k)
+        query, column = np.nonzero((place >= offset) & (place < merged.filled[:, None]))
+        at = merged.places[query, column]
+        rows, scores, keys = rows[query, at], scores[query, at], keys[query, at]
+        offsets = np.searchsorted(query, np.arange(len(merged.places) + 1))
+    return _Hits(Found(units[at], rows), keys if exact else None, scores, offsets), merged.again
+
+
+def _text_ranks(snapshot: Snapshot, units: npt.NDArray[np.int32], rows: Rows) -> Rows:
+    """Integers that compare as the keys of `rows` (nq, m) do; column j is of `units[j]`. 0 where there is no row."""
     full = rows >= 0
-    query = np.broadcast_to(np.arange(nq)[:, None], rows.shape)[full]
     found = Found(np.broadcast_to(units, rows.shape)[full], rows[full])
-    score = scores[full]
-    key = _key_ranks(keys_of(snapshot, found))
-    order = np.lexsort((key, -score if made.metric.larger_is_nearer else score, query))
-    if copies:
-        # Of each (query, key) the first in rank order stays.
-        by_key = order[np.lexsort((key[order], query[order]))]
-        again = (np.diff(query[by_key]) == 0) & (np.diff(key[by_key]) == 0)
-        if again.any():
-            keep = np.ones(len(order), np.bool_)
-            keep[by_key[1:][again]] = False
-            order = order[keep[order]]
-    starts = np.searchsorted(query[order], np.arange(nq + 1))
-    place = np.arange(len(order)) - starts[query[order]]
-    order = order[(place >= offset) & (place < made.k)]
-    offsets = np.searchsorted(query[order], np.arange(nq + 1)).astype(np.int64)
-    return found[order], score[order], offsets
-
-
-def _key_ranks(keys: pa.Array) -> npt.NDArray[np.int64]:
-    """Integers that compare as the keys do."""
-    exact = pa.types.is_integer(keys.type)
-    ranks: npt.NDArray[np.int64] = (keys if exact else pc.rank(keys, tiebreaker="dense")).to_numpy().view(np.int64)
+    ranks = np.zeros(rows.shape, np.int64)
+    ranks[full] = pc.rank(keys_of(snapshot, found), tiebreaker="dense").to_numpy().astype(np.int64)
     return ranks

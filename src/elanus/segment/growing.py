@@ -1,7 +1,8 @@
 """A growing segment: the rows that only the log holds so far, in memory, in the order in which they were written.
 
-Rows live in chunks whose capacity doubles from 256 to 65,536, so that ten thousand collections of a few rows cost
-little and a scan of a big one runs over long stretches of memory. `chunk.py` says what is true of a chunk's memory.
+Rows live in chunks whose capacity grows eightfold from 256 to 65,536, so that ten thousand collections of a few rows
+cost little and a scan of a big one runs over few, long stretches of memory. `chunk.py` says what is true of a chunk's
+memory.
 
 What is true between calls:
 
@@ -33,6 +34,7 @@ from elanus.segment.view import Rows, absent_column
 
 MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 65_536
+CHUNK_GROWTH = 8
 """A search treats each chunk on its own, which costs it some µs, so few long ones are better than many. But a chunk's
 address space is set aside at once, and 65,536 × 768 floats are 200 MB of it."""
 
@@ -223,7 +225,7 @@ class GrowingSegment:
                 return last
             self._close(last)
         longest = self._chunks[-1].capacity if self._chunks else 0
-        capacity = min(max(MIN_CHUNK_ROWS, 2 * longest, 1 << (wanted - 1).bit_length()), MAX_CHUNK_ROWS)
+        capacity = min(max(MIN_CHUNK_ROWS, CHUNK_GROWTH * longest, 1 << (wanted - 1).bit_length()), MAX_CHUNK_ROWS)
         first_row = self._chunks[-1].first_row + self._chunks[-1].rows if self._chunks else 0
         chunk = Chunk(self._schema, capacity, first_row)
         self._chunks.append(chunk)

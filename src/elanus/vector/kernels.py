@@ -8,8 +8,8 @@ Of equal costs the smaller row wins, in scans also at the edge of the k best. Un
 worst score.
 
 Signatures are spelled out, so that a kernel is compiled once (and kept on disk by numba) whatever is passed: mapped
-read-only columns and ordinary arrays alike. Kernels release the GIL, except `rescore_held`: for a handful of rows,
-giving the lock away costs more than the work.
+read-only columns and ordinary arrays alike. Kernels release the GIL, except those whose name ends in `_held`: for a
+handful of rows, giving the lock away costs more than the work.
 """
 
 from __future__ import annotations
@@ -200,10 +200,7 @@ TILE_BYTES = 1 << 18
 """Vectors that all queries of a scan see before it moves on: they stay in the second-level cache meanwhile."""
 
 
-@compiled(
-    void(i64, readable(f32, 2), readable(f32, 2), i64, i64, readable(u8, 1), b1, writable(f32, 2), writable(i64, 2))
-)
-def scan(
+def _scan(
     metric: int,
     queries: Any,
     vectors: Any,
@@ -257,6 +254,11 @@ def scan(
         _drain(metric, costs[q], rows[q], sizes[q], scores[q], out[q])
 
 
+_SCAN = void(i64, readable(f32, 2), readable(f32, 2), i64, i64, readable(u8, 1), b1, writable(f32, 2), writable(i64, 2))
+scan = compiled(_SCAN)(_scan)
+scan_held = compiled(_SCAN, nogil=False)(_scan)
+
+
 @compiled(void(i64, readable(f32, 2), readable(f32, 2), readable(i64, 1), writable(f32, 2), writable(i64, 2)))
 def scan_rows(metric: int, queries: Any, vectors: Any, wanted: Any, scores: Any, out: Any) -> None:
     """The k best of the rows `wanted`."""
@@ -280,6 +282,77 @@ def scan_rows(metric: int, queries: Any, vectors: Any, wanted: Any, scores: Any,
             sizes[q] = size
     for q in range(nq):
         _drain(metric, costs[q], rows[q], sizes[q], scores[q], out[q])
+
+
+def _merge(
+    metric: int,
+    scores: Any,
+    rows: Any,
+    keys: Any,
+    ends: Any,
+    more: Any,
+    distinct: bool,
+    places: Any,
+    filled: Any,
+    again: Any,
+) -> None:
+    m = scores.shape[1]
+    costs = np.empty(m, np.float32)
+    ranks = np.empty(m, np.int64)
+    held = np.empty(m, np.int64)
+    for q in range(scores.shape[0]):
+        n = 0
+        for i in range(m):
+            if rows[q, i] >= 0:
+                costs[n] = scores[q, i] if metric == 0 else -scores[q, i]
+                ranks[n] = keys[q, i]
+                held[n] = i
+                n += 1
+        by_key = np.argsort(ranks[:n], kind="mergesort")
+        order = by_key[np.argsort(costs[:n][by_key], kind="mergesort")]
+        seen = {np.int64(0)}
+        seen.clear()
+        size = 0
+        edge = np.float32(0)
+        for i in order:
+            if size == places.shape[1]:
+                break
+            if distinct:
+                if ranks[i] in seen:
+                    continue
+                seen.add(ranks[i])
+            edge = costs[i]
+            places[q, size] = held[i]
+            size += 1
+        filled[q] = size
+        for p in range(ends.shape[0]):
+            if more[p]:
+                last = scores[q, ends[p] - 1] if metric == 0 else -scores[q, ends[p] - 1]
+                if size < places.shape[1] or last < edge or (more[p] > 1 and last == edge):
+                    again[p] = 1
+
+
+_MERGE = void(
+    i64,
+    readable(f32, 2),
+    readable(i64, 2),
+    readable(i64, 2),
+    readable(i64, 1),
+    readable(u8, 1),
+    b1,
+    writable(i64, 2),
+    writable(i64, 1),
+    writable(u8, 1),
+)
+merge = compiled(_MERGE)(_merge)
+"""(metric, scores (nq, m), rows (nq, m), keys (nq, m), ends (parts,), more (parts,), distinct, out places (nq, k), out
+filled (nq,), out again (parts,)): the `filled` best of each query's hits, by score, then key, as places among its m;
+negative rows are skipped, and with `distinct` all but the best of equal keys.
+
+Columns up to `ends[p]` are those of part p, best first. `again[p]` becomes 1 where what the part has not shown may
+belong into the answer: never with `more[p]` 0 (it has shown all); with 1 where the answer is not full or ends behind
+the part's last; with 2 also where it ends with the score of the part's last."""
+merge_held = compiled(_MERGE, nogil=False)(_merge)
 
 
 @compiled(i64(readable(u8, 1)))

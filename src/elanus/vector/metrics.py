@@ -10,6 +10,8 @@ A bitmap is `uint8`, least significant bit first: row i takes part if bit i is s
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +28,10 @@ CODE_OF: dict[Metric, int] = {Metric.L2: kernels.L2, Metric.IP: kernels.IP, Metr
 NO_BITMAP: Bitmap = np.empty(0, np.uint8)
 
 HELD_FLOATS = 1 << 15
-"""Re-scoring of up to so many floats (about 3 µs) keeps the GIL: a release costs more when other threads want it."""
+"""Scoring of up to so many floats (about 3 µs) keeps the GIL: a release costs more when other threads want it."""
+
+HELD_HITS = 1 << 10
+"""Merging so few hits keeps it too."""
 
 
 def scores(metric: Metric, queries: Vectors, vectors: Vectors) -> Scores:
@@ -66,7 +71,8 @@ def top_k(
     found = np.empty((nq, k), np.float32), np.empty((nq, k), np.int64)
     filtered = bitmap is not None
     mask = NO_BITMAP if bitmap is None else bitmap
-    kernels.scan(CODE_OF[metric], queries, vectors, first, end, mask, filtered, *found)
+    held = (end - first) * queries.size <= HELD_FLOATS
+    (kernels.scan_held if held else kernels.scan)(CODE_OF[metric], queries, vectors, first, end, mask, filtered, *found)
     return found
 
 
@@ -76,6 +82,37 @@ def top_k_of(metric: Metric, queries: Vectors, vectors: Vectors, rows: Rows, k: 
     found = np.empty((nq, k), np.float32), np.empty((nq, k), np.int64)
     kernels.scan_rows(CODE_OF[metric], queries, vectors, rows, *found)
     return found
+
+
+class Merged(NamedTuple):
+    """The best hits of some parts together.
+
+    `places` (nq, k) are places among a query's hits, of which the first `filled` (nq,) count. `again` (parts,) says
+    of which parts more has to be seen before the answer is right.
+    """
+
+    places: Rows
+    filled: Rows
+    again: npt.NDArray[np.uint8]
+
+
+def merge(
+    metric: Metric,
+    scores: Scores,
+    rows: Rows,
+    keys: Rows,
+    ends: Rows,
+    more: npt.NDArray[np.uint8],
+    k: int,
+    *,
+    distinct: bool,
+) -> Merged:
+    """The k best of the hits (nq, m) of all parts, by score, then key; see `kernels.merge` for `ends` and `more`."""
+    nq = len(scores)
+    merged = Merged(np.empty((nq, k), np.int64), np.empty(nq, np.int64), np.zeros(len(ends), np.uint8))
+    held = scores.size <= HELD_HITS
+    (kernels.merge_held if held else kernels.merge)(CODE_OF[metric], scores, rows, keys, ends, more, distinct, *merged)
+    return merged
 
 
 def count_set(bitmap: Bitmap) -> int:
