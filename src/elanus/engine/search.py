@@ -8,6 +8,7 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
-from elanus.engine.query import Found, fetch, key_values, keys_of
+from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import Metric, OnDuplicateKey
 
@@ -93,25 +94,28 @@ def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> _Hits:
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
         return _Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
     copies = _copies_possible(snapshot, steps)
-    if len(steps) == 1 and not copies and _in_key_order(snapshot.units[steps[0].unit]):
-        return _single(_run(snapshot, request, made, steps[0], min(made.k, steps[0].passing)), request.offset, made.k)
+    one = len(steps) == 1 and not copies
+    if one and _in_key_order(snapshot.units[steps[0].unit]):
+        parts = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
+        if len(parts) == 1:
+            return _single(parts[0], request.offset, made.k)
     settled = [step.index is not None or _in_key_order(snapshot.units[step.unit]) for step in steps]
     # One more than asked for shows whether scores equal to the last one go on.
     k = [min(made.k if done else made.k + 1, step.passing) for step, done in zip(steps, settled, strict=True)]
-    parts = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
-    if len(steps) == 1 and not copies and not _has_equal_scores(parts[0]):
-        return _single(parts[0], request.offset, made.k)
+    runs = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
+    if one and len(runs[0]) == 1 and not _has_equal_scores(runs[0][0]):
+        return _single(runs[0][0], request.offset, made.k)
     while True:
         more = [
             0 if most == step.passing else 1 if done or most >= MOST_TIED else 2
             for step, most, done in zip(steps, k, settled, strict=True)
         ]
-        hits, again = _merge(snapshot, made, parts, more, copies, request.offset)
-        if not again.any():
+        hits, again = _merge(snapshot, made, runs, more, copies, request.offset)
+        if not again:
             return hits
-        for i in np.flatnonzero(again).tolist():
+        for i in again:
             k[i] = min(4 * k[i], steps[i].passing)
-            parts[i] = _run(snapshot, request, made, steps[i], k[i])
+            runs[i] = _run(snapshot, request, made, steps[i], k[i])
 
 
 def _in_key_order(unit: Unit) -> bool:
@@ -130,26 +134,19 @@ def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
     return len(steps) > 1 or not snapshot.units[steps[0].unit].has_unique_keys
 
 
-def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> _Part:
+def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> list[_Part]:
+    """The nearest rows of one unit, those that interim lists cover apart from those that are scanned."""
+    queries, interim = request.queries, step.interim
     if step.index is not None:
-        scores, rows = step.index.open().search(request.queries, k, made.params, step.mask, step.passing)
-        return _Part(step.unit, scores, rows)
+        return [_Part(step.unit, *step.index.open().search(queries, k, made.params, step.mask, step.passing))]
     from elanus.vector.metrics import top_k
 
-    vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)
-    first = step.interim.rows if step.interim is not None else 0
-    scores, rows = top_k(made.metric, request.queries, vectors, k, step.mask, first, step.rows)
-    if step.interim is not None:
-        scores, rows = _nearer(made.metric, (scores, rows), step.interim.search(request.queries, k, step.mask))
-    return _Part(step.unit, scores, rows)
-
-
-def _nearer(metric: Metric, a: tuple[Scores, Rows], b: tuple[Scores, Rows]) -> tuple[Scores, Rows]:
-    """The nearest of two answers, each (nq, k) and best first; of equal scores the smaller row comes first."""
-    k = a[1].shape[1]
-    scores, rows = np.concatenate((a[0], b[0]), axis=1), np.concatenate((a[1], b[1]), axis=1)
-    order = np.lexsort((rows, -scores if metric.larger_is_nearer else scores, rows < 0), axis=1)[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    covered = 0 if interim is None else interim.rows
+    parts = [] if interim is None else [_Part(step.unit, *interim.search(queries, k, step.mask))]
+    if covered < step.rows:
+        vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)
+        parts.append(_Part(step.unit, *top_k(made.metric, queries, vectors, k, step.mask, covered, step.rows)))
+    return parts
 
 
 def _single(part: _Part, offset: int, k: int) -> _Hits:
@@ -169,23 +166,25 @@ def _single(part: _Part, offset: int, k: int) -> _Hits:
 
 
 def _merge(
-    snapshot: Snapshot, made: Plan, parts: Sequence[_Part], more: Sequence[int], copies: bool, offset: int
-) -> tuple[_Hits, npt.NDArray[np.uint8]]:
-    """Merge the parts by score, then key; with `copies` each key once. `more` and what is said with the hits: which
-    parts have more, and of which it has to be seen (`metrics.merge`).
+    snapshot: Snapshot, made: Plan, runs: Sequence[Sequence[_Part]], more: Sequence[int], copies: bool, offset: int
+) -> tuple[_Hits, set[int]]:
+    """Merge the parts of all runs by score, then key; with `copies` each key once.
+
+    `more` says of each run whether it has shown all (see `kernels.merge`); returned with the hits are the runs of
+    which more has to be seen before these are the answer.
     """
     from elanus.vector.metrics import merge
 
+    parts = [part for run in runs for part in run]
+    run_of = [number for number, run in enumerate(runs) for _ in run]
     rows = np.concatenate([part.rows for part in parts], axis=1)
     scores = np.concatenate([part.scores for part in parts], axis=1)
-    widths = [part.rows.shape[1] for part in parts]
-    units = np.repeat(np.array([part.unit for part in parts], np.int32), widths)
+    ends = list(accumulate(part.rows.shape[1] for part in parts))
     numbers = [snapshot.units[part.unit].view.key_numbers for part in parts]
     exact = [keys[part.rows] for keys, part in zip(numbers, parts, strict=True) if keys is not None]
-    keys = np.concatenate(exact, axis=1) if exact else _text_ranks(snapshot, units, rows)
-    merged = merge(
-        made.metric, scores, rows, keys, np.cumsum(widths), np.array(more, np.uint8), made.k, distinct=copies
-    )
+    keys = np.concatenate(exact, axis=1) if exact else _text_ranks(snapshot, parts)
+    states = np.array([more[number] for number in run_of], np.uint8)
+    merged = merge(made.metric, scores, rows, keys, np.array(ends), states, made.k, distinct=copies)
     if len(rows) == 1:
         at = merged.places[0, offset : merged.filled[0]]
         rows, scores, keys, offsets = rows[0, at], scores[0, at], keys[0, at], np.array((0, len(at)))
@@ -195,13 +194,18 @@ def _merge(
         at = merged.places[query, column]
         rows, scores, keys = rows[query, at], scores[query, at], keys[query, at]
         offsets = np.searchsorted(query, np.arange(len(merged.places) + 1))
-    return _Hits(Found(units[at], rows), keys if exact else None, scores, offsets), merged.again
+    units = np.array([part.unit for part in parts], np.int32)[np.searchsorted(ends, at, side="right")]
+    again = {number for number, yes in zip(run_of, merged.again.tolist(), strict=True) if yes}
+    return _Hits(Found(units, rows), keys if exact else None, scores, offsets), again
 
 
-def _text_ranks(snapshot: Snapshot, units: npt.NDArray[np.int32], rows: Rows) -> Rows:
-    """Integers that compare as the keys of `rows` (nq, m) do; column j is of `units[j]`. 0 where there is no row."""
-    full = rows >= 0
-    found = Found(np.broadcast_to(units, rows.shape)[full], rows[full])
-    ranks = np.zeros(rows.shape, np.int64)
-    ranks[full] = pc.rank(keys_of(snapshot, found), tiebreaker="dense").to_numpy().astype(np.int64)
-    return ranks
+def _text_ranks(snapshot: Snapshot, parts: Sequence[_Part]) -> Rows:
+    """Integers (nq, m) that compare as the keys of the parts' rows do, side by side; anything where there is no row."""
+    rows = [np.maximum(part.rows, 0) for part in parts]
+    keys = [
+        snapshot.units[part.unit].view.key_column.take(pa.array(places.ravel()))
+        for part, places in zip(parts, rows, strict=True)
+    ]
+    ranks = pc.rank(pa.chunked_array(keys), tiebreaker="dense").to_numpy().astype(np.int64)
+    each = np.split(ranks, np.cumsum([places.size for places in rows[:-1]]))
+    return np.concatenate([r.reshape(places.shape) for r, places in zip(each, rows, strict=True)], axis=1)

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
 from elanus.model.timestamps import MAX_TIMESTAMP
-from elanus.segment.growing_columns import Column, VectorColumn, new_column
+from elanus.segment.growing_columns import Column, FixedColumn, VectorColumn, new_column
 from elanus.segment.probe import int_values
 from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column, vectors_of
 
@@ -153,8 +153,8 @@ class ChunkView:
 
     @property
     def key_numbers(self) -> Rows | None:
-        keys = self.key_column
-        return keys.to_numpy(zero_copy_only=True) if pa.types.is_integer(keys.type) else None
+        column = self._chunk.columns[self._schema.primary.id]
+        return column.numbers(self._rows) if isinstance(column, FixedColumn) else None
 
     @property
     def timestamps(self) -> Timestamps:

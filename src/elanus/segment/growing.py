@@ -34,7 +34,7 @@ from elanus.segment.view import Rows, absent_column
 
 MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 65_536
-CHUNK_GROWTH = 8
+CHUNK_GROWTH = 16
 """A search treats each chunk on its own, which costs it some µs, so few long ones are better than many. But a chunk's
 address space is set aside at once, and 65,536 × 768 floats are 200 MB of it."""
 

@@ -85,7 +85,7 @@ class JobBoard:
         follower = collection.follower
         config = self.config
         due = follower.growing_rows >= config.seal_rows or follower.growing_bytes >= config.seal_bytes
-        step = follower.growing_rows // COVER_ROWS
+        step = 2 * follower.growing_rows // COVER_ROWS  # chunks do not begin at multiples of it
         if due or step != collection.cover_step:
             collection.cover_step = step
             self._put(self._to_seal, collection, self.clock.monotonic_s())

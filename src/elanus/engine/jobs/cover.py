@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from elanus.engine.collection import Collection
     from elanus.engine.manifest import IndexDefinition
 
-COVER_ROWS = 4_096
+COVER_ROWS = 2_048
 """Rows are covered in steps of so many. With what the first, small chunks of a growing segment hold, fewer than twice
 as many stay uncovered, which a search scans in about 150 µs at 128 dimensions."""
 
