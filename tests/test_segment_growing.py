@@ -111,11 +111,11 @@ def test_chunks_grow_from_small_to_large() -> None:
     assert len(growing.view().chunks) == 1
     for i in range(12):
         growing.append(batch_of(schema, [row_of(schema, n) for n in range(100)]), i + 2)
-    assert [chunk.rows for chunk in growing.view().chunks] == [256, 512, 433]
+    assert [chunk.rows for chunk in growing.view().chunks] == [256, 945]
     big = pa.concat_batches([batch_of(schema, [row_of(schema, n) for n in range(1000)])] * 150)
     growing.append(big, 99)
     sizes = [chunk.rows for chunk in growing.view().chunks]
-    assert sizes == [256, 512, 1024, MAX_CHUNK_ROWS, MAX_CHUNK_ROWS, 151_201 - 256 - 512 - 1024 - 2 * MAX_CHUNK_ROWS]
+    assert sizes == [256, 4096, MAX_CHUNK_ROWS, MAX_CHUNK_ROWS, 151_201 - 256 - 4096 - 2 * MAX_CHUNK_ROWS]
     assert growing.rows == 151_201
     last = growing.view().chunks[-1]
     assert last.column(100).to_pylist()[-1] == 999

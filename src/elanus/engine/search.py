@@ -20,7 +20,7 @@ from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
-from elanus.model.types import Metric, OnDuplicateKey
+from elanus.model.types import OnDuplicateKey
 
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
