@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from elanus.engine.follower import IndexOpener
 from elanus.engine.manifest import IndexDefinition
 from elanus.engine.snapshot import IndexHandle
-from elanus.segment.blocks import PAYLOAD_OFFSET
+from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.sealed import SealedSegment
 from elanus.store.base import Store
+from elanus.store.header import FileKind
 from elanus.vector.registry import resolve
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def index_opener(store: Store) -> IndexOpener:
 
             vectors = segment.vectors(definition.field_id)
             spec = resolve(definition.kind, definition.params)
-            return VectorIndex.open(store.local_path(key), vectors, definition.metric, spec, PAYLOAD_OFFSET)
+            path = store.local_path(key)
+            map_payload(path, FileKind.INDEX, definition.field_id)  # checks header and trailer
+            return VectorIndex.open(path, vectors, definition.metric, spec, PAYLOAD_OFFSET)
 
         return IndexHandle(open_index)
 

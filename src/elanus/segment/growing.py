@@ -1,6 +1,6 @@
 """A growing segment: the rows that only the log holds so far, in memory, in the order in which they were written.
 
-Rows live in chunks whose capacity grows eightfold from 256 to 65,536, so that ten thousand collections of a few rows
+Rows live in chunks whose capacity grows sixteenfold from 256 to 65,536, so that ten thousand collections of a few rows
 cost little and a scan of a big one runs over few, long stretches of memory. `chunk.py` says what is true of a chunk's
 memory.
 
