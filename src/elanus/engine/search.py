@@ -183,20 +183,20 @@ def _merge(
     numbers = [snapshot.units[part.unit].view.key_numbers for part in parts]
     exact = [keys[part.rows] for keys, part in zip(numbers, parts, strict=True) if keys is not None]
     keys = np.concatenate(exact, axis=1) if exact else _text_ranks(snapshot, parts)
+    units = np.array([part.unit for part in parts], np.int32)
     states = np.array([more[number] for number in run_of], np.uint8)
-    merged = merge(made.metric, scores, rows, keys, np.array(ends), states, made.k, distinct=copies)
+    merged = merge(made.metric, scores, rows, keys, np.array(ends), units, states, made.k, distinct=copies)
+    at: Any
     if len(rows) == 1:
-        at = merged.places[0, offset : merged.filled[0]]
-        rows, scores, keys, offsets = rows[0, at], scores[0, at], keys[0, at], np.array((0, len(at)))
+        at = 0, slice(offset, merged.filled[0])
+        offsets = np.array((0, max(0, merged.filled[0] - offset)))
     else:
         place = np.arange(made.k)
-        query, column = np.nonzero((place >= offset) & (place < merged.filled[:, None]))
-        at = merged.places[query, column]
-        rows, scores, keys = rows[query, at], scores[query, at], keys[query, at]
-        offsets = np.searchsorted(query, np.arange(len(merged.places) + 1))
-    units = np.array([part.unit for part in parts], np.int32)[np.searchsorted(ends, at, side="right")]
+        at = (place >= offset) & (place < merged.filled[:, None])
+        offsets = np.concatenate(([0], np.cumsum(at.sum(axis=1))))
+    found = Found(merged.units[at], merged.rows[at])
     again = {number for number, yes in zip(run_of, merged.again.tolist(), strict=True) if yes}
-    return _Hits(Found(units, rows), keys if exact else None, scores, offsets), again
+    return _Hits(found, merged.keys[at] if exact else None, merged.scores[at], offsets), again
 
 
 def _text_ranks(snapshot: Snapshot, parts: Sequence[_Part]) -> Rows:

@@ -290,13 +290,20 @@ def _merge(
     rows: Any,
     keys: Any,
     ends: Any,
+    units: Any,
     more: Any,
     distinct: bool,
-    places: Any,
+    best_units: Any,
+    best_rows: Any,
+    best_keys: Any,
+    best_scores: Any,
     filled: Any,
     again: Any,
 ) -> None:
-    m = scores.shape[1]
+    m, k = scores.shape[1], best_rows.shape[1]
+    unit_of = np.empty(m, np.int32)
+    for p in range(ends.shape[0]):
+        unit_of[ends[p - 1] if p else 0 : ends[p]] = units[p]
     costs = np.empty(m, np.float32)
     ranks = np.empty(m, np.int64)
     held = np.empty(m, np.int64)
@@ -315,20 +322,23 @@ def _merge(
         size = 0
         edge = np.float32(0)
         for i in order:
-            if size == places.shape[1]:
+            if size == k:
                 break
             if distinct:
                 if ranks[i] in seen:
                     continue
                 seen.add(ranks[i])
             edge = costs[i]
-            places[q, size] = held[i]
+            best_units[q, size] = unit_of[held[i]]
+            best_rows[q, size] = rows[q, held[i]]
+            best_keys[q, size] = ranks[i]
+            best_scores[q, size] = scores[q, held[i]]
             size += 1
         filled[q] = size
         for p in range(ends.shape[0]):
             if more[p]:
                 last = scores[q, ends[p] - 1] if metric == 0 else -scores[q, ends[p] - 1]
-                if size < places.shape[1] or last < edge or (more[p] > 1 and last == edge):
+                if size < k or last < edge or (more[p] > 1 and last == edge):
                     again[p] = 1
 
 
@@ -338,20 +348,24 @@ _MERGE = void(
     readable(i64, 2),
     readable(i64, 2),
     readable(i64, 1),
+    readable(i32, 1),
     readable(u8, 1),
     b1,
+    writable(i32, 2),
     writable(i64, 2),
+    writable(i64, 2),
+    writable(f32, 2),
     writable(i64, 1),
     writable(u8, 1),
 )
 merge = compiled(_MERGE)(_merge)
-"""(metric, scores (nq, m), rows (nq, m), keys (nq, m), ends (parts,), more (parts,), distinct, out places (nq, k), out
-filled (nq,), out again (parts,)): the `filled` best of each query's hits, by score, then key, as places among its m;
-negative rows are skipped, and with `distinct` all but the best of equal keys.
+"""(metric, scores (nq, m), rows (nq, m), keys (nq, m), ends (parts,), units (parts,), more (parts,), distinct, out
+units, rows, keys and scores (nq, k), out filled (nq,), out again (parts,)): the `filled` best of each query's hits, by
+score, then key; negative rows are skipped, and with `distinct` all but the best of equal keys.
 
-Columns up to `ends[p]` are those of part p, best first. `again[p]` becomes 1 where what the part has not shown may
-belong into the answer: never with `more[p]` 0 (it has shown all); with 1 where the answer is not full or ends behind
-the part's last; with 2 also where it ends with the score of the part's last."""
+Columns up to `ends[p]` are those of part p, a part of `units[p]`, best first. `again[p]` becomes 1 where what the part
+has not shown may belong into the answer: never with `more[p]` 0 (it has shown all); with 1 where the answer is not full
+or ends behind the part's last; with 2 also where it ends with the score of the part's last."""
 merge_held = compiled(_MERGE, nogil=False)(_merge)
 
 

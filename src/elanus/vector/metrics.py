@@ -85,13 +85,15 @@ def top_k_of(metric: Metric, queries: Vectors, vectors: Vectors, rows: Rows, k: 
 
 
 class Merged(NamedTuple):
-    """The best hits of some parts together.
+    """The best hits of some parts together: (nq, k) each, of which a query's first `filled` (nq,) count.
 
-    `places` (nq, k) are places among a query's hits, of which the first `filled` (nq,) count. `again` (parts,) says
-    of which parts more has to be seen before the answer is right.
+    `again` (parts,) says of which parts more has to be seen before the answer is right.
     """
 
-    places: Rows
+    units: npt.NDArray[np.int32]
+    rows: Rows
+    keys: Rows
+    scores: Scores
     filled: Rows
     again: npt.NDArray[np.uint8]
 
@@ -102,16 +104,26 @@ def merge(
     rows: Rows,
     keys: Rows,
     ends: Rows,
+    units: npt.NDArray[np.int32],
     more: npt.NDArray[np.uint8],
     k: int,
     *,
     distinct: bool,
 ) -> Merged:
-    """The k best of the hits (nq, m) of all parts, by score, then key; see `kernels.merge` for `ends` and `more`."""
-    nq = len(scores)
-    merged = Merged(np.empty((nq, k), np.int64), np.empty(nq, np.int64), np.zeros(len(ends), np.uint8))
+    """The k best of the hits (nq, m) of all parts, by score, then key; see `kernels.merge`."""
+    size = len(scores), k
+    merged = Merged(
+        np.empty(size, np.int32),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.empty(size, np.float32),
+        np.empty(len(scores), np.int64),
+        np.zeros(len(ends), np.uint8),
+    )
     held = scores.size <= HELD_HITS
-    (kernels.merge_held if held else kernels.merge)(CODE_OF[metric], scores, rows, keys, ends, more, distinct, *merged)
+    (kernels.merge_held if held else kernels.merge)(
+        CODE_OF[metric], scores, rows, keys, ends, units, more, distinct, *merged
+    )
     return merged
 
 
