@@ -64,6 +64,7 @@ TIGHT = Settings(
     index_min_rows=64,
     log_bytes=64 << 10,
     log_age_s=0.1,
+    log_waste_bytes=8 << 10,
     carry_bytes=4 << 10,
     unsealed_bytes=1 << 20,
     merge_fan_in=3,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elanus.engine.config import EngineConfig
-from elanus.engine.jobs.policy import SegmentFacts, cut_log, pick_merge, should_seal
+from elanus.engine.jobs.policy import SegmentFacts, cut_log, pick_merge, should_cut_log, should_seal
 
 CONFIG = EngineConfig()
 
@@ -58,3 +59,20 @@ def test_cutting_the_log_takes_every_owner_along_and_carries_no_more_than_fits(o
     assert sorted((*to_seal, *to_carry)) == sorted(owners)
     assert sum(owners[i] for i in to_carry) <= CONFIG.carry_bytes
     assert all(owners[small] <= owners[large] for small in to_carry for large in to_seal)
+
+
+@pytest.mark.parametrize(
+    ("log_mib", "needed_mib", "age_s", "cut"),
+    [
+        (255, 255, 1, False),
+        (256, 256, 1, True),
+        (80, 10, 1, True),
+        (80, 20, 1, False),
+        (20, 10, 700, True),
+        (60, 60, 700, False),
+    ],
+)
+def test_a_log_is_cut_when_it_is_long_or_when_it_costs_little_and_gains_something(
+    log_mib: int, needed_mib: int, age_s: float, cut: bool
+) -> None:
+    assert should_cut_log(log_mib << 20, needed_mib << 20, age_s, CONFIG) is cut

@@ -30,7 +30,7 @@ class EngineConfig:
     """The log of all collections together; replaying so much takes about a second."""
 
     log_age_s: float = 600.0
-    """Rows stay in the log no longer than this, so that a quiet database too opens from its segments."""
+    """A log so old is shortened where that is cheap, so that a quiet database too opens from its segments."""
 
     log_waste_bytes: int = 64 * MIB
     """So much of the log that is in segments already is worth a cut, where the rest is easily carried."""

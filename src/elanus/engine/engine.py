@@ -191,7 +191,7 @@ class Engine:
                     self.collection(collection_id)
                 owners = self._log_owners()
         if not policy.should_cut_log(self._log_file.byte_size, sum(owners.values()), age_s, config):
-            return config.log_age_s - age_s
+            return config.log_age_s - age_s if age_s < config.log_age_s else config.log_age_s
         self.cut_log()
         return config.log_age_s
 

@@ -64,10 +64,14 @@ def _within(segments: Sequence[SegmentFacts], max_rows: int) -> list[SegmentFact
 
 
 def should_cut_log(log_bytes: int, needed_bytes: int, age_s: float, config: EngineConfig) -> bool:
-    """Whether the log is too long or too old, or nearly all of it is in segments by now and the rest easily carried."""
-    if log_bytes >= config.log_bytes or age_s >= config.log_age_s:
+    """Whether the log is too long; or what it has to keep is easily carried, and much of it is waste or it is old.
+
+    Age alone is no reason: ten thousand small collections would be sealed for it, one by one, to shorten nothing much.
+    """
+    if log_bytes >= config.log_bytes:
         return True
-    return needed_bytes <= config.carry_bytes and log_bytes - needed_bytes >= config.log_waste_bytes
+    wasteful = log_bytes - needed_bytes >= config.log_waste_bytes or age_s >= config.log_age_s
+    return wasteful and needed_bytes <= config.carry_bytes
 
 
 def cut_log(owners: Mapping[int, int], config: EngineConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
