@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
 import re
 import shutil
@@ -159,8 +158,3 @@ def sweep(
             break
         struck += 1
     return struck
-
-
-def memory_or(folder: Path) -> Path:
-    """A folder in memory where there is one, else below `folder`."""
-    return Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else folder

@@ -5,6 +5,7 @@ import random
 import pyarrow as pa
 import pytest
 
+import elanus
 from elanus.log.file import FileLog
 from elanus.log.frame import FRAME_HEADER_BYTES, MAGIC
 from elanus.log.record import RawRecord, WriteRecord
@@ -313,3 +314,19 @@ def test_a_log_of_a_newer_elanus_is_not_touched(disk, path, frames):
     with pytest.raises(FormatTooNew, match="format version 2"):
         FileLog.open(disk)
     assert path.read_bytes() == before
+
+
+def test_opening_a_database_says_that_a_torn_tail_was_cut(tmp_path, caplog):
+    with elanus.open(tmp_path) as db:
+        db.create_collection("c", dimension=2).insert({"id": [1], "vector": [[1.0, 2.0]]})
+        end = db._instance.engine._log_file.end.offset
+    (file,) = (tmp_path / "log").iterdir()
+    data = bytearray(file.read_bytes())
+    file.write_bytes(data[:end] + b"torn" * 50 + data[end + 200 :])
+    with elanus.open(tmp_path) as db:
+        assert db.collection("c").count() == 1
+    (said,) = [record.getMessage() for record in caplog.records if "torn tail" in record.getMessage()]
+    assert file.name in said
+    caplog.clear()
+    elanus.open(tmp_path).close()
+    assert "torn tail" not in caplog.text

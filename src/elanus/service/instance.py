@@ -80,6 +80,12 @@ class Instance:
             store = LocalStore(disk)
             log = FileLog.open(disk)
             closing.callback(log.close)
+            if log.cut is not None:
+                name, tail = log.cut
+                _log.warning(
+                    "%s: a torn tail of %d bytes at byte %d was cut, which no acknowledged write leaves: %s",
+                    name, tail.byte_count, tail.offset, tail.reason,
+                )  # fmt: skip
             catalog = Catalog.open(store, log.epoch, compose(clock.now_ms()))
             if builders is None:
                 builders = ProcessBuilders(FixedBudget(settings.build_memory_bytes), idle_s=settings.builder_idle_s)
