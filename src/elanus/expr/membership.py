@@ -49,14 +49,14 @@ def member(
         numbers = np.array(values, np.int64)
         if arrow != pa.int64():
             numbers = numbers[(numbers >= limits[0]) & (numbers <= limits[1])]
-        listed = pa.array(np.unique(numbers).astype(arrow.to_pandas_dtype()))
+        listed = pa.array(np.unique(numbers), arrow)
     elif operand.type is Type.STRING:
         listed = _strings(values, position)
     elif operand.type is Type.BOOL:
         listed = pa.array(sorted(set(values)), pa.bool_())
     else:
         with np.errstate(over="ignore"):
-            reals = np.array(values, np.float64).astype(arrow.to_pandas_dtype())
+            reals = np.array(values, np.float64).astype(np.float32 if arrow == pa.float32() else np.float64)
         listed = pa.array(_with_both_zeros(np.unique(reals)))
     if not len(listed):
         return WhereKnown(operand, False) if operand.nullable else Always(False)
