@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,14 @@ def keys_in(collection: Collection, filter: str = "", **more: Any) -> list[Any]:
     """The keys of the rows that match, as a query finds them."""
     keys: list[Any] = collection.query(filter, output_fields=["id"], **more).column("id").to_pylist()
     return keys
+
+
+def until(true: Callable[[], bool], within_s: float = 120) -> None:
+    """Return once `true()`: for what the database does by itself, in its own time."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not after {within_s} s"
+        time.sleep(0.01)
 
 
 STATES = ("growing", "sealed", "indexed", "reopened")

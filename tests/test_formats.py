@@ -9,7 +9,9 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -42,7 +44,8 @@ def read(folder: Path) -> object:
         return json.loads(json.dumps(everything(db)))
 
 
-def expected(fixture: Path) -> object:
+@cache
+def expected(fixture: Path) -> Any:
     return json.loads((fixture / "expected.json").read_text())
 
 
@@ -84,15 +87,15 @@ def files(folder: Path) -> list[tuple[Path, bytes]]:
 
 
 def touched(folder: Path, damaged: Path, change: Callable[[bytes], bytes]) -> tuple[ElanusError | None, set[str]]:
-    """Read all of `folder` with one file changed: what was raised, if anything, and which collections answered as ever.
+    """Change one file and read all of `folder`: what was raised, if anything, and which collections answered as ever.
 
-    The file must still be as it was changed.
+    Where something was raised the file must still be as it was changed.
     """
-    data = damaged.read_bytes()
-    damaged.write_bytes(change(data))
+    changed = change(damaged.read_bytes())
+    damaged.write_bytes(changed)
     raised: ElanusError | None = None
     answered = set()
-    wanted = {c: held for d in expected(NEWEST).values() for c, held in d["collections"].items()}  # type: ignore[attr-defined]
+    wanted = {c: held for d in expected(NEWEST).values() for c, held in d["collections"].items()}
     try:
         with elanus.open(folder, settings=SETTINGS) as db:
             for collection in collections(db):
@@ -105,8 +108,7 @@ def touched(folder: Path, damaged: Path, change: Callable[[bytes], bytes]) -> tu
     except ElanusError as error:
         raised = error
     if raised is not None:
-        assert damaged.read_bytes() == change(data), f"{damaged} was changed after {raised}"
-    damaged.write_bytes(data)
+        assert damaged.read_bytes() == changed, f"{damaged} was changed after {raised}"
     return raised, answered
 
 

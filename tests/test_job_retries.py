@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from elanus.service.indexes import IndexState
 from elanus.service.instance import Instance
 from elanus.store.disk import LocalDisk
 from elanus.testing.faulty import FaultyDisk
-from tests.native_case import QUIET
+from tests.native_case import QUIET, until
 
 ROWS, DIM = 12_000, 64
 SLOW = {"M": 32, "efConstruction": 400}
@@ -28,13 +26,6 @@ SLOW = {"M": 32, "efConstruction": 400}
 
 def vectors(seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.random.default_rng(seed).standard_normal((ROWS, DIM), np.float32)
-
-
-def until(true: Callable[[], bool], within_s: float = 120) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"not after {within_s} s"
-        time.sleep(0.01)
 
 
 def builder() -> psutil.Process | None:

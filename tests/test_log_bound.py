@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from elanus.log.carry import CarryRecord
 from elanus.log.record import FenceRecord
 from elanus.service.instance import Instance
 from tests.engine_case import COLLECTION_ID, EngineCase, config
-from tests.native_case import QUIET
+from tests.native_case import QUIET, until
 
 
 def log_files(case: EngineCase) -> list[str]:
@@ -125,18 +123,11 @@ def test_a_flush_frees_the_log_also_when_the_process_ends_before(quick_path: Pat
         collection.insert({"id": np.arange(1000), "vector": np.zeros((1000, 4), np.float32)})
         collection.flush()
         if not reopens:
-            wait_until(lambda: not first.exists())
+            until(lambda: not first.exists())
     assert first.exists() == reopens
     with closing(Instance.open(quick_path, replace(limits, background=True))) as instance:
-        wait_until(lambda: not first.exists())
+        until(lambda: not first.exists())
         assert Elanus(instance).collection("c").count() == 1000
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_records_of_a_collection_dropped_in_an_earlier_life_do_not_keep_the_log_from_being_cut(

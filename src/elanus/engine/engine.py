@@ -183,17 +183,21 @@ class Engine:
         if not self._written_since_cut:
             return None
         age_s = (self.clock.now_ms() - (self._log_file.oldest_ms or self.clock.now_ms())) / 1000
-        owners = self._log_owners()
-        for collection_id, owned_bytes in owners.items():
-            if owned_bytes > config.carry_bytes and collection_id not in self._collections:
+        # With nothing to keep a log is due soonest: only then is it worth asking all collections what they need of it.
+        due = policy.should_cut_log(self._log_file.byte_size, 0, age_s, config)
+        if due and policy.should_cut_log(self._log_file.byte_size, self._needed_of_log(), age_s, config):
+            self.cut_log()
+            return config.log_age_s
+        return config.log_age_s - age_s if age_s < config.log_age_s else config.log_age_s
+
+    def _needed_of_log(self) -> int:
+        """How many bytes only the log holds, about."""
+        for collection_id, owned_bytes in self._log_owners().items():
+            if owned_bytes > self.config.carry_bytes and collection_id not in self._collections:
                 # Only its manifest knows how much of that is in segments already.
                 with suppress(CollectionNotFound):
                     self.collection(collection_id)
-                owners = self._log_owners()
-        if not policy.should_cut_log(self._log_file.byte_size, sum(owners.values()), age_s, config):
-            return config.log_age_s - age_s if age_s < config.log_age_s else config.log_age_s
-        self.cut_log()
-        return config.log_age_s
+        return sum(self._log_owners().values())
 
     def cut_log(self) -> None:
         """Free all of the log written before this call: seal large owners, carry small ones forward."""

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from elanus.vector.interim import InterimIndex
 
 
+NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
+
+
 class SearchRequest(NamedTuple):
     """A search of `queries` (nq × dim, float32) in one vector field.
 
@@ -48,7 +51,7 @@ class SearchRequest(NamedTuple):
     partitions: tuple[str, ...] = ()
     output_fields: tuple[str, ...] = ()
     metric: Metric | None = None
-    params: Mapping[str, Any] = MappingProxyType({})
+    params: Mapping[str, Any] = NO_PARAMS
 
 
 @dataclass(frozen=True, slots=True)

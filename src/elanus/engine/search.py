@@ -95,10 +95,9 @@ def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> _Hits:
         return _Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
     copies = _copies_possible(snapshot, steps)
     one = len(steps) == 1 and not copies
-    if one and _in_key_order(snapshot.units[steps[0].unit]):
-        parts = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
-        if len(parts) == 1:
-            return _single(parts[0], request.offset, made.k)
+    if one and steps[0].interim is None and _in_key_order(snapshot.units[steps[0].unit]):
+        (part,) = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
+        return _single(part, request.offset, made.k)
     settled = [step.index is not None or _in_key_order(snapshot.units[step.unit]) for step in steps]
     # One more than asked for shows whether scores equal to the last one go on.
     k = [min(made.k if done else made.k + 1, step.passing) for step, done in zip(steps, settled, strict=True)]

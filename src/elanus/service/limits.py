@@ -7,6 +7,7 @@ import numpy as np
 from elanus.model.errors import InvalidParameter
 
 WHOLE = (int, np.integer)
+"""What counts: asking whether something is `numbers.Integral` takes longer than all other checks of a search."""
 
 MAX_LIMIT = 16_384
 """Hits of one query of a search."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elanus.engine.collection import Collection
-from elanus.engine.planner import Plan, SearchRequest, plan
+from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, plan
 from elanus.engine.search import SearchResult
 from elanus.engine.search import search as engine_search
 from elanus.engine.snapshot import Snapshot
@@ -31,8 +31,6 @@ from elanus.service.output import Output
 __all__ = ["Plan", "SearchAnswer", "explain", "query_vectors", "search"]
 
 Queries = npt.NDArray[np.float32]
-
-_NO_PARAMS: Mapping[str, Any] = {}
 
 
 class SearchAnswer(NamedTuple):
@@ -134,7 +132,7 @@ def _request(
         tuple(partitions),
         wanted.fields,
         _metric(metric),
-        params if params is not None else _NO_PARAMS,
+        params if params is not None else NO_PARAMS,
     )
 
 
@@ -175,10 +173,7 @@ def query_vectors(field: Field, queries: Any) -> Queries:
             f"send queries of the dim of field {field.name}"
         )
     vectors = np.ascontiguousarray(given, np.float32)
-    flat = vectors.reshape(-1)
-    with np.errstate(over="ignore"):
-        square = np.dot(flat, flat)
-    if not square <= MAX_VECTOR_SQUARE:
+    if not np.vdot(vectors, vectors) <= MAX_VECTOR_SQUARE:  # `dot` would warn of what overflows
         _check_lengths(vectors)
     return vectors
 
