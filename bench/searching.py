@@ -27,7 +27,7 @@ from bench.report import Figure, plot_latencies
 ROWS, K, M, EF_CONSTRUCTION, EF = 200_000, 10, 16, 200, 64
 QUERIES = 1_000
 ARRIVING_PER_S, ARRIVING_BATCH = 1_000, 10
-BUSY_S = 30.0
+BUSY_S = 75.0
 CHECKED_EVERY = 10
 
 

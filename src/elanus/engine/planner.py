@@ -21,7 +21,7 @@ from elanus.engine import masks
 from elanus.engine.manifest import IndexDefinition
 from elanus.engine.masks import Mask
 from elanus.engine.query import select
-from elanus.engine.snapshot import IndexHandle, Snapshot
+from elanus.engine.snapshot import IndexHandle, Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.schema import Field
 from elanus.model.types import Metric
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
+
+
+KeysAt = tuple[int, npt.NDArray[np.int64] | None]
+"""The address of a unit's keys, and the keys, which keep it valid; 0 and None where keys are text."""
 
 
 class SearchRequest(NamedTuple):
@@ -70,6 +74,7 @@ class Step:
     index: IndexHandle | None = field(default=None, repr=False, compare=False)
     interim: InterimIndex | None = field(default=None, repr=False, compare=False)
     mask: Mask | None = field(default=None, repr=False, compare=False)
+    keys: KeysAt = field(default=(0, None), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +138,17 @@ def plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
                 None if strategy.route is Route.SCAN else index,
                 interim if strategy.route is Route.INTERIM else None,
                 mask if passing < rows else None,
+                _keys_at(unit),
             )
         )
     condition = request.condition
     kind = definition.kind if definition is not None else ""
     return Plan(metric, k, kind, params, condition.describe() if condition is not None else "", tuple(steps))
+
+
+def _keys_at(unit: Unit) -> KeysAt:
+    numbers = unit.view.key_numbers
+    return (0, None) if numbers is None else (int(numbers.__array_interface__["data"][0]), numbers)
 
 
 def _metric(definition: IndexDefinition | None, asked: Metric | None) -> Metric:

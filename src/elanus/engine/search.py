@@ -8,7 +8,6 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +26,8 @@ Offsets = npt.NDArray[np.int64]
 
 PLANS_KEPT = 64
 """Plans remembered with a snapshot; each may hold a mask a unit."""
+
+_NO_KEYS: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
 MOST_TIED = 16_384
 """Rows of one unit looked at to find which of equal scores have the smallest keys. So many equal ones mean nothing."""
@@ -174,37 +175,41 @@ def _merge(
     """
     from elanus.vector.metrics import merge
 
-    parts = [part for run in runs for part in run]
-    run_of = [number for number, run in enumerate(runs) for _ in run]
-    rows = np.concatenate([part.rows for part in parts], axis=1)
-    scores = np.concatenate([part.scores for part in parts], axis=1)
-    ends = list(accumulate(part.rows.shape[1] for part in parts))
-    numbers = [snapshot.units[part.unit].view.key_numbers for part in parts]
-    exact = [keys[part.rows] for keys, part in zip(numbers, parts, strict=True) if keys is not None]
-    keys = np.concatenate(exact, axis=1) if exact else _text_ranks(snapshot, parts)
-    units = np.array([part.unit for part in parts], np.int32)
-    states = np.array([more[number] for number in run_of], np.uint8)
-    merged = merge(made.metric, scores, rows, keys, np.array(ends), units, states, made.k, distinct=copies)
+    parts: list[_Part] = []
+    run_of: list[int] = []
+    table: list[tuple[int, ...]] = []
+    begin = 0
+    for number, run in enumerate(runs):
+        step = made.steps[number]
+        for part in run:
+            parts.append(part)
+            run_of.append(number)
+            table.append((part.rows.shape[1], step.unit, more[number], step.rows, step.keys[0], begin))
+            begin += part.rows.size
+    rows = np.concatenate([part.rows.ravel() for part in parts])
+    scores = np.concatenate([part.scores.ravel() for part in parts])
+    by_number = made.steps[0].keys[1] is not None
+    keys = _NO_KEYS if by_number else _text_ranks(snapshot, parts)
+    nq = len(parts[0].rows)
+    merged = merge(made.metric, nq, scores, rows, keys, np.array(table), made.k, distinct=copies)
     at: Any
-    if len(rows) == 1:
-        at = 0, slice(offset, merged.filled[0])
-        offsets = np.array((0, max(0, merged.filled[0] - offset)))
+    if nq == 1:
+        filled = int(merged.filled[0])
+        at = 0, slice(offset, filled)
+        offsets = np.array((0, max(0, filled - offset)))
     else:
         place = np.arange(made.k)
         at = (place >= offset) & (place < merged.filled[:, None])
         offsets = np.concatenate(([0], np.cumsum(at.sum(axis=1))))
     found = Found(merged.units[at], merged.rows[at])
-    again = {number for number, yes in zip(run_of, merged.again.tolist(), strict=True) if yes}
-    return _Hits(found, merged.keys[at] if exact else None, merged.scores[at], offsets), again
+    again = {run_of[i] for i in merged.again.nonzero()[0].tolist()}
+    return _Hits(found, merged.keys[at] if by_number else None, merged.scores[at], offsets), again
 
 
 def _text_ranks(snapshot: Snapshot, parts: Sequence[_Part]) -> Rows:
-    """Integers (nq, m) that compare as the keys of the parts' rows do, side by side; anything where there is no row."""
-    rows = [np.maximum(part.rows, 0) for part in parts]
+    """Integers, one for each row of the parts one after the other, that compare as keys do; anything for no row."""
     keys = [
-        snapshot.units[part.unit].view.key_column.take(pa.array(places.ravel()))
-        for part, places in zip(parts, rows, strict=True)
+        snapshot.units[part.unit].view.key_column.take(pa.array(np.maximum(part.rows, 0).ravel())) for part in parts
     ]
-    ranks = pc.rank(pa.chunked_array(keys), tiebreaker="dense").to_numpy().astype(np.int64)
-    each = np.split(ranks, np.cumsum([places.size for places in rows[:-1]]))
-    return np.concatenate([r.reshape(places.shape) for r, places in zip(each, rows, strict=True)], axis=1)
+    ranks: Rows = pc.rank(pa.chunked_array(keys), tiebreaker="dense").to_numpy().astype(np.int64)
+    return ranks

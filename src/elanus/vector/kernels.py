@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit, types
+from numba import carray, njit, types
+from numba.extending import intrinsic
 
 L2, IP, COSINE = 0, 1, 2
 """Metrics as kernels know them."""
@@ -47,6 +48,17 @@ def readable(dtype: Any, ndim: int) -> Any:
 
 def writable(dtype: Any, ndim: int) -> Any:
     return types.Array(dtype, ndim, "C")
+
+
+def _typed_pointer(_typing: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(address), generate
+
+
+_pointer: Any = intrinsic(_typed_pointer)
+"""An integer as an address that `carray` takes."""
 
 
 f32, i32, i64, u8, b1, void = types.float32, types.int32, types.int64, types.uint8, types.boolean, types.void
@@ -284,14 +296,17 @@ def scan_rows(metric: int, queries: Any, vectors: Any, wanted: Any, scores: Any,
         _drain(metric, costs[q], rows[q], sizes[q], scores[q], out[q])
 
 
+PART = 6
+"""A part's entry in the table of `merge`: its width, its unit, what else it may hold, its unit's rows, the address of
+their keys (int64; 0: the keys are in `keys`), and where in `scores` and `rows` it begins."""
+
+
 def _merge(
     metric: int,
     scores: Any,
     rows: Any,
     keys: Any,
-    ends: Any,
-    units: Any,
-    more: Any,
+    table: Any,
     distinct: bool,
     best_units: Any,
     best_rows: Any,
@@ -300,21 +315,29 @@ def _merge(
     filled: Any,
     again: Any,
 ) -> None:
-    m, k = scores.shape[1], best_rows.shape[1]
-    unit_of = np.empty(m, np.int32)
-    for p in range(ends.shape[0]):
-        unit_of[ends[p - 1] if p else 0 : ends[p]] = units[p]
+    parts = table.shape[0]
+    nq, k = best_rows.shape
+    m = 0
+    for p in range(parts):
+        m += table[p, 0]
     costs = np.empty(m, np.float32)
     ranks = np.empty(m, np.int64)
-    held = np.empty(m, np.int64)
-    for q in range(scores.shape[0]):
+    places = np.empty(m, np.int64)
+    part_of = np.empty(m, np.int64)
+    for q in range(nq):
         n = 0
-        for i in range(m):
-            if rows[q, i] >= 0:
-                costs[n] = scores[q, i] if metric == 0 else -scores[q, i]
-                ranks[n] = keys[q, i]
-                held[n] = i
-                n += 1
+        for p in range(parts):
+            width = table[p, 0]
+            begin = table[p, 5] + q * width
+            held = carray(_pointer(table[p, 4]), table[p, 3], np.int64)
+            for i in range(begin, begin + width):
+                row = rows[i]
+                if row >= 0:
+                    costs[n] = scores[i] if metric == 0 else -scores[i]
+                    ranks[n] = held[row] if table[p, 4] else keys[i]
+                    places[n] = i
+                    part_of[n] = p
+                    n += 1
         by_key = np.argsort(ranks[:n], kind="mergesort")
         order = by_key[np.argsort(costs[:n][by_key], kind="mergesort")]
         seen = {np.int64(0)}
@@ -329,27 +352,26 @@ def _merge(
                     continue
                 seen.add(ranks[i])
             edge = costs[i]
-            best_units[q, size] = unit_of[held[i]]
-            best_rows[q, size] = rows[q, held[i]]
+            best_units[q, size] = table[part_of[i], 1]
+            best_rows[q, size] = rows[places[i]]
             best_keys[q, size] = ranks[i]
-            best_scores[q, size] = scores[q, held[i]]
+            best_scores[q, size] = scores[places[i]]
             size += 1
         filled[q] = size
-        for p in range(ends.shape[0]):
-            if more[p]:
-                last = scores[q, ends[p] - 1] if metric == 0 else -scores[q, ends[p] - 1]
-                if size < k or last < edge or (more[p] > 1 and last == edge):
+        for p in range(parts):
+            if table[p, 2]:
+                end = table[p, 5] + (q + 1) * table[p, 0]
+                last = scores[end - 1] if metric == 0 else -scores[end - 1]
+                if size < k or last < edge or (table[p, 2] > 1 and last == edge):
                     again[p] = 1
 
 
 _MERGE = void(
     i64,
-    readable(f32, 2),
-    readable(i64, 2),
-    readable(i64, 2),
+    readable(f32, 1),
     readable(i64, 1),
-    readable(i32, 1),
-    readable(u8, 1),
+    readable(i64, 1),
+    readable(i64, 2),
     b1,
     writable(i32, 2),
     writable(i64, 2),
@@ -359,13 +381,13 @@ _MERGE = void(
     writable(u8, 1),
 )
 merge = compiled(_MERGE)(_merge)
-"""(metric, scores (nq, m), rows (nq, m), keys (nq, m), ends (parts,), units (parts,), more (parts,), distinct, out
-units, rows, keys and scores (nq, k), out filled (nq,), out again (parts,)): the `filled` best of each query's hits, by
-score, then key; negative rows are skipped, and with `distinct` all but the best of equal keys.
+"""(metric, scores, rows, keys, table (parts, PART), distinct, out units, rows, keys and scores (nq, k), out filled
+(nq,), out again (parts,)): the `filled` best of each query's hits, by score, then key; negative rows are skipped, and
+with `distinct` all but the best of equal keys.
 
-Columns up to `ends[p]` are those of part p, a part of `units[p]`, best first. `again[p]` becomes 1 where what the part
-has not shown may belong into the answer: never with `more[p]` 0 (it has shown all); with 1 where the answer is not full
-or ends behind the part's last; with 2 also where it ends with the score of the part's last."""
+`scores` and `rows` hold one part after the other, a part (nq, width) with the best first. `again[p]` becomes 1 where
+what part p has not shown may belong into the answer: never where the table says 0 (it has shown all); with 1 where the
+answer is not full or ends behind the part's last; with 2 also where it ends with the score of the part's last."""
 merge_held = compiled(_MERGE, nogil=False)(_merge)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from numba import carray, types
-from numba.extending import intrinsic
 
 from elanus.vector.kernels import (
     _cost,
     _drain,
     _offer,
+    _pointer,
     _sort,
     _square,
     b1,
@@ -30,17 +30,6 @@ ADDRESSES = 6
 """A block's entry in the table: the addresses of vectors, codes, scales, members, offsets, then its rows."""
 
 i8 = types.int8
-
-
-def _typed_pointer(_typing: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.voidptr(address), generate
-
-
-_pointer: Any = intrinsic(_typed_pointer)
-"""An integer as an address that `carray` takes."""
 
 
 @compiled(

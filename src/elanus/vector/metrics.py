@@ -100,30 +100,27 @@ class Merged(NamedTuple):
 
 def merge(
     metric: Metric,
+    nq: int,
     scores: Scores,
     rows: Rows,
     keys: Rows,
-    ends: Rows,
-    units: npt.NDArray[np.int32],
-    more: npt.NDArray[np.uint8],
+    table: Rows,
     k: int,
     *,
     distinct: bool,
 ) -> Merged:
-    """The k best of the hits (nq, m) of all parts, by score, then key; see `kernels.merge`."""
-    size = len(scores), k
+    """The k best hits of each of `nq` queries in all parts, by score, then key; see `kernels.merge`."""
+    size = nq, k
     merged = Merged(
         np.empty(size, np.int32),
         np.empty(size, np.int64),
         np.empty(size, np.int64),
         np.empty(size, np.float32),
-        np.empty(len(scores), np.int64),
-        np.zeros(len(ends), np.uint8),
+        np.empty(nq, np.int64),
+        np.zeros(len(table), np.uint8),
     )
     held = scores.size <= HELD_HITS
-    (kernels.merge_held if held else kernels.merge)(
-        CODE_OF[metric], scores, rows, keys, ends, units, more, distinct, *merged
-    )
+    (kernels.merge_held if held else kernels.merge)(CODE_OF[metric], scores, rows, keys, table, distinct, *merged)
     return merged
 
 
