@@ -35,7 +35,7 @@ MAY_KNOW: dict[str, set[str]] = {
     # Test tools that ship with the product: faulty and recording disks, crash states.
     "testing": BASE | {"store", "log"},
     # `import elanus` shows what a user needs.
-    "": BASE | {"native"},
+    "": BASE | {"native", "wire"},
 }
 """For each part the others that it may import; a part that is not named here may be imported by nobody below it."""
 

@@ -49,19 +49,21 @@ if TYPE_CHECKING:
     from elanus.native.database import Database, Elanus, Settings, open  # noqa: A004
     from elanus.native.results import Hit, Hits, SearchResults
     from elanus.native.rows import to_rows
+    from elanus.wire.client import connect
 
 _HOMES = {
-    "Collection": "collection",
-    "Database": "database",
-    "Elanus": "database",
-    "Hit": "results",
-    "Hits": "results",
-    "SearchResults": "results",
-    "Settings": "database",
-    "open": "database",
-    "to_rows": "rows",
+    "Collection": "native.collection",
+    "Database": "native.database",
+    "Elanus": "native.database",
+    "Hit": "native.results",
+    "Hits": "native.results",
+    "SearchResults": "native.results",
+    "Settings": "native.database",
+    "connect": "wire.client",
+    "open": "native.database",
+    "to_rows": "native.rows",
 }
-"""The modules of `elanus.native` in which the names live that are imported when they are first used."""
+"""The modules in which the names live that are imported when they are first used."""
 
 __all__ = [
     "AliasExists",
@@ -99,6 +101,7 @@ __all__ = [
     "StoreError",
     "WriterStopped",
     "__version__",
+    "connect",
     "errors",
     "open",
     "to_rows",
@@ -108,7 +111,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'elanus' has no attribute {name!r}")
-    found = getattr(import_module(f"elanus.native.{_HOMES[name]}"), name)
+    found = getattr(import_module(f"elanus.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
 

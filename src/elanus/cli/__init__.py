@@ -40,6 +40,20 @@ def inspect_folder(
     raise typer.Exit(run(path, verify))
 
 
+@app.command("serve")
+def serve(
+    data: Annotated[Path, typer.Option("--data", help="The folder of the database; made where there is none.")] = Path(
+        "elanus.data"
+    ),
+    host: Annotated[str, typer.Option("--host", help="The address to listen at, 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 19530,
+) -> None:
+    """Serve a database to Milvus clients over gRPC, until SIGTERM or SIGINT."""
+    from elanus.cli.serve import run
+
+    raise typer.Exit(run(data, host, port))
+
+
 def main() -> None:
     """Run the command; the entry point of the package. What went wrong is one sentence, and exit code 1."""
     try:

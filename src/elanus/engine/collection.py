@@ -14,13 +14,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from elanus.engine.follower import LogFollower
 from elanus.engine.host import Host, collection_prefix
 from elanus.engine.index import index_opener
 from elanus.engine.manifest import (
     DEFAULT_PARTITION,
+    ConsistencySet,
     Edit,
+    IndexAltered,
     IndexDefined,
     IndexDefinition,
     IndexDropped,
@@ -36,6 +39,7 @@ from elanus.log.commit import GroupCommit
 from elanus.model.errors import InvalidParameter, ReadOnly
 from elanus.model.schema import Schema, check_name
 from elanus.model.timestamps import compose
+from elanus.model.types import Consistency
 from elanus.store.base import Store
 from elanus.store.versioned import VersionedState
 
@@ -173,6 +177,13 @@ class Collection:
         with self.commit_mutex:
             if name in self.versions.state.indexes:
                 self.commit_locked(IndexDropped(name))
+
+    def alter_index(self, name: str, params: Mapping[str, Any], removed: Sequence[str] = ()) -> None:
+        """Change parameters of an index that its files do not depend on."""
+        self.commit(IndexAltered(name, dict(params), tuple(removed)))
+
+    def set_consistency(self, consistency: Consistency) -> None:
+        self.commit(ConsistencySet(consistency))
 
     def set_properties(self, properties: Mapping[str, str], removed: Sequence[str] = ()) -> None:
         self.commit(PropertiesSet(dict(properties), tuple(removed)))

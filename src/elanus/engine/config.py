@@ -21,8 +21,8 @@ class EngineConfig:
     """A growing segment of so many rows is sealed once it is `seal_idle_s` old; fewer cost less to scan."""
 
     seal_idle_s: float = 30.0
-    """How old a growing segment gets before `seal_idle_rows` is enough; bounds what a slow trickle leaves unindexed. Three
-    times as often means three times as many small graphs, each of which every search walks: interim lists cost less."""
+    """How old a growing segment gets before `seal_idle_rows` is enough; bounds what a slow trickle leaves unindexed.
+    Sealing more often makes more small graphs, all of which every search walks, and interim lists cost less."""
 
     index_min_rows: int = 1_024
     """Below so many rows an exact scan beats any graph, so none is built (Milvus draws the line at the same place)."""

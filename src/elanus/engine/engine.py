@@ -32,7 +32,7 @@ from elanus.log.record import FenceRecord, RawRecord, WriteRecord
 from elanus.model.errors import CollectionNotFound
 from elanus.model.schema import PARTITION_FIELD_ID, Schema
 from elanus.model.timestamps import Clock, TimestampOracle
-from elanus.model.types import OnDuplicateKey
+from elanus.model.types import Consistency, OnDuplicateKey
 from elanus.store.base import Store
 
 
@@ -78,6 +78,11 @@ class Engine:
         self._jobs.close()
         self._log.close()
 
+    @property
+    def failure(self) -> str | None:
+        """Why writes are refused; None while they are not."""
+        return self._log.failure
+
     # --- collections -----------------------------------------------------------------------------------------------
 
     def create_collection(
@@ -87,6 +92,8 @@ class Engine:
         properties: Mapping[str, str],
         on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP,
         indexes: Sequence[IndexDefinition] = (),
+        consistency: Consistency = Consistency.BOUNDED,
+        shards: int = 1,
     ) -> Collection:
         """Write the first manifest of a collection. It exists for users once the catalog names its id."""
         manifest = Manifest(
@@ -94,6 +101,8 @@ class Engine:
             properties=dict(properties),
             on_duplicate_key=on_duplicate_key,
             committed_ms=self.clock.now_ms(),
+            consistency=consistency,
+            shards=shards,
         )
         for definition in indexes:
             manifest = apply(manifest, IndexDefined(definition))

@@ -19,7 +19,7 @@ from typing import Any
 
 from elanus.model.errors import IndexNotFound, InvalidParameter, PartitionNotFound
 from elanus.model.schema import Schema
-from elanus.model.types import Metric, OnDuplicateKey
+from elanus.model.types import Consistency, Metric, OnDuplicateKey
 from elanus.segment.sealed import SegmentMeta
 
 DEFAULT_PARTITION = "_default"
@@ -53,6 +53,28 @@ class IndexDefinition:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> IndexDefinition:
         return cls(**{**data, "metric": Metric(data["metric"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What Milvus clients have loaded: all partitions (None), or those with these ids; `replicas` as they asked.
+
+    Nothing in the engine depends on it: rows can be read as soon as they are written.
+    """
+
+    partitions: frozenset[int] | None = None
+    replicas: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "partitions": None if self.partitions is None else sorted(self.partitions),
+            "replicas": self.replicas,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Loaded:
+        partitions = data["partitions"]
+        return cls(None if partitions is None else frozenset(partitions), data["replicas"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +138,9 @@ class Manifest:
     segments: Mapping[int, SegmentEntry] = field(default_factory=dict)
     sealed_to: int = 0
     committed_ms: int = 0
+    consistency: Consistency = Consistency.BOUNDED
+    shards: int = 1
+    loaded: Loaded | None = None
 
     @property
     def schema(self) -> Schema:
@@ -150,6 +175,9 @@ class Manifest:
             "segments": [entry.to_dict() for entry in self.segments.values()],
             "sealed_to": self.sealed_to,
             "committed_ms": self.committed_ms,
+            "consistency": int(self.consistency),
+            "shards": self.shards,
+            "loaded": self.loaded and self.loaded.to_dict(),
         }
 
     @classmethod
@@ -167,6 +195,10 @@ class Manifest:
             segments={entry.meta.id: entry for entry in entries},
             sealed_to=data["sealed_to"],
             committed_ms=data["committed_ms"],
+            # Manifests written before these were there hold for them what was true then.
+            consistency=Consistency(data.get("consistency", Consistency.BOUNDED)),
+            shards=data.get("shards", 1),
+            loaded=Loaded.from_dict(data["loaded"]) if data.get("loaded") else None,
         )
 
 
@@ -219,6 +251,15 @@ class IndexDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexAltered:
+    """Parameters of an index that say nothing about its files: `params` are set, `removed` are taken away."""
+
+    name: str
+    params: Mapping[str, Any]
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionAdded:
     name: str
 
@@ -243,6 +284,20 @@ class PropertiesSet:
     removed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ConsistencySet:
+    """The level of reads that name none."""
+
+    consistency: Consistency
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSet:
+    """What clients have loaded from now on; None for nothing."""
+
+    loaded: Loaded | None
+
+
 Edit = (
     Stamp
     | Sealed
@@ -250,10 +305,13 @@ Edit = (
     | IndexBuilt
     | IndexDefined
     | IndexDropped
+    | IndexAltered
     | PartitionAdded
     | PartitionDropped
     | Truncated
     | PropertiesSet
+    | ConsistencySet
+    | LoadSet
 )
 
 
@@ -287,6 +345,11 @@ def apply(state: Manifest, edit: Edit) -> Manifest:
             return _define_index(state, definition)
         case IndexDropped(name):
             return _drop_index(state, name)
+        case IndexAltered(name, params, removed):
+            altered = state.indexes[name]
+            kept = {key: value for key, value in altered.params.items() if key not in removed}
+            altered = replace(altered, params={**kept, **params})
+            return replace(state, indexes={**state.indexes, name: altered})
         case PartitionAdded(name):
             if len(state.partitions) >= MAX_PARTITIONS:
                 raise InvalidParameter(
@@ -296,12 +359,24 @@ def apply(state: Manifest, edit: Edit) -> Manifest:
             partitions = {**state.partitions, name: state.next_partition_id}
             return replace(state, partitions=partitions, next_partition_id=state.next_partition_id + 1)
         case PartitionDropped(name):
-            return replace(state, partitions={n: i for n, i in state.partitions.items() if n != name})
+            return _drop_partition(state, name)
         case Truncated(sealed_to):
             return replace(state, segments={}, sealed_to=max(state.sealed_to, sealed_to))
         case PropertiesSet(properties, removed):
             kept = {key: value for key, value in state.properties.items() if key not in removed}
             return replace(state, properties={**kept, **properties})
+        case ConsistencySet(consistency):
+            return replace(state, consistency=consistency)
+        case LoadSet(loaded):
+            return replace(state, loaded=loaded)
+
+
+def _drop_partition(state: Manifest, name: str) -> Manifest:
+    loaded = state.loaded
+    if loaded is not None and loaded.partitions is not None:
+        rest = loaded.partitions - {state.partitions[name]}
+        loaded = replace(loaded, partitions=rest) if rest else None
+    return replace(state, partitions={n: i for n, i in state.partitions.items() if n != name}, loaded=loaded)
 
 
 def _define_index(state: Manifest, definition: IndexDefinition) -> Manifest:
@@ -341,7 +416,7 @@ def rebase(state: Manifest, edit: Edit) -> Edit | None:
             return replace(edit, output=replace(output, indexes=kept))
         case Sealed(_, _, _, sealed_to):
             return edit if sealed_to > state.sealed_to else None
-        case IndexDropped(name):
+        case IndexDropped(name) | IndexAltered(name, _, _):
             return edit if name in state.indexes else None
         case PartitionAdded(name):
             return None if name in state.partitions else edit
@@ -360,10 +435,13 @@ _EDITS: dict[str, type[Any]] = {
         IndexBuilt,
         IndexDefined,
         IndexDropped,
+        IndexAltered,
         PartitionAdded,
         PartitionDropped,
         Truncated,
         PropertiesSet,
+        ConsistencySet,
+        LoadSet,
     )
 }
 
@@ -404,6 +482,12 @@ class ManifestRules:
                 out |= {"sealed_to": sealed_to}
             case PropertiesSet(properties, removed):
                 out |= {"properties": dict(properties), "removed": list(removed)}
+            case IndexAltered(name, params, removed):
+                out |= {"name": name, "params": dict(params), "removed": list(removed)}
+            case ConsistencySet(consistency):
+                out |= {"consistency": int(consistency)}
+            case LoadSet(loaded):
+                out |= {"loaded": loaded and loaded.to_dict()}
             case _:
                 out |= {name: getattr(edit, name) for name in edit.__slots__}
         return out
@@ -419,7 +503,11 @@ class ManifestRules:
             fields["output"] = fields["output"] and SegmentEntry.from_dict(fields["output"])
         elif kind is IndexDefined:
             fields["definition"] = IndexDefinition.from_dict(fields["definition"])
-        elif kind is PropertiesSet:
+        elif kind is PropertiesSet or kind is IndexAltered:
             fields["removed"] = tuple(fields["removed"])
+        elif kind is ConsistencySet:
+            fields["consistency"] = Consistency(fields["consistency"])
+        elif kind is LoadSet:
+            fields["loaded"] = fields["loaded"] and Loaded.from_dict(fields["loaded"])
         made: Edit = kind(**fields)
         return made

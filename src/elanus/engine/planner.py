@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from elanus.engine import masks
-from elanus.engine.manifest import IndexDefinition
 from elanus.engine.masks import Mask
 from elanus.engine.query import select
 from elanus.engine.snapshot import IndexHandle, Snapshot, Unit
@@ -108,7 +107,7 @@ def plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
     Raises `InvalidParameter` where the metric differs from the index's or a parameter is out of range.
     """
     definition = snapshot.manifest.index_of(request.vector_field.id)
-    metric = _metric(definition, request.metric)
+    metric = metric_of(snapshot, request)
     spec = resolve(definition.kind, definition.params) if definition is not None else IndexSpec(IndexKind.FLAT)
     k = request.limit + request.offset
     params = search_params(spec, request.params, k)
@@ -151,9 +150,10 @@ def _keys_at(unit: Unit) -> KeysAt:
     return (0, None) if numbers is None else (int(numbers.__array_interface__["data"][0]), numbers)
 
 
-def _metric(definition: IndexDefinition | None, asked: Metric | None) -> Metric:
+def metric_of(snapshot: Snapshot, request: SearchRequest) -> Metric:
     """The metric to compare by: that of the index, and a search may not name another; COSINE where there is none."""
+    definition = snapshot.manifest.index_of(request.vector_field.id)
     if definition is None:
-        return asked or Metric.COSINE
-    check_metric(asked, definition.metric)
+        return request.metric or Metric.COSINE
+    check_metric(request.metric, definition.metric)
     return definition.metric

@@ -8,7 +8,7 @@ A held snapshot keeps its files: a segment's files are collected only after the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,14 @@ class Snapshot:
     growing: tuple[GrowingView, ...]
     interims: Mapping[Place, InterimIndex] = field(default_factory=dict)
     plans: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, timestamp: int) -> Snapshot:
+        """This picture as it was at an earlier `timestamp`: without what was written or deleted since.
+
+        Exact as long as nothing that was deleted after `timestamp` has been left behind by a merge, which happens when
+        it is older than the retention time.
+        """
+        return replace(self, timestamp=min(timestamp, self.timestamp), plans={})
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:

@@ -109,6 +109,11 @@ class GroupCommit:
         self._standby = threading.Thread(target=self._stand_by, name="elanus-commit", daemon=True)
         self._standby.start()
 
+    @property
+    def failure(self) -> str | None:
+        """Why nothing is acknowledged any more; None while the writer is well."""
+        return self._failure
+
     def append(self, record: Record) -> Position:
         """Enqueue and wait."""
         return self.enqueue(record).wait()

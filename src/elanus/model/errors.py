@@ -8,7 +8,9 @@
     ├── CollectionNotLoaded          101
     ├── CollectionLimit              102
     ├── CollectionLoaded             104
+    ├── SchemaOutdated               109  the client's picture of the schema is not the one in force
     ├── PartitionNotFound            200
+    ├── PartitionNotLoaded           201
     ├── IndexNotFound                700
     ├── DatabaseNotFound             800
     ├── DatabaseLimit                801
@@ -18,6 +20,9 @@
     ├── AliasExists                 1602  the alias points elsewhere
     ├── DuplicateKey                1100  `on_duplicate_key="reject"` met a key that exists
     ├── MemoryLimit                    3  a budget has no room for the request
+    ├── NotSupported                  10  a part of Milvus that Elanus does not have (yet)
+    ├── ResourceGroupNotFound        300
+    ├── AddressInUse                   2  the server cannot listen where it was told to
     ├── DeadlineExceeded            10001
     └── StoreError                  1001  the folder or bucket failed
         ├── KeyNotFound             1000
@@ -75,8 +80,16 @@ class CollectionLoaded(ElanusError):
     code = 104
 
 
+class SchemaOutdated(ElanusError):
+    code = 109
+
+
 class PartitionNotFound(ElanusError, LookupError):
     code = 200
+
+
+class PartitionNotLoaded(ElanusError):
+    code = 201
 
 
 class IndexNotFound(ElanusError, LookupError):
@@ -114,6 +127,18 @@ class DuplicateKey(InvalidParameter):
 class MemoryLimit(ElanusError, MemoryError):
     code = 3
     retriable = True
+
+
+class NotSupported(ElanusError):
+    code = 10
+
+
+class ResourceGroupNotFound(ElanusError, LookupError):
+    code = 300
+
+
+class AddressInUse(ElanusError, OSError):
+    code = 2
 
 
 class DeadlineExceeded(ElanusError, TimeoutError):

@@ -84,6 +84,8 @@ class Field:
     max_length: int | None = None
     is_dynamic: bool = False
     description: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    """What a client declared beside that and expects to be told again, such as `mmap.enabled`."""
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -104,6 +106,8 @@ class Field:
                 out[key] = getattr(self, key)
         if self.description:
             out["description"] = self.description
+        if self.params:
+            out["params"] = dict(self.params)
         return out
 
     @classmethod

@@ -44,6 +44,19 @@ class OnDuplicateKey(StrEnum):
     REPLACE = "replace"
 
 
+class Consistency(IntEnum):
+    """Which writes a read has to see; the values are the protocol's codes.
+
+    Elanus answers every level with everything acknowledged before the read began; the level is kept for clients.
+    """
+
+    STRONG = 0
+    SESSION = 1
+    BOUNDED = 2
+    EVENTUALLY = 3
+    CUSTOMIZED = 4
+
+
 INTEGERS = frozenset({DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64})
 FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE})
 NUMBERS = INTEGERS | FLOATS

@@ -9,9 +9,9 @@ from elanus.catalog import state as catalog_state
 from elanus.catalog.state import CollectionAdded, CollectionEntry
 from elanus.engine.manifest import IndexDefinition, Manifest
 from elanus.engine.query import count
-from elanus.model.errors import InvalidParameter
+from elanus.model.errors import CollectionNotFound, InvalidParameter
 from elanus.model.schema import Schema, check_name
-from elanus.model.types import OnDuplicateKey
+from elanus.model.types import Consistency, OnDuplicateKey
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexRequest, define
 from elanus.service.instance import Instance
@@ -20,7 +20,9 @@ from elanus.service.properties import check as check_properties
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """`created` is a hybrid timestamp; `name` is the real one, also where an alias was asked for."""
+    """`created`, and `updated` (of the schema), are hybrid timestamps; `name` is the real one, also where an alias was
+    asked for.
+    """
 
     name: str
     database: str
@@ -32,6 +34,9 @@ class CollectionInfo:
     partitions: tuple[str, ...]
     aliases: tuple[str, ...]
     indexes: tuple[str, ...]
+    consistency: Consistency
+    shards: int
+    updated: int
 
 
 def create(
@@ -42,6 +47,8 @@ def create(
     properties: Mapping[str, str] | None = None,
     on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP,
     indexes: Sequence[IndexRequest] = (),
+    consistency: Consistency = Consistency.BOUNDED,
+    shards: int = 1,
 ) -> CollectionInfo:
     """Make a collection, with `indexes` where they are known already.
 
@@ -64,7 +71,7 @@ def create(
         catalog_state.apply(instance.catalog.state, CollectionAdded(ctx.database, name, collection_id, collection_id))
         # The manifest first: a collection that the catalog names is whole.
         collection = instance.engine.create_collection(
-            collection_id, checked, dict(properties or {}), on_duplicate_key, definitions
+            collection_id, checked, dict(properties or {}), on_duplicate_key, definitions, consistency, shards
         )
         try:
             entry = instance.catalog.add_collection(ctx.database, name, collection_id)
@@ -109,6 +116,22 @@ def list_all(ctx: RequestContext, instance: Instance) -> list[CollectionEntry]:
     """The collections of the database, by name. None is opened for it."""
     instance.begin(ctx)
     return [entry for _, entry in sorted(instance.catalog.database(ctx.database).collections.items())]
+
+
+def real_name(ctx: RequestContext, instance: Instance, name: str) -> str:
+    """The name of the collection that a name or alias stands for. Raises `CollectionNotFound`."""
+    instance.begin(ctx)
+    return instance.catalog.resolve(ctx.database, name).name
+
+
+def named(ctx: RequestContext, instance: Instance, name: str, collection_id: int) -> str:
+    """`name`, or where that is empty the name of the collection with `collection_id`. Raises `CollectionNotFound`."""
+    if name or not collection_id:
+        return name
+    for entry in list_all(ctx, instance):
+        if entry.id == collection_id:
+            return entry.name
+    raise CollectionNotFound(f"collection not found[database={ctx.database}][collection={collection_id}]")
 
 
 def rename(ctx: RequestContext, instance: Instance, name: str, new_name: str, new_database: str | None = None) -> None:
@@ -174,4 +197,7 @@ def _info(ctx: RequestContext, instance: Instance, entry: CollectionEntry, manif
         partitions=tuple(manifest.partitions),
         aliases=tuple(instance.catalog.database(ctx.database).aliases_of(entry.name)),
         indexes=tuple(manifest.indexes),
+        consistency=manifest.consistency,
+        shards=manifest.shards,
+        updated=entry.created,
     )

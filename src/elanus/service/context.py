@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from elanus.catalog.state import DEFAULT_DATABASE
@@ -20,6 +20,10 @@ class RequestContext:
     principal: str = ""
     deadline: float | None = None
     request_id: str = ""
+
+    def within(self, database: str) -> RequestContext:
+        """This request in another database; the same where none is named."""
+        return replace(self, database=database) if database else self
 
     def check_deadline(self) -> None:
         """Raise `DeadlineExceeded` when it is too late to begin."""

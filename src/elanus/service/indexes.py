@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import IndexDefinition
-from elanus.model.errors import IndexNotFound, InvalidParameter
+from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
 from elanus.model.schema import Schema, check_name
 from elanus.model.types import Metric
 from elanus.service.context import RequestContext
@@ -24,6 +24,10 @@ class IndexState(StrEnum):
     FINISHED = "Finished"
 
 
+ALTERABLE = frozenset({"mmap.enabled", "indexoffsetcache.enabled", "warmup"})
+"""Parameters that say how Milvus loads an index, and may be changed. Elanus maps every index file; it keeps them."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
     """An index and how far it is: `total_rows` in sealed segments and growing, `indexed_rows` of them done.
@@ -32,6 +36,7 @@ class IndexInfo:
     """
 
     name: str
+    id: int
     field: str
     kind: str
     metric: Metric
@@ -95,6 +100,39 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) ->
     instance.collection(ctx, collection).drop_index(name)
 
 
+def check_droppable(ctx: RequestContext, instance: Instance, collection: str) -> None:
+    """Raise `InvalidParameter` where Milvus clients have the collection loaded: they release it first."""
+    if instance.collection(ctx, collection).manifest.loaded is not None:
+        raise InvalidParameter("index cannot be dropped, collection is loaded, please release it first")
+
+
+def alter(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    name: str,
+    params: Mapping[str, Any],
+    removed: Sequence[str] = (),
+) -> None:
+    """Set some of the `ALTERABLE` parameters or take some away, one of the two.
+
+    Raises `InvalidParameter` for others, `IndexNotFound`, `CollectionLoaded` while clients have it loaded.
+    """
+    found = instance.collection(ctx, collection)
+    if bool(params) == bool(removed):
+        raise InvalidParameter("alter index needs parameters to set or keys to delete: send one of them, not both")
+    for key in (*params, *removed):
+        if key not in ALTERABLE:
+            raise InvalidParameter(f"{key} is not a configable index property: {', '.join(sorted(ALTERABLE))} are")
+    if found.manifest.loaded is not None:
+        raise CollectionLoaded(
+            f"can't alter index on loaded collection, please release the collection first: {collection}"
+        )
+    if name not in found.manifest.indexes:
+        raise IndexNotFound(f"index not found[indexName={name}][collection={collection}]")
+    found.alter_index(name, params, removed)
+
+
 def wait(ctx: RequestContext, instance: Instance, collection: str) -> None:
     """Return when every sealed segment that is large enough has its indexes. Raises what the last build failed of."""
     instance.collection(ctx, collection).wait_for_indexes()
@@ -129,6 +167,7 @@ def _info(collection: Collection, definition: IndexDefinition) -> IndexInfo:
     total = sum(unit.view.rows for unit in snapshot.units)
     return IndexInfo(
         name=definition.name,
+        id=definition.id,
         field=manifest.schema.by_id[definition.field_id].name,
         kind=definition.kind,
         metric=definition.metric,

@@ -27,7 +27,9 @@ from elanus.log.file import FileLog
 from elanus.model.errors import Closed, InvalidParameter, StoreError
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
+from elanus.service.compactions import Compactions
 from elanus.service.context import RequestContext
+from elanus.service.iteration import Iterations
 from elanus.store.disk import Disk, LocalDisk
 from elanus.store.folder_lock import FolderLock
 from elanus.store.local import LocalStore
@@ -46,6 +48,8 @@ class Instance:
         self.catalog = catalog
         self.engine = engine
         self.ids = AutoIds(engine.oracle)
+        self.compactions = Compactions()
+        self.iterations = Iterations()
         self._closing = closing
         self._closed = False
 

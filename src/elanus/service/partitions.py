@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from elanus.engine.query import count
@@ -33,6 +34,13 @@ def list_all(ctx: RequestContext, instance: Instance, collection: str) -> list[P
     """All partitions, `_default` first, then as they were made."""
     partitions = instance.collection(ctx, collection).manifest.partitions
     return [PartitionInfo(name, number) for name, number in sorted(partitions.items(), key=lambda item: item[1])]
+
+
+def check_named(ctx: RequestContext, instance: Instance, collection: str, names: Iterable[str]) -> None:
+    """Raise `PartitionNotFound` unless all of `names` are there."""
+    manifest = instance.collection(ctx, collection).manifest
+    for name in names:
+        manifest.partition_id(name)
 
 
 def row_count(ctx: RequestContext, instance: Instance, collection: str, name: str) -> int:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from elanus.model.errors import InvalidParameter
+from elanus.model.types import Consistency
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+
+CONSISTENCY = "consistency_level"
+"""The property by which clients alter the level; it is kept apart from the others, as it is told apart."""
 
 FIXED = frozenset({"on_duplicate_key"})
 """Given when the collection is made, and never changed: what is stored has been written by it."""
@@ -22,9 +26,23 @@ def alter(
     """Set properties or take some away, one of the two. Raises `InvalidParameter`, `CollectionNotFound`."""
     if bool(properties) == bool(removed):
         raise InvalidParameter("alter collection needs properties to set or keys to delete: send one of them, not both")
-    check(properties or {})
+    given = dict(properties or {})
+    check(given)
     found = instance.collection(ctx, collection)
-    found.set_properties(dict(properties or {}), tuple(removed))
+    level = given.pop(CONSISTENCY, None)
+    if level is not None:
+        found.set_consistency(consistency_named(level))
+    if given or removed:
+        found.set_properties(given, tuple(removed))
+
+
+def consistency_named(text: str) -> Consistency:
+    """The level that a property names, by name or number. Raises `InvalidParameter`."""
+    try:
+        return Consistency(int(text)) if text.isdigit() else Consistency[text.upper()]
+    except (KeyError, ValueError):
+        known = ", ".join(level.name.title() for level in Consistency)
+        raise InvalidParameter(f"invalid consistency level: {text}: choose one of {known}") from None
 
 
 def get(ctx: RequestContext, instance: Instance, collection: str) -> dict[str, str]:

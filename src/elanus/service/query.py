@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from elanus.engine.snapshot import Snapshot
 from elanus.expr.bind import BoundFilter
 from elanus.expr.compile import compile_filter
 from elanus.model.schema import Schema
-from elanus.service import limits, output
+from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.rows import key_array
@@ -46,6 +46,80 @@ def query(
         condition_of(found.schema, expression, expression_params), tuple(partitions), wanted.fields, limit, offset
     )
     return output.cut(reads.query(snapshot or found.snapshot(), request), wanted)
+
+
+class ClientRows(NamedTuple):
+    """What a query of a Milvus client found, and the timestamp of the picture it was found in."""
+
+    table: pa.Table
+    schema: Schema
+    timestamp: int
+
+
+def for_client(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    *,
+    expression: str,
+    expression_params: Mapping[str, Any] | None,
+    output_fields: Sequence[str],
+    limit: int | None,
+    offset: int,
+    partitions: Sequence[str],
+    iterates: bool,
+    timestamp: int,
+) -> ClientRows:
+    """`query` of what clients have loaded. An iterator's pages (`iterates`) are of the picture at `timestamp`.
+
+    Any other read sees all that was acknowledged before it, and waits where `timestamp` is one to come.
+    Raises as `query` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
+    """
+    found = instance.collection(ctx, collection)
+    loading.require(found, collection, partitions)
+    if not iterates:
+        times.reach(ctx, instance, timestamp)
+        snapshot = found.snapshot()
+        seen = snapshot.timestamp
+    elif timestamp > times.LARGEST_NAMED:
+        snapshot, seen = iteration.picture(instance.iterations, found, timestamp), timestamp
+    else:
+        snapshot, seen = iteration.begin(instance.iterations, found)
+    table = query(
+        ctx,
+        instance,
+        collection,
+        expression=expression,
+        expression_params=expression_params,
+        output_fields=output_fields,
+        limit=limit,
+        offset=offset,
+        partitions=loading.readable_partitions(found, partitions),
+        snapshot=snapshot,
+    )
+    return ClientRows(table, found.schema, seen)
+
+
+def count_for_client(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    *,
+    expression: str,
+    expression_params: Mapping[str, Any] | None,
+    partitions: Sequence[str],
+) -> int:
+    """`count` of what clients have loaded. Raises as `count` does, and `CollectionNotLoaded`, `PartitionNotLoaded`."""
+    found = instance.collection(ctx, collection)
+    loading.require(found, collection, partitions)
+    return count(
+        ctx,
+        instance,
+        collection,
+        expression=expression,
+        expression_params=expression_params,
+        partitions=loading.readable_partitions(found, partitions),
+    )
 
 
 def get(

@@ -15,12 +15,23 @@ from elanus.engine.writes import WriteResult
 from elanus.expr.compile import compile_filter
 from elanus.model.batch import Rows, canonical_batch
 from elanus.model.columns import convert
-from elanus.model.errors import InvalidParameter
-from elanus.model.schema import Schema
+from elanus.model.errors import InvalidParameter, SchemaOutdated
+from elanus.model.schema import Field, Schema
+from elanus.service import loading
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
-__all__ = ["WriteResult", "delete_keys", "delete_where", "insert", "key_array", "upsert"]
+__all__ = [
+    "DEFAULT_PARTITION",
+    "WriteResult",
+    "delete_keys",
+    "delete_where",
+    "insert",
+    "key_array",
+    "key_field",
+    "schema_for",
+    "upsert",
+]
 
 
 def insert(
@@ -84,10 +95,13 @@ def delete_where(
     expression: str,
     params: Mapping[str, Any] | None = None,
     partitions: Sequence[str] = (),
+    *,
+    loaded_only: bool = False,
 ) -> WriteResult:
     """Delete the rows that match a filter, and with them all copies of their keys. The count is that of the keys.
 
-    Where the filter does nothing but name keys, these are counted, there or not.
+    Where the filter does nothing but name keys, these are counted, there or not. Any other reads rows: with
+    `loaded_only` that raises `CollectionNotLoaded` where clients have not loaded the collection.
     Raises `InvalidParameter` for an empty filter, one that is always true, and one that cannot be parsed.
     """
     if not expression or not expression.strip():
@@ -100,7 +114,29 @@ def delete_where(
         )
     if condition.key_lookup is not None:
         return writes.delete_keys(found, condition.key_lookup, tuple(partitions))
+    if loaded_only:
+        loading.require(found, collection, partitions)
     return writes.delete_where(found, condition, tuple(partitions))
+
+
+def schema_for(ctx: RequestContext, instance: Instance, collection: str, known: int) -> Schema:
+    """The schema that rows of a client have to fit. `known` is the timestamp of the one it has, 0 if it does not say.
+
+    Raises `SchemaOutdated` where that is another: the client asks for the schema again, and sends its rows anew.
+    """
+    found = instance.collection(ctx, collection)
+    if known and known != schema_timestamp(found):
+        raise SchemaOutdated(f"collection schema mismatch[collection={collection}]: describe it again")
+    return found.schema
+
+
+def schema_timestamp(collection: Collection) -> int:
+    """When the collection's schema last changed."""
+    return collection.id
+
+
+def key_field(ctx: RequestContext, instance: Instance, collection: str) -> Field:
+    return instance.collection(ctx, collection).schema.primary
 
 
 def key_array(schema: Schema, keys: Any) -> pa.Array:

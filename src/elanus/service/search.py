@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from elanus.engine.collection import Collection
 from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, plan
+from elanus.engine.ranking import Bounds, search_within
 from elanus.engine.search import SearchResult
 from elanus.engine.search import search as engine_search
 from elanus.engine.snapshot import Snapshot
@@ -22,13 +24,14 @@ from elanus.expr.compile import compile_filter
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import MAX_VECTOR_SQUARE, Field, Schema
 from elanus.model.types import Metric
-from elanus.service import limits, output
+from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.indexes import metric_of
 from elanus.service.instance import Instance
+from elanus.service.iteration import Page
 from elanus.service.output import Output
 
-__all__ = ["Plan", "SearchAnswer", "explain", "query_vectors", "search"]
+__all__ = ["Bounds", "ClientHits", "Plan", "SearchAnswer", "explain", "for_client", "query_vectors", "search", "shown"]
 
 Queries = npt.NDArray[np.float32]
 
@@ -72,6 +75,79 @@ def search(
         schema, queries, field, limit, offset, expression, expression_params, wanted, partitions, metric, params
     )
     return SearchAnswer(engine_search(snapshot or found.snapshot(), request), wanted, schema.primary)
+
+
+class ClientHits(NamedTuple):
+    """What a search of a Milvus client found: `timestamp` is that of the picture; `page` where an iterator goes on."""
+
+    answer: SearchAnswer
+    schema: Schema
+    timestamp: int
+    page: Page | None = None
+
+
+def for_client(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    queries: Any,
+    *,
+    field: str | None,
+    limit: int,
+    offset: int,
+    expression: str,
+    expression_params: Mapping[str, Any] | None,
+    output_fields: Sequence[str],
+    partitions: Sequence[str],
+    metric: str | None,
+    params: Mapping[str, Any] | None,
+    bounds: Bounds | None,
+    page: tuple[int, float | None] | None,
+    iterates: bool,
+    timestamp: int,
+) -> ClientHits:
+    """`search` of what clients have loaded: the nearest rows, of those with scores in `bounds` where there are any.
+
+    With `page` (rows, last bound) it is a page of an iterator (see `iteration.search_page`). Iterators of both kinds
+    (`iterates`) see the picture at `timestamp`; any other read sees all that was acknowledged before it, and waits
+    where `timestamp` is one to come.
+    Raises as `search` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
+    """
+    found = instance.collection(ctx, collection)
+    loading.require(found, collection, partitions)
+    schema = found.schema
+    wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING
+    readable = loading.readable_partitions(found, partitions)
+    request = _request(
+        schema, queries, field, limit, offset, expression, expression_params, wanted, readable, metric, params
+    )
+    if not iterates:
+        times.reach(ctx, instance, timestamp)
+        snapshot = found.snapshot()
+        seen = snapshot.timestamp
+    elif timestamp > times.LARGEST_NAMED:
+        snapshot, seen = iteration.picture(instance.iterations, found, timestamp), timestamp
+    else:
+        snapshot, seen = iteration.begin(instance.iterations, found)
+    if page is None:
+        result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
+        return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen)
+    batch_rows, last_bound = page
+    if len(request.queries) != 1:
+        raise InvalidParameter(f"a search iterator takes one query vector; got {len(request.queries)}")
+    limits.check_page(batch_rows)
+    text = repr((expression, expression_params))
+    found_page = iteration.search_page(
+        instance.iterations, found, request, text, bounds or Bounds(), seen, batch_rows, last_bound
+    )
+    return ClientHits(SearchAnswer(found_page.result, wanted, schema.primary), schema, seen, found_page)
+
+
+def shown(answer: SearchAnswer) -> pa.Table:
+    """The output fields of an answer that has some, without the key unless it was asked for."""
+    table = output.cut(answer.result.fields, answer.output)
+    key = answer.key_field.name
+    return table if key in answer.output.fields else table.drop_columns([key])
 
 
 def explain(

@@ -1,0 +1,35 @@
+"""`elanus serve`: one process that Milvus clients connect to."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import typer
+
+from elanus.service.instance import Instance
+from elanus.version import __version__
+from elanus.wire.grpc.server import Server
+
+
+def run(data: Path, host: str, port: int) -> int:
+    """Serve the folder `data` at `host`:`port` until SIGTERM or SIGINT, then finish what is in flight.
+
+    Raises `AddressInUse`, `AlreadyOpen`, `StoreError`.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    instance = Instance.open(data)
+    try:
+        server = Server.start(instance, host, port)
+        typer.echo(f"elanus {__version__} serves {data} at {host}:{server.port}")
+        stopping.wait()
+        server.stop()
+    finally:
+        instance.close()
+    return 0

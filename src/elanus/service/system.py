@@ -1,0 +1,18 @@
+"""The server itself: its clock and its health."""
+
+from __future__ import annotations
+
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+
+
+def timestamp(ctx: RequestContext, instance: Instance) -> int:
+    """A new hybrid timestamp, later than that of every write acknowledged before."""
+    instance.begin(ctx)
+    return instance.engine.oracle.next()
+
+
+def unhealthy(ctx: RequestContext, instance: Instance) -> str:
+    """Why writes are refused; empty while all is well."""
+    instance.begin(ctx)
+    return instance.engine.failure or ""

@@ -1,0 +1,37 @@
+"""Guarantee timestamps: which writes a read has to see.
+
+Every read sees all that was acknowledged before it began, so Strong, Session, Bounded and Eventually come to the same,
+and no timestamp of the past asks for anything more. One of the future does: writes up to then are to be seen, so the
+read waits until it has come.
+"""
+
+from __future__ import annotations
+
+import time
+
+from elanus.model.errors import InvalidParameter
+from elanus.model.timestamps import milliseconds_of
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+
+LARGEST_NAMED = 2
+"""Timestamps up to this are names: 0 strong, 1 eventually, 2 bounded."""
+
+LONGEST_WAIT_S = 86_400.0
+"""Milvus refuses to wait longer; nobody means it."""
+
+
+def reach(ctx: RequestContext, instance: Instance, timestamp: int) -> None:
+    """Return when `timestamp` has come: at once where it is of the past.
+
+    Raises `DeadlineExceeded`, and `InvalidParameter` for one that lies days ahead.
+    """
+    if timestamp <= instance.engine.oracle.last:
+        return
+    ahead_s = (milliseconds_of(timestamp) - instance.engine.clock.now_ms()) / 1000
+    if ahead_s > LONGEST_WAIT_S:
+        raise InvalidParameter(f"guarantee timestamp {timestamp} lies {ahead_s:.0f} s ahead: it is not waited for")
+    while ahead_s > 0:
+        ctx.check_deadline()
+        time.sleep(min(ahead_s, 0.1))  # nothing signals that time has passed
+        ahead_s = (milliseconds_of(timestamp) - instance.engine.clock.now_ms()) / 1000

@@ -1,0 +1,1 @@
+"""The wires: how requests of Milvus clients reach the services, and answers go back."""

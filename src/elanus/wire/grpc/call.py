@@ -1,0 +1,40 @@
+"""One call of an RPC: the database it is for and what came with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, NamedTuple
+
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
+
+Metadata = Iterable[tuple[str, Any]]
+"""The headers of a call."""
+
+DEFAULT_DATABASE = "default"
+
+
+class Call(NamedTuple):
+    instance: Instance
+    ctx: RequestContext
+
+
+def call_of(instance: Instance, request: Any, metadata: Metadata, remaining_s: float | None) -> Call:
+    """The call that `request` makes: in the database it names, or its headers do, or `default`.
+
+    `remaining_s` is how long its caller still waits, None for ever.
+    """
+    database = getattr(request, "db_name", "")
+    request_id = ""
+    for key, value in metadata:
+        if key == "dbname":
+            database = database or _text(value)
+        elif key in ("client-request-id", "client_request_id"):
+            request_id = _text(value)
+    deadline = None if remaining_s is None else monotonic() + remaining_s
+    return Call(instance, RequestContext(database or DEFAULT_DATABASE, deadline=deadline, request_id=request_id))
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

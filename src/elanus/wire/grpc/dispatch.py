@@ -1,0 +1,125 @@
+"""The table of all RPCs, and how one is answered.
+
+Every RPC of the protocol has an entry; those that Elanus does not have answer "not supported" by name. Whatever a
+request holds, it is answered by a response message: an error of Elanus with its code, anything else as an internal
+error whose traceback goes to the log and not to the client.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from google.protobuf.message_factory import GetMessageClass
+from pymilvus.grpc_gen import milvus_pb2
+
+from elanus.model.errors import ElanusError, NotSupported
+from elanus.service.instance import Instance
+from elanus.wire.grpc import (
+    aliases,
+    collections,
+    databases,
+    flushing,
+    indexes,
+    loading,
+    partitions,
+    query,
+    resources,
+    rows,
+    search,
+    system,
+)
+from elanus.wire.grpc.call import Call, Metadata, call_of
+from elanus.wire.grpc.status import INTERNAL, fail, set_status, status_of
+
+_log = logging.getLogger("elanus.wire")
+
+SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
+
+Handler = Callable[[Call, Any], Any]
+
+
+class Pool(Enum):
+    """The threads that answer an RPC: reads wait for no write, and nothing waits for changes of definitions."""
+
+    READ = "read"
+    WRITE = "write"
+    DEFINE = "define"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC: its messages and what answers it."""
+
+    name: str
+    handler: Handler
+    request: type[Any]
+    response: type[Any]
+    pool: Pool
+
+    @property
+    def path(self) -> str:
+        return f"/{SERVICE.full_name}/{self.name}"
+
+    def answer(self, instance: Instance, request: Any, metadata: Metadata, remaining_s: float | None) -> Any:
+        """The response to `request`, whatever happens. `remaining_s` as in `call_of`."""
+        try:
+            return self.handler(call_of(instance, request, metadata, remaining_s), request)
+        except ElanusError as error:
+            response = self.response()
+            fail(status_of(response), error)
+            return response
+        except Exception as error:  # noqa: BLE001 - a client gets a response, the log what happened
+            _log.exception("%s failed", self.name)
+            response = self.response()
+            set_status(
+                status_of(response), INTERNAL, f"{self.name}: internal error: {type(error).__name__}; see the log"
+            )
+            return response
+
+
+_HANDLERS: dict[str, Handler] = {
+    **system.METHODS,
+    **databases.METHODS,
+    **collections.METHODS,
+    **partitions.METHODS,
+    **aliases.METHODS,
+    **indexes.METHODS,
+    **loading.METHODS,
+    **rows.METHODS,
+    **query.METHODS,
+    **search.METHODS,
+    **flushing.METHODS,
+    **resources.METHODS,
+}
+
+_READS = {*search.METHODS, *query.METHODS}
+_WRITES = set(rows.METHODS)
+
+
+def _unsupported(name: str) -> Handler:
+    def answer(_call: Call, _request: Any) -> Any:
+        raise NotSupported(f"{name} is not supported by this version of Elanus")
+
+    return answer
+
+
+def _method(descriptor: Any) -> Method:
+    name = descriptor.name
+    pool = Pool.READ if name in _READS else Pool.WRITE if name in _WRITES else Pool.DEFINE
+    return Method(
+        name,
+        _HANDLERS.get(name) or _unsupported(name),
+        GetMessageClass(descriptor.input_type),
+        GetMessageClass(descriptor.output_type),
+        pool,
+    )
+
+
+METHODS: dict[str, Method] = {
+    m.path: m for m in (_method(d) for d in SERVICE.methods if not d.client_streaming and not d.server_streaming)
+}
+"""By path. The two streaming RPCs belong to replication, which a server without peers does not have."""

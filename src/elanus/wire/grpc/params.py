@@ -1,0 +1,164 @@
+"""Parameters of searches and queries, which come as text in pairs.
+
+A search's `params` pair is JSON; index parameters stand in it or beside it. What is read here is remembered by its
+bytes: a client sends the same parameters with every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from elanus.model.errors import InvalidParameter, MissingParameter, NotSupported
+from elanus.service.search import Bounds
+
+_LATER = frozenset(
+    {"group_by_field", "group_by_fields", "order_by_fields", "json_path", "analyzer_name", "query_group_by_fields"}
+)
+"""What a search can be asked for and Elanus does not have yet: refused by name, not left out."""
+
+_OWN = frozenset(
+    {
+        "anns_field", "topk", "limit", "offset", "metric_type", "round_decimal", "params", "ignore_growing", "iterator",
+        "collection_id", "search_iter_v2", "search_iter_batch_size", "search_iter_last_bound", "search_iter_id",
+        "group_size", "strict_group_size", "radius", "range_filter", "timezone", "time_fields", "cluster_id",
+        "page_retain_order", "hints", "reduce_stop_for_best", "guarantee_timestamp",
+    }
+)  # fmt: skip
+"""Names that are not those of index parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchIterator:
+    """The second protocol of search iterators: a page of `batch_rows` behind `last_bound`."""
+
+    batch_rows: int
+    last_bound: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """The parameters of a search, read. `field` empty is the only vector field, `round_decimal` -1 is off."""
+
+    field: str
+    limit: int
+    offset: int
+    metric: str | None
+    round_decimal: int
+    index_params: Mapping[str, Any]
+    bounds: Bounds | None
+    is_iterator: bool
+    iterator: SearchIterator | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySettings:
+    limit: int | None
+    offset: int
+    is_iterator: bool
+    other: Mapping[str, str] = field(default_factory=dict)
+
+
+def search_settings(pairs: Any) -> SearchSettings:
+    """Raises `InvalidParameter`, `MissingParameter` where there is no limit, `NotSupported`."""
+    return _search_settings(tuple([(pair.key, pair.value) for pair in pairs]))
+
+
+@lru_cache(maxsize=1024)
+def _search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
+    given: dict[str, Any] = dict(pairs)
+    inner = _object(given.get("params", ""))
+    for name in _LATER:
+        if given.get(name) or inner.get(name):
+            raise NotSupported(f"search parameter {name} is not supported by this version of Elanus")
+    limit = given.get("topk", given.get("limit"))
+    if limit is None:
+        raise MissingParameter("topk is required: say how many hits a search is to return")
+    decimals = whole("round_decimal", given.get("round_decimal", "-1"))
+    if decimals != -1 and not 0 <= decimals <= 6:
+        raise InvalidParameter(f"round_decimal [{decimals}] is invalid, should be -1 or an integer in range [0, 6]")
+    index_params = {name: value for name, value in {**given, **inner}.items() if name not in _OWN}
+    return SearchSettings(
+        field=given.get("anns_field", ""),
+        limit=whole("topk", limit),
+        offset=whole("offset", given.get("offset", inner.get("offset", "0"))),
+        metric=given.get("metric_type") or inner.get("metric_type") or None,
+        round_decimal=decimals,
+        index_params=MappingProxyType(index_params),
+        bounds=_bounds(given, inner),
+        is_iterator=truth(given.get("iterator", "")),
+        iterator=_iterator(given),
+    )
+
+
+def query_settings(pairs: Any) -> QuerySettings:
+    """Raises `InvalidParameter`, `NotSupported`."""
+    given = {pair.key: pair.value for pair in pairs}
+    for name in ("group_by_fields", "query_group_by_fields", "order_by_fields"):
+        if given.get(name):
+            raise NotSupported(f"query parameter {name} is not supported by this version of Elanus")
+    limit = given.get("limit")
+    return QuerySettings(
+        limit=None if limit is None or whole("limit", limit) == -1 else whole("limit", limit),
+        offset=whole("offset", given.get("offset", "0")),
+        is_iterator=truth(given.get("iterator", "")),
+    )
+
+
+def whole(name: str, value: Any) -> int:
+    """The whole number that `value` is or says. Raises `InvalidParameter`."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise InvalidParameter(f"{name} [{value}] is invalid, it should be an integer") from None
+
+
+def truth(text: str) -> bool:
+    return text.lower() == "true"
+
+
+def _object(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidParameter(f"search params are a JSON object; got {text[:100]}")
+    return found
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool):
+        raise InvalidParameter(f"{name} [{value}] is invalid, it should be a number")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidParameter(f"{name} [{value}] is invalid, it should be a number") from None
+
+
+def _bounds(given: Mapping[str, Any], inner: Mapping[str, Any]) -> Bounds | None:
+    radius, limit = (inner.get(name, given.get(name)) for name in ("radius", "range_filter"))
+    if radius is None and limit is None:
+        return None
+    return Bounds(
+        None if radius is None else _number("radius", radius), None if limit is None else _number("range_filter", limit)
+    )
+
+
+def _iterator(given: Mapping[str, Any]) -> SearchIterator | None:
+    if not truth(given.get("search_iter_v2", "")):
+        return None
+    size = given.get("search_iter_batch_size")
+    if size is None:
+        raise MissingParameter("search_iter_batch_size is required by a search iterator")
+    bound = given.get("search_iter_last_bound")
+    return SearchIterator(
+        whole("search_iter_batch_size", size), None if bound is None else _number("search_iter_last_bound", bound)
+    )

@@ -1,0 +1,90 @@
+"""Query: rows by filter, counts, pages of iterators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
+
+from elanus.model.errors import InvalidParameter, NotSupported
+from elanus.model.schema import Schema
+from elanus.service import query as queries
+from elanus.wire.grpc.call import Call
+from elanus.wire.grpc.columns import field_data
+from elanus.wire.grpc.params import QuerySettings, query_settings
+from elanus.wire.grpc.templates import values_of
+
+COUNT = "count(*)"
+
+
+def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResults:
+    """The rows that match, in rising key order. Raises `CollectionNotLoaded`."""
+    if request.namespace:
+        raise NotSupported("namespaces are not supported by this version of Elanus")
+    settings = query_settings(request.query_params)
+    names = list(request.output_fields)
+    if COUNT in (name.lower() for name in names):
+        return _count(call, request, settings, names)
+    if not request.expr.strip() and settings.limit is None:
+        raise InvalidParameter("empty expression should be used with limit")
+    found = queries.for_client(
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        expression=request.expr,
+        expression_params=values_of(request.expr_template_values),
+        output_fields=names,
+        limit=settings.limit,
+        offset=settings.offset,
+        partitions=tuple(request.partition_names),
+        iterates=settings.is_iterator,
+        timestamp=request.guarantee_timestamp,
+    )
+    response = milvus_pb2.QueryResults(
+        collection_name=request.collection_name,
+        output_fields=shown_fields(found.schema, names),
+        primary_field_name=found.schema.primary.name,
+        session_ts=found.timestamp,
+    )
+    write_table(found.table, found.schema, response.fields_data)
+    return response
+
+
+def shown_fields(schema: Schema, names: list[str]) -> list[str]:
+    """The output fields by name, as clients look them up: `*` spelled out, dynamic keys as they were asked for."""
+    shown: dict[str, None] = {}
+    for name in names:
+        if name == "*":
+            shown |= dict.fromkeys(f.name for f in schema.fields)
+        else:
+            shown[name] = None
+    return list(shown)
+
+
+def write_table(table: pa.Table, schema: Schema, out: Any) -> None:
+    for name in table.column_names:
+        field_data(schema.field(name), table.column(name), out.add())
+
+
+def _count(
+    call: Call, request: milvus_pb2.QueryRequest, settings: QuerySettings, names: list[str]
+) -> milvus_pb2.QueryResults:
+    if len(names) > 1:
+        raise InvalidParameter(f"{COUNT} is not allowed to be queried with other fields: {', '.join(names)}")
+    if settings.limit is not None or settings.offset:
+        raise InvalidParameter("count entities with pagination is not allowed")
+    count = queries.count_for_client(
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        expression=request.expr,
+        expression_params=values_of(request.expr_template_values),
+        partitions=tuple(request.partition_names),
+    )
+    column = schema_pb2.FieldData(type=schema_pb2.Int64, field_name=COUNT)
+    column.scalars.long_data.data.append(count)
+    return milvus_pb2.QueryResults(collection_name=request.collection_name, fields_data=[column], output_fields=[COUNT])
+
+
+METHODS = {"Query": query}

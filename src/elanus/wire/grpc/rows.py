@@ -1,0 +1,90 @@
+"""Insert, upsert, delete."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pymilvus.grpc_gen import milvus_pb2
+
+from elanus.model.errors import InvalidParameter, NotSupported, SchemaMismatch
+from elanus.service import rows
+from elanus.service.rows import DEFAULT_PARTITION, WriteResult
+from elanus.wire.grpc.call import Call
+from elanus.wire.grpc.columns import columns_of, ids
+from elanus.wire.grpc.packing import varints
+from elanus.wire.grpc.templates import values_of
+
+
+def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.MutationResult:
+    """All rows of the request or none. Raises `SchemaOutdated` where the client's picture of the schema is."""
+    written = rows.insert(
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        _columns(call, request),
+        request.partition_name or DEFAULT_PARTITION,
+    )
+    response = _mutation(call, request.collection_name, written)
+    response.insert_cnt = written.count
+    return response
+
+
+def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.MutationResult:
+    if request.partial_update or request.field_ops:
+        raise NotSupported("partial update is not supported by this version of Elanus")
+    written = rows.upsert(
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        _columns(call, request),
+        request.partition_name or DEFAULT_PARTITION,
+    )
+    response = _mutation(call, request.collection_name, written)
+    response.upsert_cnt = written.count
+    return response
+
+
+def delete(call: Call, request: milvus_pb2.DeleteRequest) -> milvus_pb2.MutationResult:
+    """By a filter; one that does nothing but name keys reads no rows."""
+    if not request.expr.strip():
+        raise InvalidParameter(f"delete plan can't be empty or always true : {request.expr}")
+    deleted = rows.delete_where(
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        request.expr,
+        values_of(request.expr_template_values),
+        (request.partition_name,) if request.partition_name else (),
+        loaded_only=True,
+    )
+    # Clients take keys in the answer to a delete for that of a Milvus before 2.3.
+    return milvus_pb2.MutationResult(acknowledged=True, timestamp=deleted.timestamp, delete_cnt=deleted.count)
+
+
+def _columns(call: Call, request: milvus_pb2.InsertRequest | milvus_pb2.UpsertRequest) -> dict[str, object]:
+    schema = rows.schema_for(call.ctx, call.instance, request.collection_name, request.schema_timestamp)
+    if request.namespace:
+        raise NotSupported("namespaces are not supported by this version of Elanus")
+    if not request.num_rows:
+        raise InvalidParameter("num_rows should be greater than 0: send at least one row")
+    columns = columns_of(request.fields_data, request.num_rows, schema)
+    if not columns:
+        raise SchemaMismatch("the request holds no columns: send one for each field")
+    return columns
+
+
+def _mutation(call: Call, collection: str, written: WriteResult) -> milvus_pb2.MutationResult:
+    response = milvus_pb2.MutationResult(acknowledged=True, timestamp=written.timestamp)
+    key = rows.key_field(call.ctx, call.instance, collection)
+    ids(key, written.keys, response.IDs)
+    response.MergeFromString(_succeeded(len(written.keys)))
+    return response
+
+
+@lru_cache(maxsize=64)
+def _succeeded(count: int) -> bytes:
+    """The field `succ_index` of a response that says that all of `count` rows were written."""
+    return varints(milvus_pb2.MutationResult.SUCC_INDEX_FIELD_NUMBER, range(count))
+
+
+METHODS = {"Insert": insert, "Upsert": upsert, "Delete": delete}

@@ -1,0 +1,150 @@
+"""Schemas: from the protocol's messages to ours and back.
+
+Type parameters arrive as text. `dim` and `max_length` become numbers; what else a client declares (`mmap.enabled`,
+`warmup`, …) is kept as it came and told again. What Elanus does not have yet is refused by name, never left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymilvus.grpc_gen import schema_pb2
+
+from elanus.model.errors import InvalidParameter, NotSupported
+from elanus.model.schema import Field, Schema
+from elanus.model.types import DataType
+from elanus.wire.grpc.pairs import from_pairs, to_pairs
+
+_PARTS = ("bool_data", "int_data", "long_data", "float_data", "double_data", "string_data")
+
+_DEFAULT_OF: dict[DataType, str] = {
+    DataType.BOOL: "bool_data",
+    DataType.INT8: "int_data",
+    DataType.INT16: "int_data",
+    DataType.INT32: "int_data",
+    DataType.INT64: "long_data",
+    DataType.FLOAT: "float_data",
+    DataType.DOUBLE: "double_data",
+    DataType.VARCHAR: "string_data",
+}
+"""The part of a ValueField that holds a default of each type."""
+
+
+def schema_of(message: schema_pb2.CollectionSchema) -> Schema:
+    """The schema that `message` describes, unchecked but for what has no form here.
+
+    Raises `InvalidParameter` for a type that does not exist or a parameter that is no number, `NotSupported`.
+    """
+    if message.functions:
+        raise NotSupported("functions of a schema are not supported by this version of Elanus")
+    if message.struct_array_fields:
+        raise NotSupported("struct array fields are not supported by this version of Elanus")
+    if message.external_source:
+        raise NotSupported("external collections are not supported by this version of Elanus")
+    fields = tuple(field_of(f) for f in message.fields if not f.is_dynamic)
+    return Schema(fields, message.enable_dynamic_field, message.description)
+
+
+def field_of(message: schema_pb2.FieldSchema) -> Field:
+    """Raises `InvalidParameter` and `NotSupported` as `schema_of` does."""
+    params = from_pairs(message.type_params)
+    dim, max_length = params.pop("dim", None), params.pop("max_length", None)
+    dtype = _type_of(message)
+    if message.is_partition_key:
+        raise NotSupported(f"field {message.name}: partition keys are not supported by this version of Elanus")
+    if message.is_clustering_key:
+        raise NotSupported(f"field {message.name}: clustering keys are not supported by this version of Elanus")
+    return Field(
+        name=message.name,
+        dtype=dtype,
+        is_primary=message.is_primary_key,
+        auto_id=message.autoID,
+        nullable=message.nullable,
+        default=_default_of(message, dtype),
+        dim=_whole(message.name, "dim", dim),
+        max_length=_whole(message.name, "max_length", max_length) if dtype is DataType.VARCHAR else None,
+        description=message.description,
+        params=params,
+    )
+
+
+def to_message(name: str, schema: Schema) -> schema_pb2.CollectionSchema:
+    """The schema as a client is told it; the dynamic field is not shown, but that there is one."""
+    return schema_pb2.CollectionSchema(
+        name=name,
+        description=schema.description,
+        autoID=schema.primary.auto_id,
+        fields=[_field_message(f) for f in schema.fields if not f.is_dynamic],
+        enable_dynamic_field=schema.enable_dynamic_field,
+        version=schema.version - 1,
+    )
+
+
+def _field_message(field: Field) -> schema_pb2.FieldSchema:
+    params: dict[str, Any] = dict(field.params)
+    if field.dim is not None:
+        params["dim"] = field.dim
+    if field.max_length is not None:
+        params["max_length"] = field.max_length
+    message = schema_pb2.FieldSchema(
+        fieldID=field.id,
+        name=field.name,
+        is_primary_key=field.is_primary,
+        description=field.description,
+        data_type=schema_pb2.DataType.ValueType(int(field.dtype)),
+        type_params=to_pairs(params),
+        autoID=field.auto_id,
+        state=schema_pb2.FieldCreated,
+        nullable=field.nullable,
+    )
+    if field.default is not None:
+        setattr(message.default_value, _DEFAULT_OF[field.dtype], field.default)
+    return message
+
+
+def _type_of(message: schema_pb2.FieldSchema) -> DataType:
+    try:
+        return DataType(message.data_type)
+    except ValueError:
+        pass
+    if message.data_type in (schema_pb2.DataType.Value("None"), schema_pb2.String):
+        raise InvalidParameter(
+            f"data type {_type_name(message.data_type)} of field {message.name} is not valid: text is VarChar"
+        )
+    raise NotSupported(
+        f"field {message.name}: the type {_type_name(message.data_type)} is not supported by this version of Elanus"
+    )
+
+
+def _type_name(code: int) -> str:
+    try:
+        return str(schema_pb2.DataType.Name(schema_pb2.DataType.ValueType(code)))
+    except ValueError:
+        return str(code)
+
+
+def _default_of(message: schema_pb2.FieldSchema, dtype: DataType) -> Any:
+    if not message.HasField("default_value"):
+        return None
+    value = message.default_value
+    part = next((name for name in (*_PARTS, "bytes_data") if value.HasField(name)), None)
+    if part is None:
+        return None
+    wanted = _DEFAULT_OF.get(dtype)
+    if wanted is None:
+        raise InvalidParameter(f"type ({dtype.name}) of field ({message.name}) does not support default value")
+    if part != wanted:
+        raise InvalidParameter(
+            f"type ({dtype.name}) of field ({message.name}) is not equal to the type ({part.removesuffix('_data')}) "
+            "of default value: send one of the field's type"
+        )
+    return getattr(value, part)
+
+
+def _whole(field: str, name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidParameter(f"invalid {name} of field {field}: {text!r} is no whole number") from None

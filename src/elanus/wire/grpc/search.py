@@ -1,0 +1,122 @@
+"""Search.
+
+The hottest path of the server. What a request shares with the one before it is read once: parameters by their bytes,
+filters by their text, the plan by its snapshot. Query vectors are read where they lie in the request, and the reply's
+numbers are written as bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
+
+from elanus.model.errors import InvalidParameter, NotSupported
+from elanus.service import search as searches
+from elanus.service.search import ClientHits
+from elanus.wire.grpc.call import Call
+from elanus.wire.grpc.columns import ids
+from elanus.wire.grpc.packing import floats
+from elanus.wire.grpc.params import search_settings
+from elanus.wire.grpc.query import shown_fields, write_table
+from elanus.wire.grpc.templates import values_of
+
+_FLOAT_VECTOR = common_pb2.PlaceholderType.FloatVector
+_SCORES = schema_pb2.SearchResultData.SCORES_FIELD_NUMBER
+
+Vectors = npt.NDArray[np.float32]
+
+
+def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchResults:
+    """The nearest rows to each query. Raises `CollectionNotLoaded`, `InvalidParameter`, `NotSupported`."""
+    _check_supported(request)
+    settings = search_settings(request.search_params)
+    names = list(request.output_fields)
+    hits = searches.for_client(
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        query_vectors(request),
+        field=settings.field or None,
+        limit=settings.limit,
+        offset=settings.offset,
+        expression=request.dsl,
+        expression_params=values_of(request.expr_template_values) if request.expr_template_values else None,
+        output_fields=names,
+        partitions=tuple(request.partition_names),
+        metric=settings.metric,
+        params=settings.index_params,
+        bounds=settings.bounds,
+        page=(settings.iterator.batch_rows, settings.iterator.last_bound) if settings.iterator is not None else None,
+        iterates=settings.is_iterator,
+        timestamp=request.guarantee_timestamp,
+    )
+    response = milvus_pb2.SearchResults(collection_name=request.collection_name, session_ts=hits.timestamp)
+    _write(hits, settings.limit, settings.round_decimal, names, response.results)
+    return response
+
+
+def query_vectors(request: milvus_pb2.SearchRequest) -> Vectors:
+    """The queries (nq, dim) of a request, float32. Raises `InvalidParameter` for what are no such vectors."""
+    group = common_pb2.PlaceholderGroup.FromString(request.placeholder_group)
+    if len(group.placeholders) != 1 or not group.placeholders[0].values:
+        raise InvalidParameter("nq [0] is invalid, it should be in range [1, 16384]: send query vectors")
+    placeholder = group.placeholders[0]
+    values = placeholder.values
+    if placeholder.type != _FLOAT_VECTOR:
+        kind = _placeholder_name(placeholder.type)
+        raise InvalidParameter(
+            f"vector type must be the same, field holds FloatVector, queries are {kind}: send float32"
+        )
+    data = values[0] if len(values) == 1 else b"".join(values)
+    length = len(values[0])
+    if not length or length % 4 or len(data) != length * len(values):
+        raise InvalidParameter("query vectors differ in their dimension, or are no float32: send equally long ones")
+    return np.frombuffer(data, "<f4").reshape(len(values), length // 4)
+
+
+def _check_supported(request: milvus_pb2.SearchRequest) -> None:
+    unsupported = (
+        (request.HasField("function_score"), "function_score (rankers)"),
+        (request.HasField("ids") or request.search_by_primary_keys, "search by primary keys"),
+        (len(request.sub_reqs) > 0, "sub-requests"),
+        (bool(request.namespace), "namespaces"),
+        (request.HasField("highlighter"), "highlighter"),
+        (request.HasField("search_aggregation"), "search_aggregation"),
+        (len(request.function_chains) > 0, "function_chains"),
+    )
+    for asked, what in unsupported:
+        if asked:
+            raise NotSupported(f"{what} is not supported by this version of Elanus")
+
+
+def _placeholder_name(code: int) -> str:
+    try:
+        return str(common_pb2.PlaceholderType.Name(common_pb2.PlaceholderType.ValueType(code)))
+    except ValueError:
+        return str(code)
+
+
+def _write(
+    hits: ClientHits, limit: int, round_decimal: int, names: list[str], out: schema_pb2.SearchResultData
+) -> None:
+    result = hits.answer.result
+    counts = np.diff(result.offsets)
+    out.num_queries = len(counts)
+    out.top_k = int(counts.max(initial=0)) if hits.page is not None else limit
+    out.topks.extend(counts.tolist())
+    out.primary_field_name = hits.answer.key_field.name
+    scores = result.scores if round_decimal < 0 else np.round(result.scores, round_decimal)
+    out.MergeFromString(floats(_SCORES, scores))
+    ids(hits.answer.key_field, result.keys, out.ids)
+    if names:
+        out.output_fields.extend(shown_fields(hits.schema, names))
+        if result.fields is not None:
+            table = searches.shown(hits.answer)
+            write_table(table, hits.schema, out.fields_data)
+    if hits.page is not None:
+        out.search_iterator_v2_results.token = hits.page.token
+        out.search_iterator_v2_results.last_bound = hits.page.last_bound
+
+
+METHODS = {"Search": search}

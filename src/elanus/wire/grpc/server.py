@@ -1,0 +1,112 @@
+"""The gRPC server: a socket, three pools of threads, and `dispatch` behind them.
+
+The synchronous server of grpcio is the fastest that Python has: on two cores an empty call costs 280 µs of CPU, and
+an asynchronous one more. Reads, writes and changes of definitions have pools of their own, so that a thousand inserts
+waiting for the disk keep no search waiting. On the way of a request there is no interceptor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from elanus.model.errors import AddressInUse
+from elanus.service.instance import Instance
+from elanus.wire.grpc.dispatch import METHODS, SERVICE, Method, Pool
+
+_log = logging.getLogger("elanus.wire")
+
+THREADS: dict[Pool, int] = {Pool.READ: 8, Pool.WRITE: 32, Pool.DEFINE: 8}
+"""Reads compute, so a few threads keep all cores busy. Writes wait for the disk, and those that wait together share
+one sync. Definitions are rare, but a flush may take a while."""
+
+MAX_REQUEST_BYTES = 256 << 20
+"""Milvus takes 128 MiB; an insert that fits there has to fit here."""
+
+MAX_RESPONSE_BYTES = 512 << 20
+
+FOREVER_S = 365 * 86_400.0
+"""A call without a deadline says that it has longer than this."""
+
+GRACE_S = 10.0
+"""What is in flight when the server stops has so long to end."""
+
+
+class Server:
+    """A listening server; made by `start`."""
+
+    def __init__(self, server: grpc.Server, pools: dict[Pool, ThreadPoolExecutor], port: int, alive: Any) -> None:
+        self.port = port
+        self._server = server
+        self._pools = pools
+        self._health = alive
+
+    @classmethod
+    def start(cls, instance: Instance, host: str = "127.0.0.1", port: int = 0) -> Server:
+        """Listen at `host`:`port` (0: any free one) and serve `instance`. Raises `AddressInUse`.
+
+        A `host` of the form `unix:/path` listens at a socket of the file system.
+        """
+        pools = {
+            pool: ThreadPoolExecutor(count, thread_name_prefix=f"elanus-{pool.value}")
+            for pool, count in THREADS.items()
+        }
+        server = grpc.server(
+            pools[Pool.DEFINE],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
+            ],
+        )
+        handlers = {m.name: _rpc(m, instance, pools[m.pool]) for m in METHODS.values()}
+        server.add_registered_method_handlers(SERVICE.full_name, handlers)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
+        alive = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(alive, server)
+        for name in ("", SERVICE.full_name):
+            alive.set(name, health_pb2.HealthCheckResponse.SERVING)
+        reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        address = host if host.startswith("unix:") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound = server.add_insecure_port(address)
+        except RuntimeError as error:
+            for pool in pools.values():
+                pool.shutdown()
+            raise AddressInUse(
+                f"cannot listen at {address}: the port is in use or the address is not of this machine. "
+                "Choose another with --port or --host."
+            ) from error
+        server.start()
+        return cls(server, pools, bound, alive)
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Take no new calls, and return when those in flight have ended or `grace_s` is over."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait()
+        for pool in self._pools.values():
+            pool.shutdown()
+
+
+def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler:
+    answer: Callable[..., Any] = method.answer
+
+    def behavior(request: Any, context: grpc.ServicerContext) -> Any:
+        remaining_s = context.time_remaining()
+        if remaining_s > FOREVER_S:
+            remaining_s = None
+        return answer(instance, request, context.invocation_metadata(), remaining_s)
+
+    # grpcio looks for the pool of a method at the function that answers it.
+    behavior.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return grpc.unary_unary_rpc_method_handler(
+        behavior,
+        request_deserializer=method.request.FromString,
+        response_serializer=method.response.SerializeToString,
+    )

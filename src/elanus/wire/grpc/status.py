@@ -1,0 +1,79 @@
+"""Errors as the protocol says them: Milvus's code, and the older code that some clients still look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymilvus.grpc_gen import common_pb2
+
+from elanus.model.errors import (
+    AliasExists,
+    AliasNameTaken,
+    AliasNotFound,
+    CollectionLimit,
+    CollectionLoaded,
+    CollectionNotFound,
+    DatabaseLimit,
+    DatabaseNotFound,
+    ElanusError,
+    InvalidDatabaseName,
+    InvalidParameter,
+    PartitionNotFound,
+    SchemaOutdated,
+)
+
+INTERNAL = 5
+"""Milvus's code for what should not happen."""
+
+_OLD_CODES: dict[int, int] = {
+    1: common_pb2.NotReadyServe,
+    3: common_pb2.InsufficientMemoryToLoad,
+    8: common_pb2.RateLimit,
+    100: common_pb2.CollectionNotExists,
+    109: common_pb2.SchemaMismatch,
+    200: common_pb2.MetaFailed,
+    700: common_pb2.IndexNotExist,
+    1100: common_pb2.IllegalArgument,
+    1101: common_pb2.IllegalArgument,
+    1102: common_pb2.IllegalArgument,
+}
+
+_CALLERS_FAULT = (
+    InvalidParameter,
+    CollectionNotFound,
+    CollectionLimit,
+    CollectionLoaded,
+    SchemaOutdated,
+    PartitionNotFound,
+    DatabaseNotFound,
+    DatabaseLimit,
+    InvalidDatabaseName,
+    AliasNotFound,
+    AliasNameTaken,
+    AliasExists,
+)
+"""Errors that the same request meets again for ever."""
+
+
+def fail(status: Any, error: ElanusError) -> None:
+    """Write `error` into a Status message."""
+    set_status(status, error.code, error.message, retriable=error.retriable)
+    if isinstance(error, _CALLERS_FAULT):
+        status.extra_info["is_input_error"] = "true"
+        status.retriable = False
+
+
+def set_status(status: Any, code: int, reason: str, *, retriable: bool = False) -> None:
+    status.code = code
+    status.error_code = _OLD_CODES.get(code, common_pb2.UnexpectedError)
+    status.reason = reason
+    status.detail = reason
+    status.retriable = retriable
+
+
+def status_of(response: Any) -> Any:
+    """The Status of a response: a field of it, or the response itself."""
+    fields = type(response).DESCRIPTOR.fields_by_name
+    if "status" in fields:
+        return response.status
+    return response.alter_status if "alter_status" in fields else response
