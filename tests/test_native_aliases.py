@@ -60,7 +60,7 @@ def test_what_an_alias_may_not(db: Elanus) -> None:
         db.drop_collection("blue")
     with pytest.raises(InvalidParameter, match="via alias"):
         db.drop_collection("current")
-    with pytest.raises(InvalidParameter, match="Invalid alias name"):
+    with pytest.raises(InvalidParameter, match="Invalid collection alias"):
         db.create_alias("1", "blue")
     with pytest.raises(CollectionNotFound):
         db.list_aliases("absent")

@@ -32,7 +32,7 @@ from elanus.catalog.state import (
 )
 from elanus.engine.host import COLLECTIONS
 from elanus.model.errors import CorruptData, InvalidDatabaseName, InvalidParameter
-from elanus.model.schema import check_name
+from elanus.model.names import check_name
 from elanus.store.base import Store
 from elanus.store.header import FileKind
 from elanus.store.versioned import VersionedState

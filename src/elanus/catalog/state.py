@@ -28,6 +28,7 @@ from elanus.model.errors import (
     DatabaseNotFound,
     InvalidParameter,
 )
+from elanus.model.names import check_name
 
 DEFAULT_DATABASE = "default"
 DEFAULT_DATABASE_ID = 1
@@ -64,9 +65,10 @@ class Database:
         return found
 
     def entry(self, name: str) -> CollectionEntry:
-        """`find`, but raises `CollectionNotFound`."""
+        """`find`, but raises `CollectionNotFound`, and `InvalidParameter` for what cannot be a name."""
         found = self.find(name)
         if found is None:
+            check_name(name, "collection")  # what no collection can be called was not looked for
             raise CollectionNotFound(f"collection not found[database={self.name}][collection={name}]")
         return found
 
@@ -290,8 +292,8 @@ def _add_collection(state: CatalogState, edit: CollectionAdded) -> CatalogState:
 def _check_free(database: Database, name: str) -> None:
     if name in database.aliases:
         raise AliasNameTaken(
-            f"collection name [{name}] conflicts with an existing alias[database={database.name}][alias={name}]: "
-            "please choose a unique name"
+            f"collection name [{name}] conflicts with an existing alias, please choose a unique name: "
+            f"alias and collection name conflict[database={database.name}][alias={name}]"
         )
     if name in database.collections:
         raise InvalidParameter(f"collection {name} already exists in database {database.name}: choose another name")
@@ -335,7 +337,10 @@ def _rename_collection(state: CatalogState, edit: CollectionRenamed) -> CatalogS
     if (edit.database, edit.name) == (edit.new_database, edit.new_name):
         raise InvalidParameter("collection name or database name should be different: the new name is the old one")
     if edit.new_name in target.aliases:
-        raise AliasNameTaken(f"cannot rename collection to an existing alias: {edit.new_name}")
+        raise AliasNameTaken(
+            f"cannot rename collection to an existing alias: {edit.new_name}: "
+            f"alias and collection name conflict[database={edit.new_database}][alias={edit.new_name}]"
+        )
     if edit.new_name in target.collections:
         raise InvalidParameter(
             f"duplicated new collection name {edit.new_database}:{edit.new_name} with other collection name or alias"
@@ -377,5 +382,6 @@ def _set_alias(state: CatalogState, edit: AliasCreated | AliasAltered) -> Catalo
 def _alias_target(database: Database, alias: str) -> str:
     target = database.aliases.get(alias)
     if target is None:
+        check_name(alias, "alias")
         raise AliasNotFound(f"alias not found[database={database.name}][alias={alias}]")
     return target

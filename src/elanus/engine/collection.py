@@ -37,7 +37,8 @@ from elanus.engine.manifest import (
 from elanus.engine.snapshot import Snapshot
 from elanus.log.commit import GroupCommit
 from elanus.model.errors import InvalidParameter, ReadOnly
-from elanus.model.schema import Schema, check_name
+from elanus.model.names import check_name
+from elanus.model.schema import Schema
 from elanus.model.timestamps import compose
 from elanus.model.types import Consistency
 from elanus.store.base import Store
@@ -135,7 +136,7 @@ class Collection:
 
     def create_partition(self, name: str) -> None:
         """Raises `InvalidParameter` for a bad name or more than 1024 partitions; one that exists is fine."""
-        _check_partition_name(name)
+        check_name(name, "partition")
         with self.commit_mutex:
             if name not in self.versions.state.partitions:
                 self.commit_locked(PartitionAdded(name))
@@ -217,8 +218,3 @@ def _same_index(a: IndexDefinition, b: IndexDefinition) -> bool:
         b.metric,
         dict(b.params),
     )
-
-
-def _check_partition_name(name: str) -> None:
-    """Partition names may also begin with a digit and hold a dash."""
-    check_name("_" + name.replace("-", "_") if name else name, "partition")

@@ -3,7 +3,8 @@
     ElanusError
     ├── InvalidParameter            1100  the request itself is wrong
     │   ├── MissingParameter        1101
-    │   └── SchemaMismatch          1100  rows do not fit the collection's schema
+    │   ├── SchemaMismatch          1100  rows do not fit the collection's schema
+    │   └── InvalidFieldName        1701
     ├── CollectionNotFound           100
     ├── CollectionNotLoaded          101
     ├── CollectionLimit              102
@@ -58,6 +59,10 @@ class InvalidParameter(ElanusError, ValueError):
 
 class MissingParameter(InvalidParameter):
     code = 1101
+
+
+class InvalidFieldName(InvalidParameter):
+    code = 1701
 
 
 class SchemaMismatch(InvalidParameter):

@@ -12,7 +12,6 @@ The dynamic field is an ordinary JSON field named `$meta`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from elanus.model.errors import InvalidParameter
+from elanus.model.names import check_name
 from elanus.model.types import FLOATS, INTEGERS, KEYS, NUMPY_OF, VECTORS, DataType, arrow_type
 
 TIMESTAMP_FIELD_ID = 1
@@ -28,7 +28,6 @@ PARTITION_FIELD_ID = 2
 FIRST_USER_FIELD_ID = 100
 DYNAMIC_FIELD = "$meta"
 
-MAX_NAME_BYTES = 255
 MAX_FIELDS = 256
 MAX_VECTOR_FIELDS = 10
 MAX_VARCHAR_BYTES = 65_535
@@ -47,22 +46,6 @@ KEYWORDS = frozenset(
         "text_match", "phrase_match", "random_sample",
     }
 )  # fmt: skip
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-def check_name(name: str, what: str) -> None:
-    """Raise `InvalidParameter` unless `name` may name a `what` (collection, alias, field, database, index)."""
-    if not isinstance(name, str) or not name:
-        raise InvalidParameter(f"Invalid {what} name: {name!r}. The {what} name should not be empty.")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise InvalidParameter(
-            f"Invalid {what} name: {name[:40]}…. The length of a {what} name must be at most {MAX_NAME_BYTES} bytes."
-        )
-    if not _NAME.match(name):
-        raise InvalidParameter(
-            f"Invalid {what} name: {name}. The first character of a {what} name must be an underscore or letter; "
-            "the others can only be numbers, letters and underscores."
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elanus.model.errors import AliasNotFound
+from elanus.model.names import check_name
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -43,6 +44,7 @@ def describe(ctx: RequestContext, instance: Instance, alias: str) -> AliasInfo:
     instance.begin(ctx)
     target = instance.catalog.database(ctx.database).aliases.get(alias)
     if target is None:
+        check_name(alias, "alias")
         raise AliasNotFound(f"alias not found[database={ctx.database}][alias={alias}]")
     return AliasInfo(alias, target, ctx.database)
 

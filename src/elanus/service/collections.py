@@ -10,7 +10,8 @@ from elanus.catalog.state import CollectionAdded, CollectionEntry
 from elanus.engine.manifest import IndexDefinition, Manifest
 from elanus.engine.query import count
 from elanus.model.errors import CollectionNotFound, InvalidParameter
-from elanus.model.schema import Schema, check_name
+from elanus.model.names import check_name
+from elanus.model.schema import Schema
 from elanus.model.types import Consistency, OnDuplicateKey
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexRequest, define
@@ -92,6 +93,7 @@ def drop(ctx: RequestContext, instance: Instance, name: str, purge: bool = False
     Its files are deleted when they are older than the retention time, or at once with `purge`.
     """
     instance.begin(ctx)
+    check_name(name, "collection")
     dropped = instance.catalog.drop_collection(ctx.database, name, instance.engine.oracle.next())
     if dropped is not None:
         instance.engine.drop_collection(dropped.id)
@@ -103,6 +105,7 @@ def drop(ctx: RequestContext, instance: Instance, name: str, purge: bool = False
 def has(ctx: RequestContext, instance: Instance, name: str) -> bool:
     """Whether there is a collection with this name or alias."""
     instance.begin(ctx)
+    check_name(name, "collection")
     return instance.catalog.find(ctx.database, name) is not None
 
 

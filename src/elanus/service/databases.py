@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from elanus.catalog.state import Database
 from elanus.model.errors import InvalidParameter
+from elanus.model.names import check_name
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -29,8 +30,12 @@ def create(ctx: RequestContext, instance: Instance, name: str, properties: Mappi
 
 
 def drop(ctx: RequestContext, instance: Instance, name: str) -> None:
-    """Drop an empty database; an absent one is no error. Raises `InvalidParameter` for `default` and for a full one."""
+    """Drop an empty database; an absent one is no error.
+
+    Raises `InvalidParameter` for `default` and for a full one, `InvalidDatabaseName`.
+    """
     instance.begin(ctx)
+    check_name(name, "database")
     instance.catalog.drop_database(name)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import IndexDefinition
 from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
-from elanus.model.schema import Schema, check_name
+from elanus.model.names import check_name
+from elanus.model.schema import Schema
 from elanus.model.types import Metric
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -72,7 +73,7 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
         raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")
     name = request.name or field.name
-    check_name(name.translate({ord("["): "_", ord("]"): "_"}), "index")
+    check_name(name, "index")
     metric = metric_of(request.metric or Metric.COSINE)
     return IndexDefinition(name, field.id, spec.kind.value, metric, dict(request.params or {}))
 

@@ -13,6 +13,7 @@ from enum import IntEnum
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import DEFAULT_PARTITION, Loaded, LoadSet, Manifest
 from elanus.model.errors import CollectionNotLoaded, IndexNotFound, InvalidParameter, PartitionNotLoaded
+from elanus.model.names import check_name
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -104,6 +105,7 @@ def state(
     """An absent collection is no error. Raises `PartitionNotFound`."""
     instance.begin(ctx)
     if instance.catalog.find(ctx.database, collection) is None:
+        check_name(collection, "collection")
         return LoadState.NOT_EXIST
     manifest = instance.collection(ctx, collection).manifest
     return LoadState.LOADED if _all_loaded(manifest, partitions or ()) else LoadState.NOT_LOAD

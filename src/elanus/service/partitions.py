@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from elanus.engine.query import count
+from elanus.model.names import check_name
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -23,11 +24,15 @@ def create(ctx: RequestContext, instance: Instance, collection: str, name: str) 
 
 def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
     """Drop a partition with its rows; an absent one is no error. Raises `InvalidParameter` for `_default`."""
-    instance.collection(ctx, collection).drop_partition(name)
+    found = instance.collection(ctx, collection)
+    check_name(name, "partition")
+    found.drop_partition(name)
 
 
 def has(ctx: RequestContext, instance: Instance, collection: str, name: str) -> bool:
-    return name in instance.collection(ctx, collection).manifest.partitions
+    found = instance.collection(ctx, collection)
+    check_name(name, "partition")
+    return name in found.manifest.partitions
 
 
 def list_all(ctx: RequestContext, instance: Instance, collection: str) -> list[PartitionInfo]:
