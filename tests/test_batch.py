@@ -172,7 +172,7 @@ def test_a_missing_field_is_named() -> None:
         ({"id": -(2**63) - 1}, "out of range"),
         ({"id": "1"}, "field \"id\" holds Int64; got '1' in row 1. Send an integer."),
         ({"name": 5}, 'field "name" holds VarChar; got 5 in row 1. Send a string.'),
-        ({"name": "äöü"}, 'length of varchar field "name" exceeds max length, row number: 1, length: 6, max length: 4'),
+        ({"name": "äöü"}, 'length of varchar field name exceeds max length, row number: 1, length: 6, max length: 4'),
         ({"name": "\ud800"}, "not valid UTF-8"),
         ({"price": float("nan")}, 'field "price" holds Float; got nan in row 1'),
         ({"price": 1e39}, 'field "price" holds Float; got 1e+39 in row 1'),

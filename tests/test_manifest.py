@@ -15,7 +15,6 @@ from elanus.engine.manifest import (
     IndexDefinition,
     IndexDropped,
     Manifest,
-    ManifestRules,
     PartitionAdded,
     PartitionDropped,
     PropertiesSet,
@@ -27,6 +26,7 @@ from elanus.engine.manifest import (
     apply,
     rebase,
 )
+from elanus.engine.manifest_rules import ManifestRules
 from elanus.model.errors import IndexNotFound, InvalidParameter
 from elanus.model.schema import Field, Schema
 from elanus.model.types import DataType, Metric

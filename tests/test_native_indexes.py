@@ -107,8 +107,12 @@ def test_a_dropped_index_is_gone_and_searches_go_on(db: Elanus) -> None:
         ({"kind": "HNSW", "metric": "L2", "params": {"M": 2049}}, r"param 'M' \(2049\) should be in range \[2, 2048\]"),
         ({"kind": "IVF_FLAT", "metric": "L2", "params": {"nlist": 0}}, r"param 'nlist' \(0\) should be in range"),
         ({"kind": "AUTOINDEX", "params": {"M": 8}}, "only metric type can be passed"),
-        ({"field": "title"}, "indexes are for vector fields"),
-        ({"field": "absent"}, "not exist"),
+        ({"field": "title", "kind": "HNSW", "metric": "L2"}, "only supports vector data type"),
+        ({"field": "title", "kind": "ANNOY"}, "invalid index type: ANNOY"),
+        ({"field": "id", "kind": "BITMAP"}, "bitmap index on primary key"),
+        ({"field": "id", "kind": "Trie"}, "TRIE are only supported on varchar field"),
+        ({"field": "absent"}, "json index must specify cast type"),
+        ({"field": "about", "params": {"json_cast_type": "DATE"}}, "json_cast_type DATE is not supported"),
         ({"name": "a b"}, "Invalid index name"),
     ],
 )
@@ -117,3 +121,25 @@ def test_what_an_index_may_not(db: Elanus, arguments: dict[str, Any], message: s
     with pytest.raises(InvalidParameter, match=message):
         collection.create_index(**{"field": "vector", **arguments})
     assert collection.list_indexes() == []
+
+
+def test_an_index_of_a_scalar_field_is_described_and_changes_no_answer(db: Elanus) -> None:
+    collection = db.create_collection("books", BOOKS)
+    collection.insert(books(3000))
+    before = collection.query("pages > 20", output_fields=["title"])
+    collection.create_index("pages", "INVERTED")
+    collection.create_index("title", "Trie", name="by_title")
+    for name in ("a", "b"):
+        params = {"json_path": f"about['{name}']", "json_cast_type": "double"}
+        collection.create_index("about", "INVERTED", name=name, params=params)
+    collection.create_index("shelf", "INVERTED", params={"json_cast_type": "VARCHAR"})
+    collection.flush()
+    collection.compact()
+    assert [(i.name, i.field, i.kind, i.metric) for i in collection.list_indexes()] == [
+        ("a", "about", "INVERTED", None),
+        ("b", "about", "INVERTED", None),
+        ("by_title", "title", "Trie", None),
+        ("pages", "pages", "INVERTED", None),
+        ("shelf", "shelf", "INVERTED", None),
+    ]
+    assert collection.query("pages > 20", output_fields=["title"]).equals(before)

@@ -333,7 +333,9 @@ def _rename_collection(state: CatalogState, edit: CollectionRenamed) -> CatalogS
             f"unsupported use an alias to rename collection, alias:{edit.name}: name the collection, "
             f"{source.aliases[edit.name]}"
         )
-    entry = source.entry(edit.name)
+    entry = source.find(edit.name)
+    if entry is None:
+        raise CollectionNotFound(f"collection not found[database={source.name}][collection={edit.name}]")
     if (edit.database, edit.name) == (edit.new_database, edit.new_name):
         raise InvalidParameter("collection name or database name should be different: the new name is the old one")
     if edit.new_name in target.aliases:

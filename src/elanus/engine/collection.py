@@ -160,15 +160,14 @@ class Collection:
         """
         with self.commit_mutex:
             manifest = self.versions.state
-            for existing in (manifest.indexes.get(definition.name), manifest.index_of(definition.field_id)):
-                if existing is None:
-                    continue
+            there = (d for d in manifest.indexes.values() if d.name == definition.name or d.place == definition.place)
+            for existing in there:
                 if _same_index(existing, definition):
                     return
                 raise InvalidParameter(
                     "CreateIndex failed: at most one distinct index is allowed per field; field "
                     f"{manifest.schema.by_id[existing.field_id].name} has index {existing.name} "
-                    f"({existing.kind}, {existing.metric}). Drop it first."
+                    f"({existing.kind}, {existing.metric or 'scalar'}). Drop it first."
                 )
             self.commit_locked(IndexDefined(definition))
         self.host.jobs.wake(self)

@@ -243,7 +243,7 @@ class LogFollower:
         return deletes
 
     def _set_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
-        fields = {d.field_id for d in self._manifest.indexes.values()} if interims else ()
+        fields = {d.field_id for d in self._manifest.indexes.values() if d.has_file} if interims else ()
         seen = {place_of(unit, f) for unit in self._snapshot.units for f in fields if f not in unit.indexes}
         self._interims = {place: index for place, index in interims.items() if place in seen}
         self._publish()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elanus.engine.config import EngineConfig
-from elanus.engine.manifest import Edit, Manifest, ManifestRules
+from elanus.engine.manifest import Edit, Manifest
+from elanus.engine.manifest_rules import ManifestRules
 from elanus.log.commit import GroupCommit
 from elanus.model.timestamps import Clock, TimestampOracle
 from elanus.store.base import Store

@@ -28,7 +28,7 @@ def index_opener(store: Store) -> IndexOpener:
             spec = resolve(definition.kind, definition.params)
             path = store.local_path(key)
             map_payload(path, FileKind.INDEX, definition.field_id)  # checks header and trailer
-            return VectorIndex.open(path, vectors, definition.metric, spec, PAYLOAD_OFFSET)
+            return VectorIndex.open(path, vectors, definition.vector_metric, spec, PAYLOAD_OFFSET)
 
         return IndexHandle(open_index)
 

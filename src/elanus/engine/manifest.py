@@ -18,9 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elanus.model.errors import IndexNotFound, InvalidParameter, PartitionNotFound
+from elanus.model.names import check_name
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, Metric, OnDuplicateKey
 from elanus.segment.sealed import SegmentMeta
+from elanus.vector.registry import resolve
 
 DEFAULT_PARTITION = "_default"
 MAX_PARTITIONS = 1024
@@ -28,7 +30,7 @@ MAX_PARTITIONS = 1024
 
 @dataclass(frozen=True, slots=True)
 class IndexDefinition:
-    """An index a user asked for: `kind` and `params` as given, `metric` resolved.
+    """An index a user asked for: `kind` and `params` as given, `metric` resolved, None for that of a scalar field.
 
     `id` tells two definitions of one name apart: files built for a dropped index are never taken for a new one.
     """
@@ -36,23 +38,39 @@ class IndexDefinition:
     name: str
     field_id: int
     kind: str
-    metric: Metric
+    metric: Metric | None
     params: Mapping[str, Any]
     id: int = 0
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """What is indexed: a field, or a path into a JSON field."""
+        return self.field_id, str(self.params.get("json_path", ""))
+
+    @property
+    def vector_metric(self) -> Metric:
+        """The metric of an index that is known to be one of vectors."""
+        assert self.metric is not None, f"{self.name} indexes a scalar field"
+        return self.metric
+
+    @property
+    def has_file(self) -> bool:
+        """Whether there is anything to build: scans are as good as FLAT and as indexes of scalar fields."""
+        return self.metric is not None and resolve(self.kind, self.params).has_file
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "field_id": self.field_id,
             "kind": self.kind,
-            "metric": self.metric.value,
+            "metric": self.metric and self.metric.value,
             "params": dict(self.params),
             "id": self.id,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> IndexDefinition:
-        return cls(**{**data, "metric": Metric(data["metric"])})
+        return cls(**{**data, "metric": data["metric"] and Metric(data["metric"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +168,10 @@ class Manifest:
         return next(s for s in self.schemas if s.version == version)
 
     def partition_id(self, name: str) -> int:
-        """Raises `PartitionNotFound` for a name the collection does not have."""
+        """Raises `PartitionNotFound` for a name the collection does not have, `InvalidParameter` for what is none."""
         found = self.partitions.get(name)
         if found is None:
+            check_name(name, "partition")  # what no partition can be called was not looked for
             raise PartitionNotFound(f"partition not found[partition={name}]")
         return found
 
@@ -424,90 +443,3 @@ def rebase(state: Manifest, edit: Edit) -> Edit | None:
             return edit if name in state.partitions else None
         case _:
             return edit
-
-
-_EDITS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        Stamp,
-        Sealed,
-        Replaced,
-        IndexBuilt,
-        IndexDefined,
-        IndexDropped,
-        IndexAltered,
-        PartitionAdded,
-        PartitionDropped,
-        Truncated,
-        PropertiesSet,
-        ConsistencySet,
-        LoadSet,
-    )
-}
-
-
-class ManifestRules:
-    """How `VersionedState` reads, writes, applies and rebases manifests; see `StateRules`."""
-
-    def initial(self) -> Manifest:
-        return Manifest(schemas=())
-
-    def apply(self, state: Manifest, edit: Edit) -> Manifest:
-        return apply(state, edit)
-
-    def rebase(self, edit: Edit, state: Manifest) -> Edit | None:
-        return rebase(state, edit)
-
-    def dump_state(self, state: Manifest) -> dict[str, Any]:
-        return state.to_dict()
-
-    def load_state(self, data: Mapping[str, Any]) -> Manifest:
-        return Manifest.from_dict(data)
-
-    def dump_edit(self, edit: Edit) -> dict[str, Any]:
-        out: dict[str, Any] = {"edit": type(edit).__name__}
-        match edit:
-            case Sealed(segment, deletes, applied_to, sealed_to):
-                out |= {
-                    "segment": segment and segment.to_dict(),
-                    "deletes": {str(i): [file.key, file.rows] for i, file in deletes.items()},
-                    "deletes_applied_to": applied_to,
-                    "sealed_to": sealed_to,
-                }
-            case Replaced(inputs, output):
-                out |= {"inputs": list(inputs), "output": output and output.to_dict()}
-            case IndexDefined(definition):
-                out |= {"definition": definition.to_dict()}
-            case Truncated(sealed_to):
-                out |= {"sealed_to": sealed_to}
-            case PropertiesSet(properties, removed):
-                out |= {"properties": dict(properties), "removed": list(removed)}
-            case IndexAltered(name, params, removed):
-                out |= {"name": name, "params": dict(params), "removed": list(removed)}
-            case ConsistencySet(consistency):
-                out |= {"consistency": int(consistency)}
-            case LoadSet(loaded):
-                out |= {"loaded": loaded and loaded.to_dict()}
-            case _:
-                out |= {name: getattr(edit, name) for name in edit.__slots__}
-        return out
-
-    def load_edit(self, data: Mapping[str, Any]) -> Edit:
-        fields = {key: value for key, value in data.items() if key != "edit"}
-        kind = _EDITS[data["edit"]]
-        if kind is Sealed:
-            fields["segment"] = fields["segment"] and SegmentEntry.from_dict(fields["segment"])
-            fields["deletes"] = {int(i): DeleteFile(*file) for i, file in fields["deletes"].items()}
-        elif kind is Replaced:
-            fields["inputs"] = tuple(fields["inputs"])
-            fields["output"] = fields["output"] and SegmentEntry.from_dict(fields["output"])
-        elif kind is IndexDefined:
-            fields["definition"] = IndexDefinition.from_dict(fields["definition"])
-        elif kind is PropertiesSet or kind is IndexAltered:
-            fields["removed"] = tuple(fields["removed"])
-        elif kind is ConsistencySet:
-            fields["consistency"] = Consistency(fields["consistency"])
-        elif kind is LoadSet:
-            fields["loaded"] = fields["loaded"] and Loaded.from_dict(fields["loaded"])
-        made: Edit = kind(**fields)
-        return made

@@ -155,5 +155,5 @@ def metric_of(snapshot: Snapshot, request: SearchRequest) -> Metric:
     definition = snapshot.manifest.index_of(request.vector_field.id)
     if definition is None:
         return request.metric or Metric.COSINE
-    check_metric(request.metric, definition.metric)
-    return definition.metric
+    check_metric(request.metric, definition.vector_metric)
+    return definition.vector_metric

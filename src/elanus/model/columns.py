@@ -28,24 +28,10 @@ import pyarrow.compute as pc
 
 from elanus.model.errors import SchemaMismatch
 from elanus.model.schema import MAX_JSON_BYTES, MAX_VECTOR_SQUARE, Field
-from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType
+from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
 
 Column = Any
 """A list of Python values, a numpy array, or an Arrow array."""
-
-TYPE_NAMES: dict[DataType, str] = {
-    DataType.BOOL: "Bool",
-    DataType.INT8: "Int8",
-    DataType.INT16: "Int16",
-    DataType.INT32: "Int32",
-    DataType.INT64: "Int64",
-    DataType.FLOAT: "Float",
-    DataType.DOUBLE: "Double",
-    DataType.VARCHAR: "VarChar",
-    DataType.JSON: "JSON",
-    DataType.FLOAT_VECTOR: "FloatVector",
-}
-"""The types as Milvus writes them."""
 
 _WANTED: dict[DataType, tuple[type, ...]] = {
     DataType.BOOL: (bool, np.bool_),
@@ -175,7 +161,7 @@ def _check_length(name: str, what: str, texts: pa.Array, most: int) -> None:
     if lengths.max() > most:
         row = int(np.argmax(lengths > most))
         raise SchemaMismatch(
-            f'length of {what} field "{name}" exceeds max length, row number: {row}, length: {lengths[row]}, '
+            f"length of {what} field {name} exceeds max length, row number: {row}, length: {lengths[row]}, "
             f"max length: {most}. Lengths count bytes of UTF-8; send a shorter value."
         )
 
@@ -394,7 +380,8 @@ def _vectors(field: Field, values: Column) -> pa.Array:
 
 def _wrong_dim(field: Field, got: int, row: int) -> SchemaMismatch:
     return SchemaMismatch(
-        f'vector dimension mismatch: field "{field.name}" has dim {field.dim}; got {got} numbers in row {row}. '
+        f"the length({got}) of float data should divide the dim({field.dim}): vector dimension mismatch: "
+        f'field "{field.name}" has dim {field.dim}; got {got} numbers in row {row}. '
         f"Send {field.dim}."
     )
 

@@ -56,9 +56,7 @@ def _error(name: str, what: str, wrong: str) -> ElanusError:
         return InvalidFieldName(f"Invalid field name: {name}. {sentence}.: field name invalid[field={name}]")
     if what in ("collection", "alias"):
         if wrong.startswith("should"):
-            return InvalidParameter(
-                f"collection {what if what == 'alias' else 'name'} should not be empty: send a name"
-            )
+            wrong = f"{_kind(what)} should not be empty"
         return InvalidParameter(f"Invalid {_kind(what)}: {name}. {wrong}")
     if wrong.startswith("should"):
         sentence = f"{what.capitalize()} name should not be empty"

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from elanus.model.errors import InvalidParameter
 from elanus.model.names import check_name
-from elanus.model.types import FLOATS, INTEGERS, KEYS, NUMPY_OF, VECTORS, DataType, arrow_type
+from elanus.model.types import FLOATS, INTEGERS, KEYS, NUMPY_OF, TYPE_NAMES, VECTORS, DataType, arrow_type
 
 TIMESTAMP_FIELD_ID = 1
 PARTITION_FIELD_ID = 2
@@ -185,7 +185,7 @@ class Schema:
         _check_primary(fields)
         vectors = sum(f.is_vector for f in fields)
         if not vectors:
-            raise InvalidParameter("schema does not contain vector field: add a FLOAT_VECTOR field")
+            raise InvalidParameter("schema does not contain vector field")
         if vectors > MAX_VECTOR_FIELDS:
             raise InvalidParameter(f"maximum vector field's number should be limited to {MAX_VECTOR_FIELDS}")
         if self.enable_dynamic_field:
@@ -204,9 +204,9 @@ def _check_primary(fields: Sequence[Field]) -> None:
     if primary.dtype not in KEYS:
         raise InvalidParameter(f"the data type of primary key {primary.name} should be Int64 or VarChar")
     if primary.nullable:
-        raise InvalidParameter(f"primary field {primary.name} not support null")
+        raise InvalidParameter(f"primary field not support null: {primary.name} is one")
     if primary.default is not None:
-        raise InvalidParameter(f"primary field {primary.name} not support default_value")
+        raise InvalidParameter(f"primary field not support default_value: {primary.name} is one")
 
 
 def _check_field(f: Field) -> None:
@@ -220,8 +220,13 @@ def _check_field(f: Field) -> None:
     if f.is_vector:
         if f.dim is None:
             raise InvalidParameter(f"dimension is not defined in field {f.name}: give it a dim")
-        if not MIN_DIM <= f.dim <= MAX_DIM:
-            raise InvalidParameter(f"invalid dimension: {f.dim} of field {f.name}. should be in [{MIN_DIM}, {MAX_DIM}]")
+        if f.dim < MIN_DIM:
+            raise InvalidParameter(f"invalid dimension: {f.dim}. should be in range {MIN_DIM} ~ {MAX_DIM}")
+        if f.dim > MAX_DIM:
+            raise InvalidParameter(
+                f"invalid dimension: {f.dim} of field {f.name}. "
+                f"float vector dimension should be in range {MIN_DIM} ~ {MAX_DIM}"
+            )
         if f.nullable:
             raise InvalidParameter(f"vector field {f.name} cannot be nullable")
     elif f.dim is not None:
@@ -232,7 +237,7 @@ def _check_field(f: Field) -> None:
         if not 1 <= f.max_length <= MAX_VARCHAR_BYTES:
             raise InvalidParameter(
                 f"the maximum length specified for the field({f.name}) should be in (0, {MAX_VARCHAR_BYTES}], "
-                f"but got {f.max_length}"
+                f"but got {f.max_length} instead"
             )
     if f.default is not None:
         _check_default(f)
@@ -262,4 +267,4 @@ def _check_default(f: Field) -> None:
                 f"default value of field {f.name}"
             )
     else:
-        raise InvalidParameter(f"type {dtype.name} of field {f.name} not support default value")
+        raise InvalidParameter(f"type not support default_value, type:{TYPE_NAMES[dtype]}, name:{f.name}")

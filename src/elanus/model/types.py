@@ -63,6 +63,20 @@ NUMBERS = INTEGERS | FLOATS
 VECTORS = frozenset({DataType.FLOAT_VECTOR})
 KEYS = frozenset({DataType.INT64, DataType.VARCHAR})
 
+TYPE_NAMES: dict[DataType, str] = {
+    DataType.BOOL: "Bool",
+    DataType.INT8: "Int8",
+    DataType.INT16: "Int16",
+    DataType.INT32: "Int32",
+    DataType.INT64: "Int64",
+    DataType.FLOAT: "Float",
+    DataType.DOUBLE: "Double",
+    DataType.VARCHAR: "VarChar",
+    DataType.JSON: "JSON",
+    DataType.FLOAT_VECTOR: "FloatVector",
+}
+"""The types as Milvus writes them."""
+
 NUMPY_OF: dict[DataType, np.dtype[Any]] = {
     DataType.BOOL: np.dtype(np.bool_),
     DataType.INT8: np.dtype(np.int8),

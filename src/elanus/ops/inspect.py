@@ -15,7 +15,8 @@ from pathlib import Path
 from elanus.catalog.catalog import PREFIX as CATALOG
 from elanus.catalog.catalog import Catalog
 from elanus.engine.host import collection_prefix
-from elanus.engine.manifest import Edit, Manifest, ManifestRules
+from elanus.engine.manifest import Edit, Manifest
+from elanus.engine.manifest_rules import ManifestRules
 from elanus.log.carry import carry_of
 from elanus.log.record import RECORD_HEADER_BYTES, RawRecord, RecordKind
 from elanus.log.tail import LogFileHeader, find_tail, is_unborn, read_frames

@@ -1,7 +1,8 @@
-"""Indexes of vector fields: defined at once, built behind the caller's back, never needed for a right answer."""
+"""Indexes: defined at once, built behind the caller's back, never needed for a right answer."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,8 +12,9 @@ from elanus.engine.collection import Collection
 from elanus.engine.manifest import IndexDefinition
 from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
 from elanus.model.names import check_name
-from elanus.model.schema import Schema
+from elanus.model.schema import Field, Schema
 from elanus.model.types import Metric
+from elanus.service import scalar_indexes
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.vector.registry import IndexKind, resolve
@@ -40,7 +42,7 @@ class IndexInfo:
     id: int
     field: str
     kind: str
-    metric: Metric
+    metric: Metric | None
     params: Mapping[str, Any]
     state: IndexState
     total_rows: int
@@ -61,14 +63,13 @@ class IndexRequest:
 def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     """The definition that `request` asks for, every check passed. `schema` has ids.
 
-    Raises `InvalidParameter` for an unknown kind, a parameter out of range, a field that is no vector, and a missing
-    metric (only AUTOINDEX has one of its own: COSINE).
+    Raises `InvalidParameter` for an unknown kind or one that does not fit the field, a parameter out of range, and a
+    missing metric of a vector index (only AUTOINDEX has one of its own: COSINE).
     """
-    field = schema.field(request.field)
+    field = schema.get(request.field) or schema.dynamic or schema.field(request.field)
     if not field.is_vector:
-        raise InvalidParameter(
-            f"field {field.name} holds {field.dtype.name}: indexes are for vector fields; filters need none"
-        )
+        name = request.name or request.field
+        return scalar_indexes.define(field, request.field, request.kind, request.params or {}, name)
     spec = resolve(request.kind, request.params or {})
     if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
         raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")
@@ -101,9 +102,9 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) ->
     instance.collection(ctx, collection).drop_index(name)
 
 
-def check_droppable(ctx: RequestContext, instance: Instance, collection: str) -> None:
-    """Raise `InvalidParameter` where Milvus clients have the collection loaded: they release it first."""
-    if instance.collection(ctx, collection).manifest.loaded is not None:
+def check_droppable(ctx: RequestContext, instance: Instance, collection: str, info: IndexInfo) -> None:
+    """Raise `InvalidParameter` for a vector index that Milvus clients have loaded: they release it first."""
+    if info.metric is not None and instance.collection(ctx, collection).manifest.loaded is not None:
         raise InvalidParameter("index cannot be dropped, collection is loaded, please release it first")
 
 
@@ -163,13 +164,13 @@ def _info(collection: Collection, definition: IndexDefinition) -> IndexInfo:
         for entry in manifest.segments.values()
         if entry.meta.rows >= least and definition.id not in entry.indexes
     )
-    if not resolve(definition.kind, definition.params).has_file:
+    if not definition.has_file:
         pending = 0
     total = sum(unit.view.rows for unit in snapshot.units)
     return IndexInfo(
         name=definition.name,
         id=definition.id,
-        field=manifest.schema.by_id[definition.field_id].name,
+        field=_field_name(manifest.schema.by_id[definition.field_id], definition),
         kind=definition.kind,
         metric=definition.metric,
         params=dict(definition.params),
@@ -177,3 +178,8 @@ def _info(collection: Collection, definition: IndexDefinition) -> IndexInfo:
         total_rows=total,
         indexed_rows=total - pending,
     )
+
+
+def _field_name(field: Field, definition: IndexDefinition) -> str:
+    """The field's name; of the dynamic one, the key that is indexed."""
+    return re.split(r"[\[/]", definition.place[1], maxsplit=1)[0] if field.is_dynamic else field.name

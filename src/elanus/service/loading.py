@@ -62,7 +62,7 @@ def load(
         wanted = None
     else:
         if not partitions:
-            raise InvalidParameter("partition names are empty: name the partitions to load")
+            raise InvalidParameter("due to no partition specified: name the partitions to load")
         wanted = frozenset(manifest.partition_id(name) for name in partitions)
     with found.commit_mutex:
         before = found.manifest.loaded
@@ -80,7 +80,7 @@ def release(ctx: RequestContext, instance: Instance, collection: str, partitions
     """
     found = instance.collection(ctx, collection)
     if partitions is not None and not partitions:
-        raise InvalidParameter("partition names are empty: name the partitions to release")
+        raise InvalidParameter("due to no partition specified: name the partitions to release")
     with found.commit_mutex:
         manifest = found.manifest
         rest: frozenset[int] = frozenset()

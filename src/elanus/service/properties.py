@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from elanus.model.errors import InvalidParameter
+from elanus.model.errors import CollectionLoaded, InvalidParameter
 from elanus.model.types import Consistency
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+
+LOADING = frozenset(
+    {"mmap.enabled", "warmup.scalarField", "warmup.scalarIndex", "warmup.vectorField", "warmup.vectorIndex"}
+)
+"""Properties that say how Milvus loads a collection. Elanus maps all files and keeps these for clients."""
 
 CONSISTENCY = "consistency_level"
 """The property by which clients alter the level; it is kept apart from the others, as it is told apart."""
@@ -23,12 +28,21 @@ def alter(
     properties: Mapping[str, str] | None = None,
     removed: Sequence[str] = (),
 ) -> None:
-    """Set properties or take some away, one of the two. Raises `InvalidParameter`, `CollectionNotFound`."""
+    """Set properties or take some away, one of the two.
+
+    Raises `InvalidParameter`, `CollectionNotFound`, and `CollectionLoaded` for `LOADING` while clients have it loaded.
+    """
     if bool(properties) == bool(removed):
         raise InvalidParameter("alter collection needs properties to set or keys to delete: send one of them, not both")
     given = dict(properties or {})
     check(given)
     found = instance.collection(ctx, collection)
+    how_loaded = [key for key in (*given, *removed) if key in LOADING]
+    if how_loaded and found.manifest.loaded is not None:
+        raise CollectionLoaded(
+            f"can not alter {how_loaded[0].split('.')[0]} properties if collection loaded[collection={collection}]: "
+            "release it first"
+        )
     level = given.pop(CONSISTENCY, None)
     if level is not None:
         found.set_consistency(consistency_named(level))

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from elanus.engine.snapshot import Unit, place_of
-from elanus.vector.registry import resolve
 
 if TYPE_CHECKING:
     from elanus.engine.collection import Collection
@@ -33,8 +32,8 @@ def cover(collection: Collection) -> Iterator[str]:
         table = dict(collection.snapshot().interims)
         vectors = unit.view.vectors(definition.field_id)
         place = place_of(unit, definition.field_id)
-        index = collection.snapshot().interim(unit, definition.field_id, definition.metric)
-        index = index or InterimIndex.train(definition.metric, vectors[:BLOCK_ROWS])
+        index = collection.snapshot().interim(unit, definition.field_id, definition.vector_metric)
+        index = index or InterimIndex.train(definition.vector_metric, vectors[:BLOCK_ROWS])
         end = _coverable_rows(unit)
         for start in range(index.rows, end, BLOCK_ROWS):
             index = index.with_block(vectors[start : min(start + BLOCK_ROWS, end)])
@@ -47,14 +46,14 @@ def cover(collection: Collection) -> Iterator[str]:
 def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition]]:
     snapshot = collection.snapshot()
     for definition in snapshot.manifest.indexes.values():
-        if not resolve(definition.kind, definition.params).has_file:
+        if not definition.has_file:
             continue
         waiting = [unit for unit in snapshot.units if definition.field_id not in unit.indexes]
         if sum(unit.view.rows for unit in waiting) < 2 * COVER_ROWS:
             continue
         for unit in waiting:
             rows = _coverable_rows(unit)
-            index = snapshot.interim(unit, definition.field_id, definition.metric)
+            index = snapshot.interim(unit, definition.field_id, definition.vector_metric)
             if rows > (index.rows if index is not None else 0):
                 yield unit, definition
 

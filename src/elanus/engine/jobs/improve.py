@@ -66,7 +66,7 @@ def wants_index(collection: Collection, rows: int, definition: IndexDefinition) 
     """Whether a segment of `rows` gets a file for `definition`: not where a scan is as good."""
     if rows < collection.host.config.index_min_rows:
         return False
-    return resolve(definition.kind, definition.params).has_file
+    return definition.has_file
 
 
 def build_index(
@@ -184,7 +184,7 @@ def _job(
 ) -> BuildJob:
     spec = resolve(definition.kind, definition.params)
     arguments = {
-        "spec": spec.to_dict(), "metric": definition.metric.value, "column": column, "threads": threads, **more
+        "spec": spec.to_dict(), "metric": definition.vector_metric.value, "column": column, "threads": threads, **more
     }  # fmt: skip
     return BuildJob(task, arguments, memory_bytes=build_bytes(spec, column["rows"], column["dim"]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
-from elanus.model.errors import ElanusError, InvalidParameter
+from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter
 from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
 from elanus.service import collections, loading, properties
@@ -51,7 +51,13 @@ def has(call: Call, request: milvus_pb2.HasCollectionRequest) -> milvus_pb2.Bool
 
 def describe(call: Call, request: milvus_pb2.DescribeCollectionRequest) -> milvus_pb2.DescribeCollectionResponse:
     """By name, or by id where no name is given. Raises `CollectionNotFound`."""
-    return _description(call, collections.named(call.ctx, call.instance, request.collection_name, request.collectionID))
+    try:
+        name = collections.named(call.ctx, call.instance, request.collection_name, request.collectionID)
+        return _description(call, name)
+    except CollectionNotFound as error:
+        what = request.collection_name or request.collectionID
+        where = f"can't find collection[database={call.ctx.database}][collection={what}]"
+        raise CollectionNotFound(f"{where}: {error.message}") from error
 
 
 def batch_describe(

@@ -51,9 +51,9 @@ def statistics(call: Call, request: milvus_pb2.GetIndexStatisticsRequest) -> mil
 
 def drop(call: Call, request: milvus_pb2.DropIndexRequest) -> common_pb2.Status:
     """By the name of the index, or of its field; an absent one is no error."""
-    indexes.check_droppable(call.ctx, call.instance, request.collection_name)
     for info in indexes.list_all(call.ctx, call.instance, request.collection_name):
         if request.index_name == info.name or (not request.index_name and request.field_name == info.field):
+            indexes.check_droppable(call.ctx, call.instance, request.collection_name, info)
             indexes.drop(call.ctx, call.instance, request.collection_name, info.name)
     return common_pb2.Status()
 
@@ -93,9 +93,13 @@ def _found(call: Call, collection: str, index: str, field: str) -> list[IndexInf
 
 
 def _description(info: IndexInfo) -> milvus_pb2.IndexDescription:
-    params: dict[str, Any] = {"index_type": info.kind, "metric_type": info.metric.value}
+    params: dict[str, Any] = {"index_type": info.kind}
+    if info.metric is not None:
+        params["metric_type"] = info.metric.value
     own = {key: value for key, value in info.params.items() if key not in indexes.ALTERABLE}
-    if own:
+    if info.metric is None:
+        params |= own
+    elif own:
         params["params"] = orjson.dumps(own).decode()
     params |= {key: value for key, value in info.params.items() if key in indexes.ALTERABLE}
     return milvus_pb2.IndexDescription(

@@ -12,10 +12,19 @@ from pymilvus.grpc_gen import schema_pb2
 
 from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.model.schema import Field, Schema
-from elanus.model.types import DataType
+from elanus.model.types import TYPE_NAMES, DataType
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
 
-_PARTS = ("bool_data", "int_data", "long_data", "float_data", "double_data", "string_data")
+_PARTS = {
+    "bool_data": "Bool",
+    "int_data": "Int32",
+    "long_data": "Int64",
+    "float_data": "Float",
+    "double_data": "Double",
+    "string_data": "VarChar",
+    "bytes_data": "JSON",
+}
+"""The parts of a ValueField, and the types that they are of."""
 
 _DEFAULT_OF: dict[DataType, str] = {
     DataType.BOOL: "bool_data",
@@ -107,10 +116,10 @@ def _type_of(message: schema_pb2.FieldSchema) -> DataType:
         return DataType(message.data_type)
     except ValueError:
         pass
-    if message.data_type in (schema_pb2.DataType.Value("None"), schema_pb2.String):
-        raise InvalidParameter(
-            f"data type {_type_name(message.data_type)} of field {message.name} is not valid: text is VarChar"
-        )
+    if message.data_type == schema_pb2.String:
+        raise InvalidParameter("string data type not supported yet, please use VarChar type instead")
+    if message.data_type == schema_pb2.DataType.Value("None"):
+        raise InvalidParameter(f"data type None of field {message.name} is not valid")
     raise NotSupported(
         f"field {message.name}: the type {_type_name(message.data_type)} is not supported by this version of Elanus"
     )
@@ -127,16 +136,16 @@ def _default_of(message: schema_pb2.FieldSchema, dtype: DataType) -> Any:
     if not message.HasField("default_value"):
         return None
     value = message.default_value
-    part = next((name for name in (*_PARTS, "bytes_data") if value.HasField(name)), None)
+    part = next((name for name in _PARTS if value.HasField(name)), None)
     if part is None:
         return None
     wanted = _DEFAULT_OF.get(dtype)
     if wanted is None:
-        raise InvalidParameter(f"type ({dtype.name}) of field ({message.name}) does not support default value")
+        raise InvalidParameter(f"type not support default_value, type:{TYPE_NAMES[dtype]}, name:{message.name}")
     if part != wanted:
         raise InvalidParameter(
-            f"type ({dtype.name}) of field ({message.name}) is not equal to the type ({part.removesuffix('_data')}) "
-            "of default value: send one of the field's type"
+            f"type ({TYPE_NAMES[dtype]}) of field ({message.name}) is not equal to the type(DataType_{_PARTS[part]}) "
+            "of default_value"
         )
     return getattr(value, part)
 

@@ -38,6 +38,9 @@ _OLD_CODES: dict[int, int] = {
     1102: common_pb2.IllegalArgument,
 }
 
+_INVALID = "invalid parameter"
+"""What Milvus ends the reasons of that code with; clients and their tests look for it."""
+
 _CALLERS_FAULT = (
     InvalidParameter,
     CollectionNotFound,
@@ -57,7 +60,10 @@ _CALLERS_FAULT = (
 
 def fail(status: Any, error: ElanusError) -> None:
     """Write `error` into a Status message."""
-    set_status(status, error.code, error.message, retriable=error.retriable)
+    reason = error.message
+    if error.code == InvalidParameter.code and _INVALID not in reason:
+        reason = f"{reason}: {_INVALID}"
+    set_status(status, error.code, reason, retriable=error.retriable)
     if isinstance(error, _CALLERS_FAULT):
         status.extra_info["is_input_error"] = "true"
         status.retriable = False

@@ -1,0 +1,99 @@
+"""Indexes of scalar fields: which kinds fit which fields.
+
+Filters are evaluated on columns and need no index to be right. A definition is checked as Milvus checks it, kept, and
+told again; no file is built for it, as none is for FLAT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from elanus.engine.manifest import IndexDefinition
+from elanus.model.errors import InvalidParameter, MissingParameter
+from elanus.model.names import check_name
+from elanus.model.schema import Field
+from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
+from elanus.vector.registry import IndexKind
+
+JSON_PATH = "json_path"
+JSON_CAST_TYPE = "json_cast_type"
+
+AUTO = "AUTOINDEX"
+
+_SCALARS = frozenset({DataType.BOOL, *INTEGERS, *FLOATS, DataType.VARCHAR, DataType.JSON})
+
+_FIELDS_OF: dict[str, frozenset[DataType]] = {
+    "INVERTED": _SCALARS,
+    "BITMAP": frozenset({DataType.BOOL, *INTEGERS, DataType.VARCHAR, DataType.JSON}),
+    "STL_SORT": frozenset({*INTEGERS, *FLOATS, DataType.VARCHAR, DataType.JSON}),
+    "Trie": frozenset({DataType.VARCHAR}),
+    "NGRAM": frozenset({DataType.VARCHAR, DataType.JSON}),
+    AUTO: _SCALARS,
+}
+
+_REFUSALS = {
+    "INVERTED": "INVERTED are not supported on {type} field",
+    "BITMAP": "bitmap index are only supported on bool, int, string and array field",
+    "STL_SORT": "STL_SORT are only supported on numeric, varchar or timestamptz field, got {type}",
+    "Trie": "TRIE are only supported on varchar field",
+    "NGRAM": "ngram index can only be created on VARCHAR or JSON field",
+    AUTO: "create auto index on type:{type} is not supported",
+}
+
+_CASTS_OF: dict[str, frozenset[str]] = {
+    "INVERTED": frozenset({"BOOL", "DOUBLE", "VARCHAR", "ARRAY_BOOL", "ARRAY_DOUBLE", "ARRAY_VARCHAR", "JSON"}),
+    "BITMAP": frozenset({"BOOL", "VARCHAR"}),
+    "STL_SORT": frozenset({"DOUBLE", "VARCHAR"}),
+    "NGRAM": frozenset({"VARCHAR"}),
+}
+_CASTS_OF[AUTO] = _CASTS_OF["INVERTED"]
+
+
+def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], name: str) -> IndexDefinition:
+    """The definition of a scalar index on `field`, which was asked for as `asked_for` (a dynamic key names `$meta`).
+
+    Raises `InvalidParameter` for a kind that does not exist or does not fit, `MissingParameter` for JSON without a
+    cast type.
+    """
+    kind = "Trie" if kind.upper() == "TRIE" else kind or AUTO
+    if kind != AUTO and kind in set(IndexKind):
+        raise InvalidParameter(f"index {kind} only supports vector data type; {field.name} is no vector")
+    if kind not in _FIELDS_OF:
+        raise InvalidParameter(f"invalid parameter[expected=valid index][actual=invalid index type: {kind}]")
+    if kind == "BITMAP" and field.is_primary:
+        raise InvalidParameter("create bitmap index on primary key not supported")
+    if field.dtype not in _FIELDS_OF[kind]:
+        raise InvalidParameter(_REFUSALS[kind].format(type=TYPE_NAMES[field.dtype]))
+    given = dict(params)
+    if field.dtype is DataType.JSON:
+        _check_json(kind, given)
+        given.setdefault(JSON_PATH, asked_for)
+    if kind == "NGRAM":
+        _check_grams(given)
+    check_name(name, "index")
+    return IndexDefinition(name, field.id, kind, None, given)
+
+
+def _check_json(kind: str, params: dict[str, Any]) -> None:
+    cast = str(params.get(JSON_CAST_TYPE, "")).strip().upper()
+    if not cast:
+        raise MissingParameter("json index must specify cast type: missing parameter[missing_param=json_cast_type]")
+    if cast not in _CASTS_OF[kind]:
+        where = "" if kind in ("INVERTED", AUTO) else f" for {kind} index"
+        raise InvalidParameter(f"json_cast_type {cast} is not supported{where}")
+    params[JSON_CAST_TYPE] = cast
+
+
+def _check_grams(params: Mapping[str, Any]) -> None:
+    if "min_gram" not in params or "max_gram" not in params:
+        raise MissingParameter("Ngram index must specify both min_gram and max_gram")
+    sizes = []
+    for key in ("min_gram", "max_gram"):
+        try:
+            sizes.append(int(params[key]))
+        except (TypeError, ValueError):
+            raise InvalidParameter(f"{key} for Ngram index must be an integer, got: {params[key]}") from None
+    low, high = sizes
+    if not 0 < low <= high:
+        raise InvalidParameter(f"invalid min_gram or max_gram value for Ngram index, min_gram: {low}, max_gram: {high}")
