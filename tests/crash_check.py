@@ -5,6 +5,7 @@ Of every state that is opened:
 * what was acknowledged is there, and what was under way is there wholly or not at all;
 * count, query, search and get agree with each other and with the model;
 * every file that a manifest names is whole;
+* a write that was under way under a name is done once, when it is sent again;
 * the engine that opened it takes writes, seals them, and has them when it is opened once more;
 * in some, power is lost again while all that happens; in some garbage is collected, until only what is named is left.
 """
@@ -175,7 +176,7 @@ def _check_states(task: Task, life: Life, base: Path, report: Report, first: int
         except Exception:  # noqa: BLE001 - whatever it is, it has to be told with its state
             report.failures.append(
                 f"{task}, state {number}: power lost after {state.operations} of {len(life.recording.operations)} "
-                f"operations, in {life.steps[len(state.marks) :][:1]}; {state.loss.name}: {format_exc(-3)}"
+                f"operations, in {under_way(life, state)}; {state.loss.name}: {format_exc(-3)}"
             )
             if len(report.failures) >= MOST_FAILURES:
                 return
@@ -216,7 +217,7 @@ def check_state(
     cut = db._instance.engine._log_file.cut is not None
     tried.update({"states": 1, state.loss.name: 1, "torn tails": cut, "unacknowledged and there": world != allowed[0]})
     worlds = [world]
-    for step in afterwards(world, collecting=moved_s > 0 and tried["states"] % GARBAGE_EVERY == 0):
+    for step in afterwards(life, state, world, collecting=moved_s > 0 and tried["states"] % GARBAGE_EVERY == 0):
         step.do(db)
         worlds.append(step.outcomes(worlds[-1])[-1])
     db.close()
@@ -261,9 +262,11 @@ def check_files(db: Elanus, path: Path) -> None:
     assert not any((path / "scratch").iterdir()), "scratch is emptied at every opening"
 
 
-def afterwards(world: World, *, collecting: bool) -> list[Step]:
-    """A few writes on everything that is there, some of them sealed."""
-    steps = []
+def afterwards(life: Life, state: CrashState, world: World, *, collecting: bool) -> list[Step]:
+    """What was under way once more, if it may be, and a few writes on everything that is there, some of them sealed."""
+    interrupted = under_way(life, state)
+    step = interrupted.step if isinstance(interrupted, Killed) else interrupted
+    steps = [step] if step is not None and step.named else []
     for number, (name, shelf) in enumerate(sorted(world.shelves.items())):
         gone = min(shelf.newest, default=90)
         steps += [insert(name, [90, 91], 1000), delete(name, [gone, 91])]
@@ -272,6 +275,11 @@ def afterwards(world: World, *, collecting: bool) -> list[Step]:
             if collecting:
                 steps += [improve(name), Step("look for garbage", lambda db, name=name: check_no_garbage(db, name))]
     return steps
+
+
+def under_way(life: Life, state: CrashState) -> Step | Killed | None:
+    """The step in which power was lost; None where all had been acknowledged."""
+    return next(iter(life.steps[len(state.marks) :]), None)
 
 
 def check_no_garbage(db: Elanus, name: tuple[str, str]) -> None:

@@ -24,6 +24,8 @@ from elanus.engine.collection import Collection as EngineCollection
 from elanus.log.record import WriteRecord
 from elanus.model.schema import PARTITION_FIELD_ID
 from elanus.model.timestamps import FakeClock
+from elanus.service import rows
+from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.store.disk import Disk, LocalDisk
 from elanus.testing.faulty import CHANGES, FaultyDisk
@@ -55,12 +57,13 @@ INDEX_PARAMS: Mapping[str, Mapping[str, int]] = {"HNSW": {"M": 4, "efConstructio
 @dataclass(frozen=True, slots=True)
 class Step:
     """`do` performs it. `outcomes` are the worlds it may leave behind while nobody has acknowledged it; the last one
-    is what it leaves when it was.
+    is what it leaves when it was. `named` ones may be sent again while nobody has acknowledged them.
     """
 
     text: str
     do: Callable[[Elanus], object]
     outcomes: Callable[[World], Sequence[World]] = lambda world: [world]
+    named: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -101,6 +104,20 @@ def insert(name: Name, keys: Sequence[int], value: int, partition: str = DEFAULT
         lambda db: collection_of(db, name).insert(row_data(name, keys, value), partition=partition),
         _on(name, lambda s: s.written(keys, value, partition, replacing=s.on_duplicate_key == "replace")),
     )
+
+
+def insert_once(name: Name, keys: Sequence[int], value: int) -> Step:
+    """An insert under a name of its own: whether it has been done is seen by its value."""
+
+    def do(db: Elanus) -> None:
+        ctx = RequestContext(database=name[0], request_id=f"insert {value}")
+        rows.insert(ctx, db._instance, name[1], row_data(name, keys, value))
+
+    def once(shelf: Shelf) -> Shelf:
+        done = any(row.value == value for row in shelf.rows)
+        return shelf if done else shelf.written(keys, value, DEFAULT, replacing=False)
+
+    return Step(f"insert {list(keys)} = {value} into {name}, once", do, _on(name, once), named=True)
 
 
 def upsert(name: Name, keys: Sequence[int], value: int, partition: str = DEFAULT) -> Step:
@@ -161,10 +178,10 @@ def _record(collection: EngineCollection, name: Name, keys: Sequence[int], value
     data = row_data(name, keys, value)
     schema = collection.schema
     columns = [pa.array(list(data[f.name]), f.arrow_type) for f in schema.fields]
-    rows = pa.RecordBatch.from_arrays(columns, schema=schema.arrow_schema)
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema.arrow_schema)
     partition = pa.array([collection.manifest.partition_id(DEFAULT)] * len(keys), pa.int64())
-    rows = rows.append_column(str(PARTITION_FIELD_ID), partition)
-    return WriteRecord(collection.id, schema.version, rows, delete_keys=rows.column(0))
+    batch = batch.append_column(str(PARTITION_FIELD_ID), partition)
+    return WriteRecord(collection.id, schema.version, batch, delete_keys=batch.column(0))
 
 
 def engine_collection(db: Elanus, name: Name) -> EngineCollection:
@@ -332,8 +349,8 @@ class Life:
         self.recording = self._disk.recording
         self._clock = FakeClock()
         self._possible = [World()]
-        self.steps = ["opening"]
-        """In words; `steps[n]` is under way after n marks."""
+        self.steps: list[Step | Killed] = [REOPEN]
+        """`steps[n]` is under way after n marks."""
         self.died = False
         """Whether the last step that was to be killed did not get through before."""
         self.allowed: list[list[World]] = [[World()]]
@@ -348,7 +365,7 @@ class Life:
 
     def run(self, step: Step | Killed) -> None:
         self._clock.advance(0.002)
-        self.steps.append(str(step))
+        self.steps.append(step)
         if isinstance(step, Killed):
             self._run_killed(step)
         elif step is REOPEN:
@@ -427,6 +444,13 @@ SCRIPTS: Mapping[str, Sequence[Step | Killed]] = {
         create(A), create(B), insert(A, range(4), 1), insert(B, range(4), 1), cut_log(), delete(A, [1]),
         insert(B, [5], 2), cut_log(carry=False), insert(A, [6], 3), cut_log(), REOPEN, cut_log(), upsert(A, [6, 7], 4),
         flush(B), cut_log(), delete(B, [2]), REOPEN, drop(B), cut_log(), insert(A, [8], 5), truncate(A), cut_log(),
+    ],
+    "retries": [
+        create(A), insert_once(A, [1, 2], 1), insert_once(A, [1, 2], 1), Killed(insert_once(A, [3], 2), 1),
+        insert_once(A, [3], 2), Killed(insert_once(A, [4], 3), 2), insert_once(A, [4], 3), cut_log(),
+        Killed(insert_once(A, [4], 3), 1), insert_once(A, [1, 2], 1), flush(A), insert_once(A, [5], 4), REOPEN,
+        insert_once(A, [3], 2), insert_once(A, [5], 4), delete(A, [9]), flush(A), insert_once(A, [6], 5),
+        insert_once(A, [5], 4), cut_log(), insert_once(A, [6], 5), REOPEN, insert_once(A, [6], 5),
     ],
     "kills": [
         create(A), Killed(insert(A, [1, 2], 1), 2), insert(A, [3], 1), Killed(add_partition(A, "p"), 4),

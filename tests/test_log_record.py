@@ -1,5 +1,7 @@
 """Records of the log give back what was put into them, from the bytes where they lie."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -40,9 +42,11 @@ text_keys = st.lists(st.text(max_size=9), max_size=5).map(lambda keys: pa.array(
     deletes=st.one_of(st.none(), int_keys, text_keys),
     partitions=st.lists(st.integers(1, 2**62), max_size=4).map(tuple),
     timestamp=st.integers(1, 2**63 - 1),
+    identity=st.sampled_from([b"", bytes(range(16))]),
 )
-def test_a_write_comes_back_as_it_was(collection_id, schema_version, keys, deletes, partitions, timestamp):
-    record = WriteRecord(collection_id, schema_version, rows(keys) if keys else None, deletes, partitions)
+def test_a_write_comes_back_as_it_was(collection_id, schema_version, keys, deletes, partitions, timestamp, identity):
+    written = rows(keys) if keys else None
+    record = WriteRecord(collection_id, schema_version, written, deletes, partitions, identity=identity)
     raw = through_bytes(record, timestamp)
     assert raw.byte_size == record.encode().byte_size == len(raw.data)
     assert raw.byte_size % 8 == 0
@@ -50,9 +54,20 @@ def test_a_write_comes_back_as_it_was(collection_id, schema_version, keys, delet
     assert (raw.row_count, raw.delete_count) == (len(keys), 0 if deletes is None else len(deletes))
     back = raw.decode(SCHEMA)
     assert back.timestamp == timestamp
+    assert back.identity == identity
+    assert raw.has_identity == bool(identity)
     assert back.delete_partitions == partitions
     assert back.rows is None if not keys else back.rows.equals(record.rows)
     assert back.delete_keys is None if not deletes else back.delete_keys.equals(deletes)
+
+
+def test_a_record_without_an_identity_has_the_bytes_that_it_had_before_there_were_any():
+    write = WriteRecord(7, 3, rows([1]), pa.array([5]), (9,))
+    plain, named = through_bytes(write).data, through_bytes(replace(write, identity=b"sixteen bytes...")).data
+    assert (plain[58:60].tolist(), named[58:60].tolist()) == ([0, 0], [2, 0])
+    assert plain[16:58] == named[16:58]
+    assert named[64:80] == b"sixteen bytes..."
+    assert plain[64:] == named[80:]
 
 
 def test_a_slice_of_a_large_batch_takes_its_own_bytes_only():
@@ -70,7 +85,7 @@ def test_rows_are_decoded_where_they_lie():
 
 
 def test_every_record_header_and_body_is_checked():
-    data = through_bytes(WriteRecord(1, 1, rows([1, 2]), pa.array([3]), (1,))).data
+    data = through_bytes(WriteRecord(1, 1, rows([1, 2]), pa.array([3]), (1,), identity=bytes(16))).data
     header = header_at(data, 0)
     assert header is not None
     assert body_holds(header, data, 0)
@@ -92,7 +107,11 @@ def test_a_fence_holds_its_epoch():
 
 
 def test_carried_records_are_the_bytes_that_were_written():
-    writes = {n: through_bytes(WriteRecord(n % 2, 1, rows([n, n + 1])), timestamp=n) for n in range(1, 6)}
+    names = {n: bytes([n] * 16) if n % 3 else b"" for n in range(1, 6)}
+    writes = {
+        n: through_bytes(WriteRecord(n % 2, 1, rows([n, n + 1]), identity=name), timestamp=n)
+        for n, name in names.items()
+    }
     carry = CarryRecord({1: [writes[1], writes[3], writes[5]], 0: [writes[2], writes[4]], 9: []})
     back = carry_of(through_bytes(carry, 77))
     assert back.timestamp == 77
@@ -104,6 +123,7 @@ def test_carried_records_are_the_bytes_that_were_written():
             assert bytes(raw.data) == bytes(writes[raw.timestamp].data)
             assert raw.collection_id == collection_id
             assert raw.decode(SCHEMA).rows.column(0).to_pylist() == [raw.timestamp, raw.timestamp + 1]
+            assert raw.decode(SCHEMA).identity == names[raw.timestamp]
 
 
 def test_what_was_carried_can_be_carried_again():

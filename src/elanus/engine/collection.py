@@ -34,6 +34,7 @@ from elanus.engine.manifest import (
     Stamp,
     Truncated,
 )
+from elanus.engine.retries import RecentWrites
 from elanus.engine.snapshot import Snapshot
 from elanus.log.commit import GroupCommit
 from elanus.model.errors import InvalidParameter, ReadOnly
@@ -58,7 +59,8 @@ class Collection:
         self.job_error: Exception | None = None
         self.versions = versions
         self._pending: list[str] = []
-        self.follower = LogFollower(host.store, versions.state, index_opener(host.store))
+        self.recent = RecentWrites(host.config.retry_writes, host.config.retry_s, host.clock)
+        self.follower = LogFollower(host.store, versions.state, index_opener(host.store), self.recent)
         self.cover_step = 0
         """How many steps of growing rows there were when the sealer was last woken to cover them."""
         self.dropped = False

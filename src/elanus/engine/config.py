@@ -54,6 +54,14 @@ class EngineConfig:
     retention_s: float = 600.0
     """How long superseded manifests, and the files only they name, are kept for history."""
 
+    retry_s: float = 600.0
+    """How long a write that named itself is known again. pymilvus tries one for under four minutes (75 times, at most
+    3 s apart); a program that starts again and goes on where it was needs some more."""
+
+    retry_writes: int = 32_768
+    """How many such writes of one collection are known, in about 20 MB: all that pymilvus may still try at 130 a
+    second, all of `retry_s` at 50."""
+
     build_memory_bytes: int = 4096 * MIB
     """What builder processes may use together; a job asks before it starts."""
 

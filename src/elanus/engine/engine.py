@@ -152,7 +152,7 @@ class Engine:
         records = [
             raw.decode(log_schema(manifest.schema_of(raw.schema_version)))
             for timestamp, raw in sorted(tail.items())
-            if timestamp > manifest.sealed_to
+            if timestamp > manifest.sealed_to or raw.has_identity
         ]
         if records:
             collection.follower.apply(records)

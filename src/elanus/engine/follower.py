@@ -11,7 +11,9 @@ Invariants, between calls (`_lock` guards all of them; readers never take it):
 - `_deletes_since` holds every delete of records later than `_manifest.sealed_to`, and those after the moment at which
   the oldest running job took its picture (`remembering`), so that a segment made from rows as they were earlier can
   be given the deletes it missed;
-- `_timestamp` is that of the newest record applied.
+- `_timestamp` is that of the newest record applied;
+- `_recent` knows the requests of all records given to `apply`, and of none before its rows are published: whoever sends
+  one again is answered only when a read that follows finds it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from elanus.engine.manifest import IndexDefinition, Manifest, SegmentEntry
+from elanus.engine.retries import RecentWrites
 from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit, place_of
 from elanus.log.record import WriteRecord
 from elanus.model.timestamps import milliseconds_of
@@ -68,8 +71,9 @@ class _Sealed:
 
 
 class LogFollower:
-    def __init__(self, store: Store, manifest: Manifest, open_index: IndexOpener) -> None:
+    def __init__(self, store: Store, manifest: Manifest, open_index: IndexOpener, recent: RecentWrites) -> None:
         self._store = store
+        self._recent = recent
         self._open_index = open_index
         self._lock = threading.Lock()
         self._manifest = manifest
@@ -125,7 +129,10 @@ class LogFollower:
             return self._has_unsealed()
 
     def apply(self, records: Sequence[WriteRecord]) -> None:
-        """Apply `records`, in log order, and publish. Those that were applied or sealed before are skipped."""
+        """Apply `records`, in log order, and publish. Those that were applied or sealed before are skipped.
+
+        Whose requests they were is learned of all of them.
+        """
         with self._lock:
             for record in records:
                 if record.timestamp <= self._timestamp:
@@ -138,6 +145,9 @@ class LogFollower:
                     self._growing.append(record.rows, record.timestamp)
                 self._timestamp = record.timestamp
             self._publish()
+            for record in records:
+                if record.identity:
+                    self._recent.learn(record, self._manifest.schema)
 
     def freeze(self) -> Frozen | None:
         """Take the growing rows out of the writers' way for sealing; None when there is nothing to seal.

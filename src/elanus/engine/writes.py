@@ -3,12 +3,16 @@
 A record holds outcomes (keys, whole rows), never the question. A write that has to read first holds the collection's
 `write_mutex` from its read to its place in the log, and waits before it reads for everything that was put into the
 log before it; a plain insert takes the mutex only to take its place.
+
+Each takes the `identity` of its request (see `retries`): one that was done before is answered as it was then and
+writes nothing, one that is under way is waited for. A delete by filter that found nothing has written nothing, so sent
+again it looks again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +21,7 @@ import pyarrow.compute as pc
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import DEFAULT_PARTITION
 from elanus.engine.query import existing_keys, matching_keys
+from elanus.engine.retries import NO_IDENTITY
 from elanus.expr.bind import BoundFilter
 from elanus.log.commit import Ticket
 from elanus.log.record import WriteRecord
@@ -27,32 +32,42 @@ from elanus.model.types import OnDuplicateKey
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What a write did: the keys of the rows written or deleted, how many, and the timestamp it happened at."""
+    """What a write did: the keys of the rows written or deleted, how many, and the timestamp it happened at.
+
+    Of a delete by filter that was done before, the keys are not known any more: there are none, and `count` stands.
+    """
 
     keys: pa.Array
     count: int
     timestamp: int
 
 
-def insert(collection: Collection, rows: pa.RecordBatch, partition: str = DEFAULT_PARTITION) -> WriteResult:
+def insert(
+    collection: Collection,
+    rows: pa.RecordBatch,
+    partition: str = DEFAULT_PARTITION,
+    identity: bytes = NO_IDENTITY,
+) -> WriteResult:
     """Insert `rows`, a canonical batch; durable and visible when this returns.
 
     What happens to a key that exists already is the collection's `on_duplicate_key`. Raises `DuplicateKey` under
     "reject", `PartitionNotFound`, `StoreError` where the log cannot take the record.
     """
     manifest = collection.manifest
-    keys = rows.column(str(manifest.schema.primary.id))
+    keys = _keys_of(collection, rows)
     if manifest.on_duplicate_key is OnDuplicateKey.REPLACE:
         rows = _last_of_each_key(rows, keys)
-        return _write(collection, rows, partition, delete_keys=rows.column(str(manifest.schema.primary.id)))
+        keys = _keys_of(collection, rows)
+        return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, keys))
     if manifest.on_duplicate_key is OnDuplicateKey.KEEP:
-        return _write(collection, rows, partition)
-    with collection.write_mutex:
+        return _commit(collection, identity, keys, lambda: _record(collection, rows, partition))
+
+    def new_rows() -> WriteRecord:
         collection.log.barrier()
         _refuse_duplicates(collection, keys)
-        ticket = _enqueue(collection, rows, partition)
-    ticket.wait()
-    return WriteResult(keys, len(keys), ticket.timestamp)
+        return _record(collection, rows, partition)
+
+    return _commit(collection, identity, keys, new_rows)
 
 
 def upsert(
@@ -60,75 +75,86 @@ def upsert(
     rows: pa.RecordBatch,
     partition: str = DEFAULT_PARTITION,
     replaces: pa.Array | None = None,
+    identity: bytes = NO_IDENTITY,
 ) -> WriteResult:
     """Delete every row with one of the keys and insert `rows`, at one timestamp.
 
     `replaces` are the keys to delete where they are not those of `rows` (autoID gives a replaced row a new key).
     Raises `InvalidParameter` when a key stands twice in the batch.
     """
-    keys = rows.column(str(collection.schema.primary.id))
+    keys = _keys_of(collection, rows)
     old = keys if replaces is None else replaces
     if len(old) != pc.count_distinct(old).as_py():
         raise InvalidParameter("duplicate primary keys are not allowed in the same batch: send each key once")
-    return _write(collection, rows, partition, delete_keys=old)
+    return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, old))
 
 
-def delete_keys(collection: Collection, keys: pa.Array, partitions: Sequence[str] = ()) -> WriteResult:
+def delete_keys(
+    collection: Collection, keys: pa.Array, partitions: Sequence[str] = (), identity: bytes = NO_IDENTITY
+) -> WriteResult:
     """Delete every row with one of `keys`, in `partitions` or everywhere. The count is that of the keys named."""
-    record = WriteRecord(
+    return _commit(collection, identity, keys, lambda: _deletion(collection, keys, partitions))
+
+
+def delete_where(
+    collection: Collection, condition: BoundFilter, partitions: Sequence[str] = (), identity: bytes = NO_IDENTITY
+) -> WriteResult:
+    """Delete the rows that match `condition` as the collection stands at one moment. The count is of their keys."""
+
+    def matching() -> WriteRecord:
+        collection.log.barrier()
+        return _deletion(collection, matching_keys(collection.snapshot(), condition, partitions), partitions)
+
+    return _commit(collection, identity, None, matching)
+
+
+def _commit(
+    collection: Collection, identity: bytes, keys: pa.Array | None, decide: Callable[[], WriteRecord]
+) -> WriteResult:
+    """Write the record that `decide` makes, which is called with `write_mutex` held, unless it was written before.
+
+    `keys` are those of the answer where the request says them; None where they are the ones that the record deletes.
+    """
+    with collection.write_mutex:
+        if identity:
+            done = collection.recent.claim(identity, settle=collection.log.barrier)
+            if done is not None:
+                schema = collection.schema
+                named = pa.array([], schema.primary.arrow_type) if keys is None else keys
+                return WriteResult(done.keys(schema, named), done.count, done.timestamp)
+        record = decide()
+        if keys is None:
+            keys = record.delete_keys
+            assert keys is not None
+            if not len(keys):
+                return WriteResult(keys, 0, collection.snapshot().timestamp)
+        ticket = _put(collection, replace(record, identity=identity) if identity else record)
+    ticket.wait()
+    return WriteResult(keys, len(keys), ticket.timestamp)
+
+
+def _keys_of(collection: Collection, rows: pa.RecordBatch) -> pa.Array:
+    return rows.column(str(collection.schema.primary.id))
+
+
+def _record(
+    collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
+) -> WriteRecord:
+    partitions = pa.array(np.full(rows.num_rows, collection.manifest.partition_id(partition), np.int64))
+    return WriteRecord(
         collection.id,
         collection.schema.version,
-        rows=None,
-        delete_keys=keys,
-        delete_partitions=_partition_ids(collection, partitions),
+        rows=rows.append_column(str(PARTITION_FIELD_ID), partitions),
+        delete_keys=delete_keys,
     )
-    with collection.write_mutex:
-        ticket = _put(collection, record)
-    ticket.wait()
-    return WriteResult(keys, len(keys), ticket.timestamp)
 
 
-def delete_where(collection: Collection, condition: BoundFilter, partitions: Sequence[str] = ()) -> WriteResult:
-    """Delete the rows that match `condition` as the collection stands at one moment. The count is of their keys."""
-    with collection.write_mutex:
-        collection.log.barrier()
-        keys = matching_keys(collection.snapshot(), condition, partitions)
-        if not len(keys):
-            return WriteResult(keys, 0, collection.snapshot().timestamp)
-        record = WriteRecord(
-            collection.id,
-            collection.schema.version,
-            rows=None,
-            delete_keys=keys,
-            delete_partitions=_partition_ids(collection, partitions),
-        )
-        ticket = _put(collection, record)
-    ticket.wait()
-    return WriteResult(keys, len(keys), ticket.timestamp)
-
-
-def _write(
-    collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
-) -> WriteResult:
-    keys = rows.column(str(collection.schema.primary.id))
-    with collection.write_mutex:
-        ticket = _enqueue(collection, rows, partition, delete_keys)
-    ticket.wait()
-    return WriteResult(keys, len(keys), ticket.timestamp)
-
-
-def _enqueue(
-    collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
-) -> Ticket:
-    partitions = pa.array(np.full(rows.num_rows, collection.manifest.partition_id(partition), np.int64))
-    return _put(
-        collection,
-        WriteRecord(
-            collection.id,
-            collection.schema.version,
-            rows=rows.append_column(str(PARTITION_FIELD_ID), partitions),
-            delete_keys=delete_keys,
-        ),
+def _deletion(collection: Collection, keys: pa.Array, partitions: Sequence[str]) -> WriteRecord:
+    return WriteRecord(
+        collection.id,
+        collection.schema.version,
+        delete_keys=keys,
+        delete_partitions=tuple(collection.manifest.partition_id(name) for name in partitions),
     )
 
 
@@ -143,10 +169,6 @@ def _put(collection: Collection, record: WriteRecord) -> Ticket:
             if unit.sealed is not None:
                 unit.sealed.open_keys(record.delete_keys)
     return collection.log.enqueue(record)
-
-
-def _partition_ids(collection: Collection, names: Sequence[str]) -> tuple[int, ...]:
-    return tuple(collection.manifest.partition_id(name) for name in names)
 
 
 def _last_of_each_key(rows: pa.RecordBatch, keys: pa.Array) -> pa.RecordBatch:

@@ -13,13 +13,15 @@ Little-endian. A record is a header of 64 bytes and a body, padded with zeros to
     48   8  bytes of the delete keys in the body, a multiple of 8
     56   1  kind: 1 write, 2 carry, 3 fence
     57   1  type of the delete keys: 0 there are none, 1 Int64, 2 VarChar
-    58   2  zero
+    58   1  words of 8 bytes at the beginning of the body that say which request it was: 0 or 2
+    59   1  zero
     60   4  the low half of the xxh3_64 of the 60 bytes above
     64   n  body
 
-The body of a **write**: the delete partitions (8 bytes each), the delete keys as an Arrow IPC message (a batch of
-one column), the rows as an Arrow IPC message without its schema. A **carry** is described in `carry`. A **fence**
-holds 8 bytes, the epoch of the writer that begins here.
+The body of a **write**: the identity of the request, where its client may send it again (16 bytes or none); the
+delete partitions (8 bytes each), the delete keys as an Arrow IPC message (a batch of one column), the rows as an Arrow
+IPC message without its schema. How an identity is made is no part of the format: two of them are equal or not.
+A **carry** is described in `carry`. A **fence** holds 8 bytes, the epoch of the writer that begins here.
 
 The body's checksum is computed before the record's place and timestamp are known, so it is no work for the thread
 that writes for all, and a record that is carried to a later place keeps its own. Rows are decoded where they lie:
@@ -41,8 +43,9 @@ from elanus.store.disk import Piece
 
 RECORD_HEADER_BYTES = 64
 ALIGNMENT = 8
+IDENTITY_BYTES = 16
 
-_FIELDS = struct.Struct("<QQQqIIIIQBB2x")
+_FIELDS = struct.Struct("<QQQqIIIIQBBBx")
 _CHECK = struct.Struct("<I")
 _EPOCH = struct.Struct("<Q")
 
@@ -71,6 +74,7 @@ class RecordHeader(NamedTuple):
     key_bytes: int = 0
     kind: int = 0
     key_type: int = 0
+    identity_words: int = 0
 
 
 class EncodedRecord:
@@ -110,7 +114,7 @@ class WriteRecord:
 
     First the rows with `delete_keys` (Int64 or VarChar) and an earlier timestamp are deleted, in
     `delete_partitions` (none named: in all); then `rows` are added, canonical columns with the partition ids last.
-    No rows and None are the same.
+    No rows and None are the same. `identity` says which request it was: `IDENTITY_BYTES`, or none where nobody asks.
     """
 
     collection_id: int
@@ -119,10 +123,11 @@ class WriteRecord:
     delete_keys: pa.Array | None = None
     delete_partitions: tuple[int, ...] = ()
     timestamp: int = 0
+    identity: bytes = b""
 
     def encode(self) -> EncodedRecord:
         partitions, keys, rows = self.delete_partitions, self.delete_keys, self.rows
-        body: list[Piece] = []
+        body: list[Piece] = [self.identity] if self.identity else []
         key_count = key_bytes = key_type = row_count = 0
         if partitions:
             body.append(struct.pack(f"<{len(partitions)}q", *partitions))
@@ -144,6 +149,7 @@ class WriteRecord:
             key_bytes=key_bytes,
             kind=RecordKind.WRITE,
             key_type=key_type,
+            identity_words=len(self.identity) // ALIGNMENT,
         )
 
 
@@ -195,6 +201,10 @@ class RawRecord:
         return self.header.key_count
 
     @property
+    def has_identity(self) -> bool:
+        return self.header.identity_words > 0
+
+    @property
     def byte_size(self) -> int:
         return len(self.data)
 
@@ -208,7 +218,8 @@ class RawRecord:
         The arrays are views of `data`. Raises `CorruptData` when the body does not fit the header or the schema.
         """
         header, body = self.header, self.body
-        keys_at = ALIGNMENT * header.partition_count
+        partitions_at = ALIGNMENT * header.identity_words
+        keys_at = partitions_at + ALIGNMENT * header.partition_count
         rows_at = keys_at + header.key_bytes
         rows = keys = None
         try:
@@ -227,8 +238,9 @@ class RawRecord:
             header.schema_version,
             rows,
             keys,
-            struct.unpack_from(f"<{header.partition_count}q", body),
+            struct.unpack_from(f"<{header.partition_count}q", body, partitions_at),
             header.timestamp,
+            bytes(body[:partitions_at]),
         )
 
 

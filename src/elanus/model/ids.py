@@ -33,6 +33,10 @@ class AutoIds:
 
     def keys(self, dtype: DataType, count: int) -> pa.Array:
         """`count` new keys, rising: int64, or their decimal text as large_string for VarChar keys."""
-        first = self.reserve(count) if count else 0
-        numbers = pa.array(np.arange(first, first + count, dtype=np.int64))
-        return numbers.cast(pa.large_string()) if dtype is DataType.VARCHAR else numbers
+        return consecutive_keys(dtype, self.reserve(count) if count else 0, count)
+
+
+def consecutive_keys(dtype: DataType, first: int, count: int) -> pa.Array:
+    """The keys that `AutoIds.keys` makes of `count` ids from `first` on: of a call of it, one number tells all."""
+    numbers = pa.array(np.arange(first, first + count, dtype=np.int64))
+    return numbers.cast(pa.large_string()) if dtype is DataType.VARCHAR else numbers

@@ -1,4 +1,8 @@
-"""Rows: inserted, replaced, deleted. Durable and visible to every later read when the call returns."""
+"""Rows: inserted, replaced, deleted. Durable and visible to every later read when the call returns.
+
+A write whose context names the request (`RequestContext.request_id`) may be sent again under the same name while its
+answer is missing: it is done once, and the answer is the first one's. See `engine.retries`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from elanus.engine import writes
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import DEFAULT_PARTITION
+from elanus.engine.retries import NO_IDENTITY, WriteKind, identity_of
 from elanus.engine.writes import WriteResult
 from elanus.expr.compile import compile_filter
 from elanus.model.batch import Rows, canonical_batch
 from elanus.model.columns import convert
+from elanus.model.digest import digest_of
 from elanus.model.errors import InvalidParameter, SchemaOutdated
 from elanus.model.schema import Field, Schema
 from elanus.service import loading
@@ -50,7 +57,8 @@ def insert(
         batch = canonical_batch(rows, found.schema)
     if not batch.num_rows:
         return _nothing(found)
-    return writes.insert(found, batch, partition)
+    asked = batch.drop_columns([str(primary.id)]) if primary.auto_id else batch
+    return writes.insert(found, batch, partition, _identity(ctx, found, WriteKind.INSERT, asked, [partition]))
 
 
 def upsert(
@@ -66,12 +74,14 @@ def upsert(
     batch = canonical_batch(rows, found.schema)
     if not batch.num_rows:
         return _nothing(found)
+    identity = _identity(ctx, found, WriteKind.UPSERT, batch, [partition])
     if not primary.auto_id:
-        return writes.upsert(found, batch, partition)
+        return writes.upsert(found, batch, partition, identity=identity)
     place = batch.schema.get_field_index(str(primary.id))
     old = batch.column(place)
     made = instance.ids.keys(primary.dtype, len(old))
-    return writes.upsert(found, batch.set_column(place, batch.schema.field(place), made), partition, replaces=old)
+    batch = batch.set_column(place, batch.schema.field(place), made)
+    return writes.upsert(found, batch, partition, old, identity)
 
 
 def delete_keys(
@@ -85,7 +95,10 @@ def delete_keys(
     array = key_array(found.schema, keys)
     if not len(array):
         return _nothing(found)
-    return writes.delete_keys(found, array, tuple(partitions))
+    asked = pa.record_batch([array], ["keys"])
+    return writes.delete_keys(
+        found, array, tuple(partitions), _identity(ctx, found, WriteKind.DELETE, asked, partitions)
+    )
 
 
 def delete_where(
@@ -112,11 +125,12 @@ def delete_where(
         raise InvalidParameter(
             f"delete plan can't be empty or always true: {expression}. Truncate the collection to empty it."
         )
+    identity = _identity(ctx, found, WriteKind.DELETE, (expression, params), partitions)
     if condition.key_lookup is not None:
-        return writes.delete_keys(found, condition.key_lookup, tuple(partitions))
+        return writes.delete_keys(found, condition.key_lookup, tuple(partitions), identity)
     if loaded_only:
         loading.require(found, collection, partitions)
-    return writes.delete_where(found, condition, tuple(partitions))
+    return writes.delete_where(found, condition, tuple(partitions), identity)
 
 
 def schema_for(ctx: RequestContext, instance: Instance, collection: str, known: int) -> Schema:
@@ -148,6 +162,23 @@ def key_array(schema: Schema, keys: Any) -> pa.Array:
         keys = [keys]
     # A key longer than any that may be stored names no row; it is not an error to ask for one.
     return convert(replace(schema.primary, max_length=None, auto_id=False), keys)
+
+
+def _identity(
+    ctx: RequestContext,
+    collection: Collection,
+    kind: WriteKind,
+    asked: pa.RecordBatch | tuple[str, Mapping[str, Any] | None],
+    partitions: Sequence[str],
+) -> bytes:
+    """Of a request for `asked`: rows or keys, or a filter with its values."""
+    if not ctx.request_id:
+        return NO_IDENTITY
+    if isinstance(asked, tuple):
+        what = orjson.dumps(asked, default=repr, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    else:
+        what = digest_of(asked.columns)
+    return identity_of(collection.id, kind, ctx.request_id, what, *map(str.encode, partitions))
 
 
 def _nothing(collection: Collection) -> WriteResult:
