@@ -125,7 +125,7 @@ def test_what_an_index_may_not(db: Elanus, arguments: dict[str, Any], message: s
 
 def test_an_index_of_a_scalar_field_is_described_and_changes_no_answer(db: Elanus) -> None:
     collection = db.create_collection("books", BOOKS)
-    collection.insert(books(3000))
+    collection.insert(books(range(3000)))
     before = collection.query("pages > 20", output_fields=["title"])
     collection.create_index("pages", "INVERTED")
     collection.create_index("title", "Trie", name="by_title")
