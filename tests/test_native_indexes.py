@@ -107,7 +107,7 @@ def test_a_dropped_index_is_gone_and_searches_go_on(db: Elanus) -> None:
         ({"kind": "HNSW", "metric": "L2", "params": {"M": 2049}}, r"param 'M' \(2049\) should be in range \[2, 2048\]"),
         ({"kind": "IVF_FLAT", "metric": "L2", "params": {"nlist": 0}}, r"param 'nlist' \(0\) should be in range"),
         ({"kind": "AUTOINDEX", "params": {"M": 8}}, "only metric type can be passed"),
-        ({"field": "title"}, "indexes are for vector fields"),
+        ({"field": "title", "kind": "HNSW", "metric": "L2"}, "HNSW is for vector fields"),
         ({"field": "absent"}, "not exist"),
         ({"name": "a b"}, "Invalid index name"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import IndexDefinition
-from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
+from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter, NotSupported
 from elanus.model.names import check_name
 from elanus.model.schema import Schema
 from elanus.model.types import Metric
@@ -24,6 +24,11 @@ class IndexState(StrEnum):
     IN_PROGRESS = "InProgress"
     FINISHED = "Finished"
 
+
+SCALAR_KINDS = frozenset(
+    {"AUTOINDEX", "INVERTED", "BITMAP", "STL_SORT", "HYBRID", "TRIE", "Trie", "NGRAM", "FMINDEX", "RTREE"}
+)
+"""Indexes that Milvus has for scalar fields."""
 
 ALTERABLE = frozenset({"mmap.enabled", "indexoffsetcache.enabled", "warmup"})
 """Parameters that say how Milvus loads an index, and may be changed. Elanus maps every index file; it keeps them."""
@@ -61,14 +66,17 @@ class IndexRequest:
 def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     """The definition that `request` asks for, every check passed. `schema` has ids.
 
-    Raises `InvalidParameter` for an unknown kind, a parameter out of range, a field that is no vector, and a missing
-    metric (only AUTOINDEX has one of its own: COSINE).
+    Raises `InvalidParameter` for an unknown kind, a parameter out of range, a kind for vectors on a field that is none,
+    and a missing metric (only AUTOINDEX has one of its own: COSINE); `NotSupported` for kinds that Milvus has.
     """
     field = schema.field(request.field)
     if not field.is_vector:
-        raise InvalidParameter(
-            f"field {field.name} holds {field.dtype.name}: indexes are for vector fields; filters need none"
-        )
+        if request.kind in SCALAR_KINDS:
+            raise NotSupported(
+                f"field {field.name} holds {field.dtype.name}: indexes of scalar fields are not supported by this "
+                "version of Elanus; filters need none"
+            )
+        raise InvalidParameter(f"field {field.name} holds {field.dtype.name}: {request.kind} is for vector fields")
     spec = resolve(request.kind, request.params or {})
     if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
         raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")
