@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ("tests.wire_case",)
+
 settings.register_profile(
     "short",
     deadline=None,

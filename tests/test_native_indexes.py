@@ -108,7 +108,7 @@ def test_a_dropped_index_is_gone_and_searches_go_on(db: Elanus) -> None:
         ({"kind": "IVF_FLAT", "metric": "L2", "params": {"nlist": 0}}, r"param 'nlist' \(0\) should be in range"),
         ({"kind": "AUTOINDEX", "params": {"M": 8}}, "only metric type can be passed"),
         ({"field": "title", "kind": "HNSW", "metric": "L2"}, "only supports vector data type"),
-        ({"field": "title", "kind": "ANNOY"}, "invalid index type: ANNOY"),
+        ({"field": "title", "kind": "NONE"}, "invalid index type: NONE"),
         ({"field": "id", "kind": "BITMAP"}, "bitmap index on primary key"),
         ({"field": "id", "kind": "Trie"}, "TRIE are only supported on varchar field"),
         ({"field": "absent"}, "json index must specify cast type"),

@@ -212,10 +212,15 @@ class Collection:
 
 
 def _same_index(a: IndexDefinition, b: IndexDefinition) -> bool:
-    return (a.name, a.field_id, a.kind, a.metric, dict(a.params)) == (
+    return (a.name, a.field_id, a.kind, a.metric, _texts(a.params)) == (
         b.name,
         b.field_id,
         b.kind,
         b.metric,
-        dict(b.params),
+        _texts(b.params),
     )
+
+
+def _texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters arrive as text or as numbers."""
+    return {name: str(value) for name, value in params.items()}

@@ -64,7 +64,8 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     """The definition that `request` asks for, every check passed. `schema` has ids.
 
     Raises `InvalidParameter` for an unknown kind or one that does not fit the field, a parameter out of range, and a
-    missing metric of a vector index (only AUTOINDEX has one of its own: COSINE).
+    missing metric of a vector index (only AUTOINDEX has one of its own: COSINE); `NotSupported` for kinds that Milvus
+    has and Elanus has not yet.
     """
     field = schema.get(request.field) or schema.dynamic or schema.field(request.field)
     if not field.is_vector:

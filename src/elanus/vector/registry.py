@@ -19,7 +19,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from elanus.model.errors import InvalidParameter
+from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.model.types import Metric
 
 
@@ -35,6 +35,15 @@ class IndexKind(StrEnum):
     HNSW = "HNSW"
     AUTOINDEX = "AUTOINDEX"
 
+
+LATER = frozenset(
+    {
+        "IVF_SQ8", "IVF_PQ", "IVF_RABITQ", "SCANN", "DISKANN", "HNSW_SQ", "HNSW_PQ", "HNSW_PRQ",
+        "GPU_BRUTE_FORCE", "GPU_IVF_FLAT", "GPU_IVF_PQ", "GPU_CAGRA",
+        "BIN_FLAT", "BIN_IVF_FLAT", "MINHASH_LSH", "SPARSE_INVERTED_INDEX", "SPARSE_WAND",
+    }
+)  # fmt: skip
+"""Vector indexes of Milvus that Elanus does not have (yet)."""
 
 MAX_INT32 = 2**31 - 1
 MAX_NLIST = 65_536
@@ -119,12 +128,17 @@ class SearchParams:
 def resolve(index_type: str, params: Mapping[str, Any]) -> IndexSpec:
     """The spec for an index type and its build parameters, with defaults filled in.
 
-    Raises `InvalidParameter` for an unknown type, a value out of range, or a parameter given to AUTOINDEX.
+    Raises `NotSupported` for a type that Milvus has and Elanus has not, `InvalidParameter` for an unknown one, a value
+    out of range, or a parameter given to AUTOINDEX.
     """
     try:
         kind = IndexKind(index_type or IndexKind.AUTOINDEX)
     except ValueError:
         known = ", ".join(IndexKind)
+        if index_type in LATER:
+            raise NotSupported(
+                f"index type {index_type} is not supported by this version of Elanus: choose one of {known}"
+            ) from None
         raise InvalidParameter(
             f"invalid parameter[expected=valid index][actual=invalid index type: {index_type}]: choose one of {known}"
         ) from None

@@ -45,7 +45,7 @@ def _column(data: schema_pb2.FieldData, name: str, rows: int, field: Field | Non
     """One column; None where its field has a default or is nullable and no value was sent at all."""
     part = data.WhichOneof("field")
     if part == "vectors":
-        column: Any = _vectors(data.vectors, name, rows)
+        column: Any = _vectors(data.vectors, name, field)
     elif part == "scalars":
         column = _scalars(data.scalars, name, field)
     elif part is None:
@@ -81,12 +81,14 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
     return list(values)
 
 
-def _vectors(vectors: schema_pb2.VectorField, name: str, rows: int) -> Column:
+def _vectors(vectors: schema_pb2.VectorField, name: str, field: Field | None) -> Column:
     part = vectors.WhichOneof("data")
     if part is None:
         return np.empty((0, max(1, vectors.dim)), np.float32)
     if part != "float_vector":
         raise NotSupported(f"column {name}: {part} is not supported by this version of Elanus")
+    if field is not None and field.is_vector and vectors.dim != field.dim:
+        raise SchemaMismatch(f"the dim ({vectors.dim}) of field data({name}) is not equal to schema dim ({field.dim})")
     flat = np.array(vectors.float_vector.data, np.float32)
     if vectors.dim <= 0 or len(flat) % vectors.dim:
         raise SchemaMismatch(

@@ -96,12 +96,11 @@ def _description(info: IndexInfo) -> milvus_pb2.IndexDescription:
     params: dict[str, Any] = {"index_type": info.kind}
     if info.metric is not None:
         params["metric_type"] = info.metric.value
-    own = {key: value for key, value in info.params.items() if key not in indexes.ALTERABLE}
-    if info.metric is None:
-        params |= own
-    elif own:
+    # As they came: those that came as pairs are text, those of a JSON object are numbers.
+    params |= {key: value for key, value in info.params.items() if isinstance(value, str)}
+    own = {key: value for key, value in info.params.items() if not isinstance(value, str)}
+    if own:
         params["params"] = orjson.dumps(own).decode()
-    params |= {key: value for key, value in info.params.items() if key in indexes.ALTERABLE}
     return milvus_pb2.IndexDescription(
         index_name=info.name,
         indexID=info.id,
