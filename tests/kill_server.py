@@ -15,9 +15,17 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
+
+from elanus.cli import main
+from elanus.service.instance import Instance
+from tests.kills import TIGHT
+
+LATER = ("elanus.expr.json_kernel", "elanus.vector.kernels", "elanus.vector.list_kernels")
+"""What a server imports when it first needs it: its first search waits for numba, a second and more."""
 
 _SERVES = re.compile(r"elanus \S+ serves .*:(\d+)\n")
 
@@ -27,7 +35,7 @@ class Servers:
 
     def __init__(self, errors: Path) -> None:
         self.errors = errors
-        self.pid = 0
+        self.pid = self.port = 0  # of the one that runs, and that serves
         root = Path(__file__).parent.parent
         path = os.pathsep.join([str(root), *(os.path.abspath(p) for p in sys.path if p)])
         with errors.open("ab") as file:
@@ -56,12 +64,11 @@ class Servers:
         assert line.startswith("started "), f"{line}{self.errors.read_text()}"
         self.pid = int(line.split()[1])
 
-    def wait_until_serving(self) -> int:
-        """The port at which it serves."""
+    def wait_until_serving(self) -> None:
         line = self._says.readline()
         found = _SERVES.fullmatch(line)
         assert found, f"{line}{self.errors.read_text()}"
-        return int(found[1])
+        self.port = int(found[1])
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -70,7 +77,7 @@ class Servers:
         """Its exit code, when it has ended: negative for that of a signal."""
         while not (line := self._says.readline()).startswith("ended "):
             assert _SERVES.fullmatch(line), f"{line}{self.errors.read_text()}"
-        self.pid = 0
+        self.pid = self.port = 0
         return int(line.split()[1])
 
     def kill(self) -> None:
@@ -86,29 +93,24 @@ class Servers:
 
 
 def _main() -> None:
-    from elanus.cli import serve
-    from elanus.wire.grpc import dispatch
-
-    assert dispatch.METHODS, "imported"
+    command = import_module("elanus.cli.serve")
+    for name in LATER:
+        import_module(name)
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()
         if not pid:
-            _serve(serve, order["arguments"], order["tight"])
+            if order["tight"]:
+                command.__dict__["Instance"] = SimpleNamespace(open=lambda data: Instance.open(data, TIGHT))
+            _serve(order["arguments"])
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.write(1, f"ended {code}\n".encode())
 
 
-def _serve(module: Any, arguments: list[str], tight: bool) -> NoReturn:
-    from elanus.cli import main
-    from elanus.service.instance import Instance
-    from tests.kills import TIGHT
-
+def _serve(arguments: list[str]) -> NoReturn:
     os.setsid()  # its builders are those of its session
     os.write(1, f"started {os.getpid()}\n".encode())
     threading.Thread(target=_end_with_input, daemon=True).start()
-    if tight:
-        module.Instance = SimpleNamespace(open=lambda data: Instance.open(data, TIGHT))
     sys.argv = ["elanus", *arguments]
     main()
     raise AssertionError("the command has ended without an exit code")

@@ -154,7 +154,7 @@ class Writers:
         self.called_again = 0
         self._story = story
         self._names_requests = names_requests
-        self._begun, self._ending, self._back = threading.Event(), threading.Event(), threading.Event()
+        self._begun, self._expected, self._ending, self._back = (threading.Event() for _ in range(4))
         self._threads = [
             threading.Thread(target=self._write, args=(client, thread), name=f"writer-{thread}")
             for thread, client in enumerate(clients[:THREADS])
@@ -165,8 +165,12 @@ class Writers:
         for thread in self._threads:
             thread.start()
 
-    def end_soon(self) -> None:
-        """Say that the server is about to be killed, or was: the calls that are under way are the last ones."""
+    def expect_the_kill(self) -> None:
+        """Say that from now on calls may find no server."""
+        self._expected.set()
+
+    def end(self) -> None:
+        """Say that the server was killed: the calls that are under way are the last ones."""
         self._ending.set()
         self._begun.set()
 
@@ -233,7 +237,7 @@ class Writers:
             gone = error.code in _GONE or "Fail connecting to server" in error.message
         else:
             gone = isinstance(error, grpc.RpcError) and error.code() in _GONE
-        return gone and self._ending.is_set()
+        return gone and self._expected.is_set()
 
     def _note(self, event: Event, thread: int, number: int) -> None:
         self.entries.append(Entry(event, thread, number, time.monotonic_ns()))

@@ -82,42 +82,41 @@ class WireKills:
 
     def _live(self, life: int) -> None:
         """The process that shows what the last one left is the next one to be killed."""
-        self._start()
         kind = self._random.choices(list(MOMENTS), [share for share, _ in MOMENTS.values()])[0]
         pause_s = self._random.uniform(0, MOMENTS[kind][1])
-        if kind == "start":
+        if kind == "start" and not self._servers.pid:
+            self._start()
             time.sleep(pause_s * self._starting_s)
             self._kill(kind)
+            self.seen[kind] += 1
             return
-        port = self._wait_until_serving()
-        with _clients(port) as clients:
+        with _clients(self._serve()) as clients:
             self._check(clients[-1])
             self._story = dataclasses.replace(self._story, life=life + 1)
             writers = Writers(self._story, clients, names_requests=self._names_requests)
             writers.start()
             time.sleep(pause_s)
+            writers.expect_the_kill()
+            moment = f"{kind} after {pause_s:.3f} s"
             if kind == "close":
-                self._servers.signal(signal.SIGTERM)
                 closing_s = self._random.uniform(0, CLOSING_S)
-                writers.end_soon()
+                self._servers.signal(signal.SIGTERM)
                 time.sleep(closing_s)
-                kind = f"close after {pause_s:.3f} s, {closing_s:.3f} s in"
-            writers.end_soon()
-            self._kill(kind)
+                moment = f"{moment}, {closing_s:.3f} s in"
+            self._kill(moment)
+            writers.end()
             if self._names_requests:
-                self._come_back(kind)
+                self._come_back(moment)
                 writers.server_is_back()
             writers.join()
         self._threads = done_by(self._story, self._state, writers.entries)
         self.seen.update(entry.event.name for entry in writers.entries)
         self.seen["searches"] += writers.searched
         self.seen["called again"] += writers.called_again
+        self.seen[kind] += 1
         if self._names_requests:
             flying = [done for done in chain.from_iterable(self._threads) if done.in_flight]
             assert not flying, f"calls under way that ended without an error: {flying}"
-            with _clients(self._port, 1) as (client,):
-                self._check(client)
-            self._stop()
 
     def _come_back(self, context: str) -> None:
         """Start the next server; sometimes kill that one too, before it serves or while calls are made again."""
@@ -125,8 +124,7 @@ class WireKills:
         if self._random.random() < 0.3:
             time.sleep(self._random.uniform(0, 2 * self._starting_s))
             self._kill(f"{context}, and again")
-            self._start()
-        self._wait_until_serving()
+        self._serve()
 
     def _check(self, client: MilvusClient) -> None:
         """What the last kill left, as `client` sees it."""
@@ -143,11 +141,15 @@ class WireKills:
         self._servers.start(self._folder, self._port, tight=self._story.number % 2 == 1)
         self._began = time.monotonic()
 
-    def _wait_until_serving(self) -> int:
-        port = self._servers.wait_until_serving()
-        self._starting_s = time.monotonic() - self._began
-        self.slowest_start_s = max(self.slowest_start_s, self._starting_s)
-        return port
+    def _serve(self) -> int:
+        """The port of a server that serves: of the one that does or was started, else of a new one."""
+        if not self._servers.pid:
+            self._start()
+        if not self._servers.port:
+            self._servers.wait_until_serving()
+            self._starting_s = time.monotonic() - self._began
+            self.slowest_start_s = max(self.slowest_start_s, self._starting_s)
+        return self._servers.port
 
     def _kill(self, moment: str) -> None:
         self._moment = f"life {self._story.life} of story {self._story.number}, killed {moment}"
@@ -156,20 +158,14 @@ class WireKills:
         self._servers.kill()
         wait_until_gone(pid, began)
         self.seen["kills"] += 1
-        self.seen[moment.split(maxsplit=1)[0]] += 1
-
-    def _stop(self) -> None:
-        self._servers.signal(signal.SIGTERM)
-        code = self._servers.wait()
-        assert code == 0, self._servers.errors.read_text()
 
     def _end_story(self) -> None:
         if self._story.number < 0:
             return
-        self._start()
-        with _clients(self._wait_until_serving(), 1) as (client,):
+        with _clients(self._serve(), 1) as (client,):
             self._check(client)
-        self._stop()
+        self._servers.signal(signal.SIGTERM)
+        assert self._servers.wait() == 0, self._servers.errors.read_text()
         self.seen["sealed segments"] += len(list(self._folder.glob("store/collections/*/segments/*")))
         shutil.rmtree(self._folder)
 
