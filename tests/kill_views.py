@@ -55,7 +55,8 @@ def observe(view: View, story: Story, sample: random.Random) -> State:
             if partition != DEFAULT_PARTITION:
                 state[("partition", name, partition)] = True
             seen = view.rows(name, partition)
-            assert view.count(name, partition) == len(seen.keys)
+            counted = view.count(name, partition)
+            assert counted == len(seen.keys), f"{name}/{partition}: {counted} counted, {len(seen.keys)} keys found"
             numbers = [story.number_of(key) for key in seen.keys]
             assert seen.notes == list(map(note_of, numbers, seen.stamps))
             vectors = vectors_of(np.array(numbers, int), np.array(seen.stamps, int))

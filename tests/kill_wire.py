@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus.client.cache import GlobalCache
 
 from elanus import DataType as Type
 from tests.kill_views import Key, Seen
@@ -30,6 +31,11 @@ QUICK = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.min_reconnect_backoff_m
 def connect(port: int) -> MilvusClient:
     """A client with a connection of its own."""
     return MilvusClient(f"http://127.0.0.1:{port}", dedicated=True, grpc_options=QUICK)
+
+
+def forget_schemas() -> None:
+    """The SDK keeps schemas by address and name, and another folder may be served at an address that was used before."""
+    GlobalCache.schema.clear()
 
 
 def perform(client: MilvusClient, story: Story, op: Op, options: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import Effort
 from tests.kill_server import Servers
 from tests.kill_sessions import wait_until_gone
 from tests.kill_views import observe
-from tests.kill_wire import WITHOUT, WireView, Writers, connect
+from tests.kill_wire import WITHOUT, WireView, Writers, connect, forget_schemas
 from tests.kills import THREADS, Done, Event, State, Story, done_by, explain
 
 _log = logging.getLogger(__name__)
@@ -168,6 +168,7 @@ class WireKills:
         assert self._servers.wait() == 0, self._servers.errors.read_text()
         self.seen["sealed segments"] += len(list(self._folder.glob("store/collections/*/segments/*")))
         shutil.rmtree(self._folder)
+        forget_schemas()
 
 
 @contextmanager
