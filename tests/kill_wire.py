@@ -34,7 +34,7 @@ def connect(port: int) -> MilvusClient:
 
 
 def forget_schemas() -> None:
-    """The SDK keeps schemas by address and name, and another folder may be served at an address that was used before."""
+    """The SDK keeps schemas by address and name, and another folder may be served at the same address later."""
     GlobalCache.schema.clear()
 
 
