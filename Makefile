@@ -5,14 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: help demo test lint crash bench clean
+.PHONY: help demo test lint crash fuzz bench clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo    store and search the documentation of the Python standard library"
 	@echo "make test    all tests, within ten minutes"
 	@echo "make lint    ruff and strict mypy"
-	@echo "make crash   the long crash suites: 1,000 kills and 100,000 crash states"
+	@echo "make crash   the long crash suites: 1,000 kills, 400 of a server under clients, 100,000 crash states"
+	@echo "make fuzz    a minute of mutated requests for every RPC; less with SECONDS=3, again with SEED=N"
 	@echo "make bench   every figure beside its bound, into bench-results/"
 	@echo "make clean   remove the environment and everything built"
 
@@ -38,6 +39,9 @@ lint: $(VENV)/.ready-dev
 
 crash: $(VENV)/.ready-dev
 	@"$(RUN)" -m pytest -m crash --thorough
+
+fuzz: $(VENV)/.ready-dev
+	@"$(RUN)" -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.ready-bench
 	@"$(RUN)" -m bench
