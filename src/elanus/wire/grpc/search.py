@@ -7,6 +7,8 @@ numbers are written as bytes.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
@@ -101,10 +103,11 @@ def _write(
     hits: ClientHits, limit: int, round_decimal: int, names: list[str], out: schema_pb2.SearchResultData
 ) -> None:
     result = hits.answer.result
-    counts = np.diff(result.offsets)
+    ends = result.offsets.tolist()
+    counts = [end - start for start, end in pairwise(ends)]
     out.num_queries = len(counts)
-    out.top_k = int(counts.max(initial=0)) if hits.page is not None else limit
-    out.topks.extend(counts.tolist())
+    out.top_k = max(counts) if hits.page is not None else limit
+    out.topks.extend(counts)
     out.primary_field_name = hits.answer.key_field.name
     scores = result.scores if round_decimal < 0 else np.round(result.scores, round_decimal)
     out.MergeFromString(floats(_SCORES, scores))
