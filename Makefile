@@ -4,17 +4,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# Releases to install instead of the newest.
+PINS =
 
-.PHONY: help demo test lint crash bench clean
+.PHONY: help demo test test-lowest lint crash bench clean
 .NOTPARALLEL:
 
 help:
-	@echo "make demo    store and search the documentation of the Python standard library"
-	@echo "make test    all tests, within ten minutes"
-	@echo "make lint    ruff and strict mypy"
-	@echo "make crash   the long crash suites: 1,000 kills and 100,000 crash states"
-	@echo "make bench   every figure beside its bound, into bench-results/"
-	@echo "make clean   remove the environment and everything built"
+	@echo "make demo         store and search the documentation of the Python standard library"
+	@echo "make test         all tests, within ten minutes"
+	@echo "make test-lowest  the same with the oldest releases that pyproject.toml admits; with Python 3.11 or 3.12"
+	@echo "make lint         ruff and strict mypy"
+	@echo "make crash        the long crash suites: 1,000 kills and 100,000 crash states"
+	@echo "make bench        every figure beside its bound, into bench-results/"
+	@echo "make clean        remove the environment and everything built"
 
 # One stamp for each extra of pyproject.toml, so that `make demo` installs only what the demonstration needs.
 $(VENV)/.ready-%: pyproject.toml
@@ -22,7 +25,7 @@ $(VENV)/.ready-%: pyproject.toml
 	    { echo "Elanus needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x "$(RUN)" || "$(PYTHON)" -m venv "$(VENV)"
 	@echo "installing elanus[$*] into $(VENV) ..."
-	@"$(RUN)" -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@"$(RUN)" -m pip install --quiet --disable-pip-version-check --editable ".[$*]" $(PINS)
 	@touch "$@"
 
 demo: $(VENV)/.ready-demo
@@ -30,6 +33,13 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-dev
 	@"$(RUN)" -m pytest
+
+# Read from pyproject.toml itself, so that no second list of bounds can go stale.
+LOWEST = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+    print(*(d.split(",")[0].replace(">=", "==") for d in p["dependencies"] + p["optional-dependencies"]["dev"]))
+
+test-lowest:
+	@$(MAKE) VENV=.venv-lowest PINS="$$("$(PYTHON)" -c '$(LOWEST)')" test
 
 lint: $(VENV)/.ready-dev
 	@"$(RUN)" -m ruff check .
@@ -43,5 +53,5 @@ bench: $(VENV)/.ready-bench
 	@"$(RUN)" -m bench
 
 clean:
-	rm -rf "$(VENV)" build dist bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" .venv-lowest build dist bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
