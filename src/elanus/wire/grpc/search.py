@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from elanus.model.errors import InvalidParameter, NotSupported
@@ -58,7 +59,10 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
 
 def query_vectors(request: milvus_pb2.SearchRequest) -> Vectors:
     """The queries (nq, dim) of a request, float32. Raises `InvalidParameter` for what are no such vectors."""
-    group = common_pb2.PlaceholderGroup.FromString(request.placeholder_group)
+    try:
+        group = common_pb2.PlaceholderGroup.FromString(request.placeholder_group)
+    except DecodeError:
+        raise InvalidParameter("the query vectors cannot be read: they are no PlaceholderGroup") from None
     if len(group.placeholders) != 1 or not group.placeholders[0].values:
         raise InvalidParameter("nq [0] is invalid, it should be in range [1, 16384]: send query vectors")
     placeholder = group.placeholders[0]
