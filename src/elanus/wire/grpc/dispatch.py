@@ -1,8 +1,8 @@
 """The table of all RPCs, and how one is answered.
 
-Every RPC of the protocol has an entry; those that Elanus does not have answer "not supported" by name. Whatever a
-request holds, it is answered by a response message: an error of Elanus with its code, anything else as an internal
-error whose traceback goes to the log and not to the client.
+Those that Elanus does not have answer "not supported" by name. Whatever a request holds, it is answered by a response
+message: an error of Elanus with its code, anything else as an internal error whose traceback goes to the log and not to
+the client. RPCs whose response has no place for a refusal are left out: gRPC itself says that they are not implemented.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from elanus.wire.grpc import (
     system,
 )
 from elanus.wire.grpc.call import Call, Metadata, call_of
-from elanus.wire.grpc.status import INTERNAL, fail, set_status, status_of
+from elanus.wire.grpc.status import INTERNAL, fail, has_status, set_status, status_of
 
 _log = logging.getLogger("elanus.wire")
 
@@ -120,6 +120,8 @@ def _method(descriptor: Any) -> Method:
 
 
 METHODS: dict[str, Method] = {
-    m.path: m for m in (_method(d) for d in SERVICE.methods if not d.client_streaming and not d.server_streaming)
+    m.path: m
+    for m in (_method(d) for d in SERVICE.methods if not d.client_streaming and not d.server_streaming)
+    if has_status(m.response)
 }
 """By path. The two streaming RPCs belong to replication, which a server without peers does not have."""

@@ -77,6 +77,13 @@ def set_status(status: Any, code: int, reason: str, *, retriable: bool = False) 
     status.retriable = retriable
 
 
+def has_status(response: type[Any]) -> bool:
+    """Whether a kind of response can say that a call failed."""
+    return response is common_pb2.Status or not {"status", "alter_status"}.isdisjoint(
+        response.DESCRIPTOR.fields_by_name
+    )
+
+
 def status_of(response: Any) -> Any:
     """The Status of a response: a field of it, or the response itself."""
     fields = type(response).DESCRIPTOR.fields_by_name

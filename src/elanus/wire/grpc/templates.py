@@ -31,5 +31,12 @@ def _array(name: str, message: Any) -> list[Any]:
     if part == "array_data":
         return [_array(name, one) for one in values.data]
     if part == "json_data":
-        return [orjson.loads(text) for text in values.data]
+        return [_json(name, text) for text in values.data]
     return list(values.data)
+
+
+def _json(name: str, text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise InvalidParameter(f"the value of the template variable {name} is no JSON: {text[:100]!r}") from None
