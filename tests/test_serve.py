@@ -168,8 +168,10 @@ def test_a_call_whose_deadline_has_passed_writes_nothing(over_socket: Wire, in_p
             except grpc.RpcError as error:  # the client did not wait to be told
                 assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # noqa: PT017
             else:
-                assert answer.status.code == 10_001
-                refused.append(number)
+                # On the wire no timeout is shorter than a millisecond, within which a call may well succeed.
+                assert answer.status.code == 10_001 or (wire is over_socket and not answer.status.code)
+                if answer.status.code:
+                    refused.append(number)
         assert refused
         assert not set(refused) & set(keys(wire.client))
         wire.client.drop_collection("books")

@@ -64,6 +64,10 @@ class Server:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
+                # The SDK pings every ten seconds, also without calls; a server that minds would hang up on it.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.max_ping_strikes", 0),
             ],
         )
         handlers = {m.name: _rpc(m, instance, pools[m.pool]) for m in METHODS.values()}
