@@ -131,13 +131,13 @@ def test_an_index_of_a_scalar_field_is_described_and_changes_no_answer(db: Elanu
     collection.create_index("title", "Trie", name="by_title")
     for name in ("a", "b"):
         params = {"json_path": f"about['{name}']", "json_cast_type": "double"}
-        collection.create_index("about", "INVERTED", name=name, params=params)
+        collection.create_index("about", "INVERTED", params=params)
     collection.create_index("shelf", "INVERTED", params={"json_cast_type": "VARCHAR"})
     collection.flush()
     collection.compact()
     assert [(i.name, i.field, i.kind, i.metric) for i in collection.list_indexes()] == [
-        ("a", "about", "INVERTED", None),
-        ("b", "about", "INVERTED", None),
+        ("about/a", "about", "INVERTED", None),
+        ("about/b", "about", "INVERTED", None),
         ("by_title", "title", "Trie", None),
         ("pages", "pages", "INVERTED", None),
         ("shelf", "shelf", "INVERTED", None),

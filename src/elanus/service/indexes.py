@@ -69,8 +69,7 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     """
     field = schema.get(request.field) or schema.dynamic or schema.field(request.field)
     if not field.is_vector:
-        name = request.name or request.field
-        return scalar_indexes.define(field, request.field, request.kind, request.params or {}, name)
+        return scalar_indexes.define(field, request.field, request.kind, request.params or {}, request.name)
     spec = resolve(request.kind, request.params or {})
     if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
         raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")

@@ -6,6 +6,7 @@ told again; no file is built for it, as none is for FLAT.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from elanus.vector.registry import IndexKind
 
 JSON_PATH = "json_path"
 JSON_CAST_TYPE = "json_cast_type"
+
+QUOTES = "'\""
 
 AUTO = "AUTOINDEX"
 
@@ -71,8 +74,15 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
         given.setdefault(JSON_PATH, asked_for)
     if kind == "NGRAM":
         _check_grams(given)
-    check_name(name, "index")
-    return IndexDefinition(name, field.id, kind, None, given)
+    if name:
+        check_name(name, "index")
+    return IndexDefinition(name or _default_name(asked_for, given), field.id, kind, None, given)
+
+
+def _default_name(asked_for: str, params: Mapping[str, Any]) -> str:
+    """The field's name, and for a path below it that path: each path has an index of its own."""
+    _, *steps = re.split(r"[\[\]]+", str(params.get(JSON_PATH, "")))
+    return asked_for + "".join(f"/{step.strip(QUOTES)}" for step in steps if step)
 
 
 def _check_json(kind: str, params: dict[str, Any]) -> None:
