@@ -112,6 +112,7 @@ def test_a_dropped_index_is_gone_and_searches_go_on(db: Elanus) -> None:
         ({"field": "id", "kind": "BITMAP"}, "bitmap index on primary key"),
         ({"field": "id", "kind": "Trie"}, "TRIE are only supported on varchar field"),
         ({"field": "absent"}, "json index must specify cast type"),
+        ({"field": "about", "params": {"json_cast_type": "BOOL", "json_path": "/"}}, "mismatched input"),
         ({"field": "about", "params": {"json_cast_type": "DATE"}}, "json_cast_type DATE is not supported"),
         ({"name": "a b"}, "Invalid index name"),
     ],
@@ -136,10 +137,10 @@ def test_an_index_of_a_scalar_field_is_described_and_changes_no_answer(db: Elanu
     collection.flush()
     collection.compact()
     assert [(i.name, i.field, i.kind, i.metric) for i in collection.list_indexes()] == [
+        ("$meta/shelf", "shelf", "INVERTED", None),
         ("about/a", "about", "INVERTED", None),
         ("about/b", "about", "INVERTED", None),
         ("by_title", "title", "Trie", None),
         ("pages", "pages", "INVERTED", None),
-        ("shelf", "shelf", "INVERTED", None),
     ]
     assert collection.query("pages > 20", output_fields=["title"]).equals(before)
