@@ -158,9 +158,8 @@ OTHER_PYTHON = os.environ.get("ELANUS_OTHER_PYTHON", "")
 @pytest.mark.timeout(600)
 def test_another_release_of_the_sdk_passes_these_tests() -> None:
     here = Path(__file__).parent
-    tests = [
-        here / f"test_wire_{name}.py" for name in ("channel", "collections", "rows", "query", "search", "iterators")
-    ]
+    subjects = ("channel", "collections", "indexes", "rows", "query", "search", "iterators", "rpcs")
+    tests = [here / f"test_wire_{subject}.py" for subject in subjects]
     command = [OTHER_PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, tests)]
     environment = {**os.environ, "ELANUS_OTHER_PYTHON": "", "PYTHONPATH": str(here.parent / "src")}
     done = subprocess.run(command, cwd=here.parent, env=environment, capture_output=True, text=True, check=False)

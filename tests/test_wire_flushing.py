@@ -98,7 +98,7 @@ def test_a_compaction_of_any_kind_is_taken(client: MilvusClient, options: dict[s
     assert keys(client) == [0, 1, 2]
 
 
-def test_loaded_segments_are_listed_with_those_that_grow(client: MilvusClient) -> None:
+def test_loaded_segments_are_listed_with_those_that_grow(client: MilvusClient, stub: Any) -> None:
     make_books(client, rows=3)
     client.create_partition("books", "new")
     client.insert("books", books([7]), partition_name="new")
@@ -113,7 +113,8 @@ def test_loaded_segments_are_listed_with_those_that_grow(client: MilvusClient) -
         (1, common_pb2.SegmentState.Flushed),
         (3, common_pb2.SegmentState.Flushed),
     ]
-    assert len({s.partition_id for s in client.list_persistent_segments("books")}) == 2
+    asked = milvus_pb2.GetPersistentSegmentInfoRequest(collectionName="books")
+    assert len({s.partitionID for s in stub.GetPersistentSegmentInfo(asked).infos}) == 2
     client.release_partitions("books", ["new"])
     assert [s.num_rows for s in client.list_loaded_segments("books")] == [3]
     client.release_collection("books")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ def test_a_search_iterator_knows_where_larger_is_nearer(client: MilvusClient, me
     assert [key for page in pages(client.search_iterator("books", query, batch_size=9)) for key in page] == wanted
 
 
+@pytest.mark.skipif("handler" not in signature(SearchIterator).parameters, reason="this SDK makes it another way")
 def test_the_first_kind_of_search_iterator_works_too(client: MilvusClient) -> None:
     """That of old clients, which widen a range: the newer kind is what the SDK makes of itself."""
     make_books(client, rows=ROWS)
