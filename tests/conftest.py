@@ -36,11 +36,13 @@ class Effort:
 
     crash_states: int
     kills: int
+    wire_kills: int
+    wire_retries: int
     schedules: int
 
 
-SHORT = Effort(crash_states=2_000, kills=30, schedules=60)
-THOROUGH = Effort(crash_states=100_000, kills=1_000, schedules=5_000)
+SHORT = Effort(crash_states=2_000, kills=30, wire_kills=20, wire_retries=6, schedules=60)
+THOROUGH = Effort(crash_states=100_000, kills=1_000, wire_kills=300, wire_retries=100, schedules=5_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

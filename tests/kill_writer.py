@@ -16,7 +16,8 @@ from pathlib import Path
 
 import elanus
 from elanus import Elanus, ElanusError
-from tests.kills import DIM, MAIN, THREADS, TIGHT, Event, Ledger, Script, Story, perform
+from tests.kill_native import perform
+from tests.kills import DIM, MAIN, THREADS, TIGHT, Event, Ledger, Script, Story
 
 
 def main() -> None:

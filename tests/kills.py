@@ -7,7 +7,8 @@ the ledger holds no contents, only which thread invoked which of its operations 
     ledger      records of 16 bytes: event (1), thread (1), 2 unused, number of the operation (4), monotonic ns (8)
 
 Records are appended by one `write` each to a file opened with O_APPEND: their order is the order in which things
-happened, and what was written before a kill is there after it. 16 divides a page, so no record is ever torn.
+happened, and what was written before a kill is there after it. 16 divides a page, so no record is ever torn. Where it
+is not the writers who are killed but the server they talk to (`kill_wire.py`), the ledger is a list of `Entry`.
 
 Rows and definitions are *slots* of one flat state, a dict; a value is unique to the operation that wrote it:
 
@@ -41,8 +42,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import elanus
-from elanus import DataType, Elanus, Field, OnDuplicateKey, Schema, Settings
+from elanus import DataType, OnDuplicateKey, Settings
 
 MAIN = "main"
 THREADS = 5
@@ -141,6 +141,8 @@ class Story:
     seed: int
     number: int
     life: int = 1
+    without: tuple[str, ...] = ()
+    """Kinds of operations that are left out of its scripts."""
 
     @property
     def key_type(self) -> DataType:
@@ -150,17 +152,6 @@ class Story:
     def on_duplicate_key(self) -> OnDuplicateKey:
         return (OnDuplicateKey.KEEP, OnDuplicateKey.REPLACE, OnDuplicateKey.REJECT)[self.number % 3]
 
-    def schema(self) -> Schema:
-        max_length = 32 if self.key_type is DataType.VARCHAR else None
-        return Schema(
-            (
-                Field("id", self.key_type, is_primary=True, max_length=max_length),
-                Field("stamp", DataType.INT64),
-                Field("note", DataType.VARCHAR, max_length=64),
-                Field("vector", DataType.FLOAT_VECTOR, dim=DIM),
-            )
-        )
-
     def key(self, number: int) -> int | str:
         return number if self.key_type is DataType.INT64 else f"key-{number:012d}"
 
@@ -169,6 +160,11 @@ class Story:
 
     def number_of(self, key: int | str) -> int:
         return int(str(key).removeprefix("key-"))
+
+    def filter_of(self, op: Op) -> str:
+        """What a delete by filter deletes."""
+        keys = f"id >= {self.key_text(op.low)} and id < {self.key_text(op.high)}"
+        return f"stamp == {op.old_stamp} and {keys}" if op.kind == "delete_stamp" else keys
 
 
 def own_key(thread: int, life: int, n: int) -> int:
@@ -189,9 +185,8 @@ class Script:
         """Keys of this life's own batches, by stamp."""
 
     def __iter__(self) -> Iterator[Op]:
-        if self._thread == THREADS - 1:
-            return self._on_side()
-        return self._on_main()
+        ops = self._on_side() if self._thread == THREADS - 1 else self._on_main()
+        return (op for op in ops if op.kind not in self._story.without)
 
     def _on_main(self) -> Iterator[Op]:
         if self._thread == 0:
@@ -287,48 +282,6 @@ class Script:
     def _some_stamp(self) -> int:
         newest = (self._story.life * THREADS + self._thread) * 10**6 + self._stamps
         return newest - self._random.randrange(min(20, max(1, self._stamps)))
-
-
-def perform(db: Elanus, story: Story, op: Op) -> None:
-    """Make the call that `op` stands for."""
-    if op.kind == "create_collection":
-        found = db.create_collection(op.name, story.schema(), on_duplicate_key=story.on_duplicate_key)
-        assert found.name == op.name
-        return
-    if op.kind == "drop_collection":
-        db.drop_collection(op.name, purge=op.partition == "purge")
-        return
-    collection = db.collection(op.collection)
-    match op.kind:
-        case "insert":
-            collection.insert(rows_of(story, op), partition=op.partition)
-        case "upsert":
-            collection.upsert(rows_of(story, op), partition=op.partition)
-        case "delete_keys":
-            collection.delete([story.key(number) for number in op.keys])
-        case "delete_in_partition":
-            collection.delete([story.key(number) for number in op.keys], partitions=[op.partition])
-        case "delete_stamp":
-            keys = f"id >= {story.key_text(op.low)} and id < {story.key_text(op.high)}"
-            collection.delete(filter=f"stamp == {op.old_stamp} and {keys}")
-        case "delete_range":
-            collection.delete(filter=f"id >= {story.key_text(op.low)} and id < {story.key_text(op.high)}")
-        case "create_partition":
-            collection.create_partition(op.name)
-        case "drop_partition":
-            collection.drop_partition(op.name)
-        case "create_index":
-            collection.create_index("vector", op.name, metric="L2", params=INDEX_KINDS[op.name])
-        case "drop_index":
-            collection.drop_index(op.name)
-        case "truncate":
-            collection.truncate()
-        case "flush":
-            collection.flush()
-        case "compact":
-            collection.compact()
-        case kind:
-            raise AssertionError(f"no such operation: {kind}")
 
 
 def rows_of(story: Story, op: Op) -> dict[str, Any]:
@@ -508,53 +461,3 @@ def _wrong(end: Done, after: State, settled: set[Slot]) -> list[tuple[Slot, Any,
         for slot, made in end.effects.items()
         if slot not in settled and after.get(slot) != made
     ]
-
-
-# --- what is there -------------------------------------------------------------------------------------------------
-
-
-def observe(db: Elanus, story: Story, sample: random.Random) -> State:
-    """Everything in `db` as a state. Asserts that all ways to read agree, and that rows are what they were."""
-    state: State = {}
-    for name in db.list_collections():
-        state[("collection", name)] = True
-        collection = db.collection(name)
-        for index in collection.list_indexes():
-            state[("index", name)] = index.kind
-        everything = collection.query(output_fields=["stamp"])
-        assert collection.count() == everything.num_rows
-        for partition in collection.list_partitions():
-            if partition != DEFAULT_PARTITION:
-                state[("partition", name, partition)] = True
-            table = collection.query(partitions=[partition])
-            assert collection.count(partitions=[partition]) == table.num_rows
-            numbers = [story.number_of(key) for key in table.column("id").to_pylist()]
-            stamps = table.column("stamp").to_pylist()
-            assert table.column("note").to_pylist() == list(map(note_of, numbers, stamps))
-            vectors = table.column("vector").combine_chunks().flatten().to_numpy().reshape(-1, DIM)
-            np.testing.assert_array_equal(vectors, vectors_of(np.array(numbers, int), np.array(stamps, int)))
-            for number, stamp in zip(numbers, stamps, strict=True):
-                assert ("row", name, number) not in state, f"key {number} is in two partitions"
-                state[("row", name, number)] = (stamp, partition)
-        rows = [slot for slot in state if slot[:2] == ("row", name)]
-        assert everything.num_rows == len(rows), f"{name}: partitions and the whole differ"
-        _search_some(collection, story, state, sample.sample(rows, min(16, len(rows))))
-    return state
-
-
-def _search_some(collection: elanus.Collection, story: Story, state: State, slots: Sequence[Slot]) -> None:
-    """Each row is found by its own vector, first and exactly, and by its key."""
-    if not slots:
-        return
-    numbers = np.array([slot[2] for slot in slots])
-    stamps = np.array([state[slot][0] for slot in slots])
-    queries = vectors_of(numbers, stamps)
-    found = collection.search(queries, limit=3, metric="L2", output_fields=["stamp"])
-    for number, stamp, hits in zip(numbers, stamps, found, strict=True):
-        assert hits[0]["id"] == story.key(int(number)), f"row {number} by {stamp} is not found: {hits}"
-        assert hits[0]["distance"] == 0
-        assert hits[0]["entity"]["stamp"] == stamp
-    rows = collection.get([story.key(int(number)) for number in numbers], output_fields=["stamp"])
-    assert {story.number_of(row["id"]): row["stamp"] for row in rows} == dict(
-        zip(numbers.tolist(), stamps.tolist(), strict=True)
-    )

@@ -29,6 +29,9 @@ from elanus import Elanus
 from elanus.engine.builders import InlineBuilders
 from elanus.service.instance import Instance
 from tests.conftest import Effort
+from tests.kill_native import NativeView
+from tests.kill_sessions import wait_until_gone
+from tests.kill_views import observe
 from tests.kills import (
     DEFAULT_PARTITION,
     MAIN,
@@ -45,7 +48,6 @@ from tests.kills import (
     done_by,
     effects_of,
     explain,
-    observe,
     own_key,
     read_ledger,
     thread_of,
@@ -68,8 +70,6 @@ UPKEEP_SHARE = 0.25
 
 OPEN_S = 2.0
 STUCK_S = 60.0
-GONE_S = 30.0
-"""How soon builders are gone. They run at idle priority, and one that was just being started imports first."""
 
 
 class Writer:
@@ -132,17 +132,6 @@ class Writer:
         assert self.process.returncode in (0, -signal.SIGKILL), self._errors.read_text()
         return entries
 
-    def orphans(self) -> list[int]:
-        """The processes of its session that are still alive."""
-        found = []
-        for pid in psutil.pids():
-            try:
-                if os.getsid(pid) == self.process.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    found.append(pid)
-            except (ProcessLookupError, PermissionError, psutil.Error):
-                continue
-        return found
-
 
 class Kills:
     """Stories of lives, each ended by a kill; what was seen is counted in `seen`."""
@@ -188,17 +177,17 @@ class Kills:
         began = time.monotonic()
         threads = done_by(self._story, self._state, entries)
         with self._open() as db:
-            after = observe(db, self._story, self._random)
+            after = observe(NativeView(db), self._story, self._random)
             self._count_segments(db)
             if self._random.random() < UPKEEP_SHARE:
                 # A builder takes longer to start than most lives last: this is where the next one's indexes come from.
                 for name in db.list_collections():
                     db.collection(name).compact()
-                assert observe(db, self._story, self._random) == after
+                assert observe(NativeView(db), self._story, self._random) == after
         found = explain(self._state, after, threads)
         assert found.why is None, f"{context}: {found.why}"
         self._state = after
-        self._expect_gone(writer, began)
+        self.slowest_gone_s = max(self.slowest_gone_s, wait_until_gone(writer.process.pid, began))
         self.seen["kills"] += 1
         self.seen[moment.split()[0]] += 1
         self.seen["rows"] += sum(slot[0] == "row" for slot in after)
@@ -254,12 +243,6 @@ class Kills:
         assert opened_s[-1] < OPEN_S
         return db
 
-    def _expect_gone(self, writer: Writer, began: float) -> None:
-        while orphans := writer.orphans():
-            assert time.monotonic() - began < GONE_S, f"builders {orphans} outlive the process that started them"
-            time.sleep(0.01)
-        self.slowest_gone_s = max(self.slowest_gone_s, time.monotonic() - began)
-
     def _count_segments(self, db: Elanus) -> None:
         if not db.has_collection(MAIN):
             return
@@ -272,7 +255,7 @@ class Kills:
 
     def _end_story(self) -> None:
         with self._open() as db:
-            assert observe(db, self._story, self._random) == self._state
+            assert observe(NativeView(db), self._story, self._random) == self._state
         self.seen["log cuts"] += min(int(p.stem) for p in (self._folder / "log").glob("*.log")) - 1
         shutil.rmtree(self._folder)
 

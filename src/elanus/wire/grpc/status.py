@@ -85,7 +85,7 @@ def has_status(response: type[Any]) -> bool:
 
 
 def status_of(response: Any) -> Any:
-    """The Status of a response: a field of it, or the response itself."""
+    """The Status of a response of which `has_status` holds: a field of it, or the response itself."""
     fields = type(response).DESCRIPTOR.fields_by_name
     if "status" in fields:
         return response.status
