@@ -52,7 +52,7 @@ test-lowest:
 
 .venv-clients/node/.packages: clients/package.json .venv-clients/node/.ready
 	@cp "$<" "$(@D)"
-	@ln -sf "$(CURDIR)/clients/node_case.mjs" "$(@D)"
+	@ln -sf ../../clients/node_case.mjs "$(@D)"
 	@PATH="$(abspath $(@D))/bin:$$PATH" npm install --prefix "$(@D)" --no-package-lock --no-audit --no-fund --silent
 	@touch "$@"
 

@@ -35,6 +35,9 @@ CLIENTS: dict[str, str] = {
 ELANUS = "from elanus.cli import main; main()"
 """The command `elanus`, of the environment that runs this."""
 
+SILENT = {"DO_NOT_TRACK": "1", "HAYSTACK_TELEMETRY_ENABLED": "False", "LANGSMITH_TRACING": "false"}
+"""Nothing but the server is talked to."""
+
 WITHIN_S = 300
 """A scenario takes seconds; one that hangs is ended and has failed."""
 
@@ -84,7 +87,7 @@ def run(client: str, environments: Path) -> Outcome:
     """Run the scenario of `client` against a new server."""
     with tempfile.TemporaryDirectory(prefix=f"elanus-{client}-") as folder, serving(Path(folder)) as address:
         began = time.monotonic()
-        variables = {**os.environ, "ELANUS_URI": address, "PYTHONPATH": "", "DO_NOT_TRACK": "1"}
+        variables = {**os.environ, "ELANUS_URI": address, "PYTHONPATH": "", **SILENT}
         try:
             ran = subprocess.run(
                 command_of(client, environments),
@@ -101,9 +104,8 @@ def run(client: str, environments: Path) -> Outcome:
                 part.decode() if isinstance(part, bytes) else part or "" for part in (expired.stdout, expired.stderr)
             )
             ran = subprocess.CompletedProcess(expired.cmd, 124, said, f"{wrote}\nnot done within {WITHIN_S} s")
-        log = ran.stderr
-        if ran.returncode:
-            log += f"\nthe server's log ends:\n{_tail(Path(folder) / 'server.log')}"
+        wrote = (Path(folder) / "server.log").read_text(errors="replace").splitlines()
+    mishaps = [f"the server logged: {line}" for line in wrote if " ERROR " in line]
     said = [line.partition(" ")[::2] for line in ran.stdout.splitlines()]
     return Outcome(
         client,
@@ -111,13 +113,9 @@ def run(client: str, environments: Path) -> Outcome:
         time.monotonic() - began,
         versions=[rest for word, rest in said if word == "version"],
         passed=[rest for word, rest in said if word == "passed"],
-        failed=[rest for word, rest in said if word == "failed"],
-        log=log,
+        failed=[rest for word, rest in said if word == "failed"] + mishaps,
+        log="\n".join([ran.stderr, "the server's log ends:", *wrote[-30:]]),
     )
-
-
-def _tail(file: Path, lines: int = 30) -> str:
-    return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
 
 
 def main() -> int:
@@ -129,6 +127,9 @@ def main() -> int:
     unknown = set(arguments.names) - set(CLIENTS)
     if unknown:
         parser.error(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
+    absent = [name for name in arguments.names or CLIENTS if not (arguments.environments / name).is_dir()]
+    if absent:
+        parser.error(f"not installed in {arguments.environments}: {', '.join(absent)}; make test-clients does that")
 
     outcomes = []
     print(f"{'client':<14}{'passed':>7}{'failed':>7}{'time':>8}  versions", flush=True)
