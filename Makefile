@@ -6,18 +6,20 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 # Releases to install instead of the newest.
 PINS =
+CLIENTS = langchain llama_index haystack node pymilvus-3.0 pymilvus-2.6 pymilvus-2.5
 
-.PHONY: help demo test test-lowest lint crash bench clean
+.PHONY: help demo test test-clients test-lowest lint crash bench clean
 .NOTPARALLEL:
 
 help:
-	@echo "make demo         store and search the documentation of the Python standard library"
-	@echo "make test         all tests, within ten minutes"
-	@echo "make test-lowest  the same with the oldest releases that pyproject.toml admits; with Python 3.11 or 3.12"
-	@echo "make lint         ruff and strict mypy"
-	@echo "make crash        the long crash suites: 1,000 kills and 100,000 crash states"
-	@echo "make bench        every figure beside its bound, into bench-results/"
-	@echo "make clean        remove the environment and everything built"
+	@echo "make demo          store and search the documentation of the Python standard library"
+	@echo "make test          all tests, within ten minutes"
+	@echo "make test-lowest   the same with the oldest releases that pyproject.toml admits; with Python 3.11 or 3.12"
+	@echo "make test-clients  LangChain, LlamaIndex, Haystack, Node and older pymilvus, each against a server"
+	@echo "make lint          ruff and strict mypy"
+	@echo "make crash         the long crash suites: 1,000 kills and 100,000 crash states"
+	@echo "make bench         every figure beside its bound, into bench-results/"
+	@echo "make clean         remove the environments and everything built"
 
 # One stamp for each extra of pyproject.toml, so that `make demo` installs only what the demonstration needs.
 $(VENV)/.ready-%: pyproject.toml
@@ -41,6 +43,22 @@ LOWEST = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project
 test-lowest:
 	@$(MAKE) VENV=.venv-lowest PINS="$$("$(PYTHON)" -c '$(LOWEST)')" test
 
+# One environment for each client, without Elanus. Node's own comes with Node, so that none need be installed.
+.venv-clients/%/.ready: clients/requirements/%.txt
+	@test -x "$(@D)/bin/python" || "$(PYTHON)" -m venv "$(@D)"
+	@echo "installing $* into $(@D) ..."
+	@"$(@D)/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --requirement "$<"
+	@touch "$@"
+
+.venv-clients/node/.packages: clients/package.json .venv-clients/node/.ready
+	@cp "$<" "$(@D)"
+	@ln -sf ../../clients/node_case.mjs "$(@D)"
+	@PATH="$(abspath $(@D))/bin:$$PATH" npm install --prefix "$(@D)" --no-package-lock --no-audit --no-fund --silent
+	@touch "$@"
+
+test-clients: $(VENV)/.ready-dev $(CLIENTS:%=.venv-clients/%/.ready) .venv-clients/node/.packages
+	@"$(RUN)" -m clients
+
 lint: $(VENV)/.ready-dev
 	@"$(RUN)" -m ruff check .
 	@"$(RUN)" -m ruff format --check .
@@ -53,5 +71,5 @@ bench: $(VENV)/.ready-bench
 	@"$(RUN)" -m bench
 
 clean:
-	rm -rf "$(VENV)" .venv-lowest build dist bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" .venv-lowest .venv-clients build dist bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

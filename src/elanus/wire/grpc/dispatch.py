@@ -33,7 +33,7 @@ from elanus.wire.grpc import (
     system,
 )
 from elanus.wire.grpc.call import Call, Metadata, call_of
-from elanus.wire.grpc.status import INTERNAL, fail, has_status, set_status, status_of
+from elanus.wire.grpc.status import INTERNAL, fail, has_status, set_status, status_of, succeed
 
 _log = logging.getLogger("elanus.wire")
 
@@ -67,7 +67,9 @@ class Method:
     def answer(self, instance: Instance, request: Any, metadata: Metadata, remaining_s: float | None) -> Any:
         """The response to `request`, whatever happens. `remaining_s` as in `call_of`."""
         try:
-            return self.handler(call_of(instance, request, metadata, remaining_s), request)
+            response = self.handler(call_of(instance, request, metadata, remaining_s), request)
+            succeed(response)
+            return response
         except ElanusError as error:
             response = self.response()
             fail(status_of(response), error)

@@ -58,6 +58,11 @@ _CALLERS_FAULT = (
 """Errors that the same request meets again for ever."""
 
 
+def succeed(response: Any) -> None:
+    """Have `response` hold a Status, one that says success: clients read it without asking whether it is there."""
+    status_of(response).SetInParent()
+
+
 def fail(status: Any, error: ElanusError) -> None:
     """Write `error` into a Status message."""
     reason = error.message
