@@ -19,7 +19,7 @@ import pytest
 import elanus
 from elanus import DataType, DuplicateKey, ElanusError, Field, PartitionNotFound, Schema, Settings
 from elanus.engine.query import matching_keys
-from elanus.engine.writes import _enqueue
+from elanus.engine.writes import _put, _record
 from tests.conftest import Effort
 from tests.engine_case import EngineCase
 from tests.history import (
@@ -270,7 +270,7 @@ def test_a_partition_is_dropped_after_the_writes_that_are_under_way(quick_path: 
     collection.create_partition(PARTITION)
     case.insert([1])
     with collection.write_mutex:
-        ticket = _enqueue(collection, case.rows([1], value=5), PARTITION, delete_keys=case.keys([1]))
+        ticket = _put(collection, _record(collection, case.rows([1], value=5), PARTITION, case.keys([1])))
     collection.drop_partition(PARTITION)
     seen = matching_keys(collection.snapshot(), None).to_pylist()
     ticket.wait()

@@ -112,8 +112,8 @@ def test_chunks_grow_from_small_to_large() -> None:
     for i in range(12):
         growing.append(batch_of(schema, [row_of(schema, n) for n in range(100)]), i + 2)
     assert [chunk.rows for chunk in growing.view().chunks] == [256, 945]
-    big = pa.concat_batches([batch_of(schema, [row_of(schema, n) for n in range(1000)])] * 150)
-    growing.append(big, 99)
+    big = pa.Table.from_batches([batch_of(schema, [row_of(schema, n) for n in range(1000)])] * 150).combine_chunks()
+    growing.append(big.to_batches()[0], 99)
     sizes = [chunk.rows for chunk in growing.view().chunks]
     assert sizes == [256, 4096, MAX_CHUNK_ROWS, MAX_CHUNK_ROWS, 151_201 - 256 - 4096 - 2 * MAX_CHUNK_ROWS]
     assert growing.rows == 151_201

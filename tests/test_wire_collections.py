@@ -185,6 +185,7 @@ def test_many_are_described_at_once_each_with_its_own_error(stub: Any, client: M
     one, absent, two = stub.BatchDescribeCollection(asked).responses
     assert (one.collection_name, two.collection_name) == ("one", "two")
     assert one.schema.fields[0].name == "id"
+    assert one.HasField("status")
     assert refusal(absent.status) == 100
 
 

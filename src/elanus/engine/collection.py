@@ -166,6 +166,11 @@ class Collection:
             for existing in there:
                 if _same_index(existing, definition):
                     return
+                if existing.name != definition.name:
+                    raise InvalidParameter(
+                        "CreateIndex failed: creating multiple indexes on same field is not supported; field "
+                        f"{manifest.schema.by_id[existing.field_id].name} has index {existing.name}. Drop it first."
+                    )
                 raise InvalidParameter(
                     "CreateIndex failed: at most one distinct index is allowed per field; field "
                     f"{manifest.schema.by_id[existing.field_id].name} has index {existing.name} "

@@ -172,7 +172,7 @@ class Manifest:
         found = self.partitions.get(name)
         if found is None:
             check_name(name, "partition")  # what no partition can be called was not looked for
-            raise PartitionNotFound(f"partition not found[partition={name}]")
+            raise PartitionNotFound(f"partition name {name} not found: partition not found[partition={name}]")
         return found
 
     def index_of(self, field_id: int) -> IndexDefinition | None:

@@ -23,6 +23,7 @@ from elanus.expr.lookup import ints_among, is_member
 from elanus.expr.numbers import Numbers
 from elanus.expr.typed import (
     ARROW_OF,
+    NUMPY_OF,
     Always,
     Arithmetic,
     Column,
@@ -284,7 +285,7 @@ def _computed(rows: _Rows, node: Arithmetic) -> pa.Array:
         # numpy rounds a constant to float32, where Arrow refuses.
         if isinstance(operand, Scalar):
             with np.errstate(over="ignore"):
-                return pa.scalar(kind.to_pandas_dtype()(operand.value), kind)
+                return pa.scalar(NUMPY_OF[node.type](operand.value), kind)
         column = rows.column(operand)
         return column if column.type == kind else pc.cast(column, kind, safe=False)
 

@@ -72,8 +72,11 @@ def of_scalar(value: float, rows: int) -> Numbers:
 
 def values_of(column: pa.Array) -> npt.NDArray[Any]:
     """The values of a fixed-width column without a copy; those of null rows are arbitrary."""
-    dtype = np.dtype(column.type.to_pandas_dtype())
-    return np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * dtype.itemsize)
+    without_nulls = [None, column.buffers()[1]]
+    values: npt.NDArray[Any] = pa.Array.from_buffers(
+        column.type, len(column), without_nulls, offset=column.offset
+    ).to_numpy()
+    return values
 
 
 def compute(op: str, left: Numbers, right: Numbers) -> Numbers:

@@ -7,7 +7,7 @@ own type, so that no column is ever converted. `str` of a node is its normal for
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,6 +44,11 @@ ARROW_OF = {
     Type.FLOAT: pa.float32(),
     Type.DOUBLE: pa.float64(),
     Type.STRING: pa.large_string(),
+}
+NUMPY_OF: dict[Type, Callable[[Any], np.generic]] = {
+    Type.INT: np.int64,
+    Type.FLOAT: np.float32,
+    Type.DOUBLE: np.float64,
 }
 
 DATA_TYPE_NAMES = {

@@ -67,10 +67,11 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     missing metric of a vector index (only AUTOINDEX has one of its own: COSINE); `NotSupported` for kinds that Milvus
     has and Elanus has not yet.
     """
-    field = schema.get(request.field) or schema.dynamic or schema.field(request.field)
+    field = schema.get(request.field) or schema.dynamic
+    if field is None:
+        raise InvalidParameter(f"cannot create index on non-exist field: {request.field}")
     if not field.is_vector:
-        name = request.name or request.field
-        return scalar_indexes.define(field, request.field, request.kind, request.params or {}, name)
+        return scalar_indexes.define(field, request.field, request.kind, request.params or {}, request.name)
     spec = resolve(request.kind, request.params or {})
     if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
         raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")
@@ -94,7 +95,7 @@ def create(ctx: RequestContext, instance: Instance, collection: str, request: In
 
     Raises `InvalidParameter` also where the field or the name has another index.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.readable(ctx, collection)
     found.create_index(define(found.schema, request))
 
 
@@ -106,7 +107,7 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) ->
 def check_droppable(ctx: RequestContext, instance: Instance, collection: str, info: IndexInfo) -> None:
     """Raise `InvalidParameter` for a vector index that Milvus clients have loaded: they release it first."""
     if info.metric is not None and instance.collection(ctx, collection).manifest.loaded is not None:
-        raise InvalidParameter("index cannot be dropped, collection is loaded, please release it first")
+        raise InvalidParameter("vector index cannot be dropped on loaded collection: release it first")
 
 
 def alter(

@@ -24,7 +24,7 @@ from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
 from elanus.log.file import FileLog
-from elanus.model.errors import Closed, InvalidParameter, StoreError
+from elanus.model.errors import Closed, CollectionNotFound, InvalidParameter, StoreError
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
 from elanus.service.compactions import Compactions
@@ -118,6 +118,14 @@ class Instance:
         """
         self.begin(ctx)
         return self.engine.collection(self.catalog.resolve(ctx.database, name).id)
+
+    def readable(self, ctx: RequestContext, name: str) -> Collection:
+        """As `collection`, for reads: what cannot be a name is a collection that is not there, as it is in Milvus."""
+        self.begin(ctx)
+        entry = self.catalog.find(ctx.database, name)
+        if entry is None:
+            raise CollectionNotFound(f"collection not found[database={ctx.database}][collection={name}]")
+        return self.engine.collection(entry.id)
 
     def begin(self, ctx: RequestContext) -> None:
         """Every request begins here. Raises `Closed` and `DeadlineExceeded`."""

@@ -1,7 +1,8 @@
 """Output fields: from the names a request gives to the fields that are read, and what is left of the dynamic one.
 
 Names are those of fields, `*` for all of them, `$meta` for the whole dynamic object, and, where the collection has a
-dynamic field, any other name or `$meta["name"]` for one of its keys.
+dynamic field, any other name or `$meta["name"]` for one of its keys. A key that is no plain name has to come in the
+second form: `sum(price)` and `about["author"]` would otherwise be taken for keys that no row has.
 
 In a table the dynamic field is the column `$meta` of JSON text (large_binary), cut down to the keys asked for.
 """
@@ -18,7 +19,8 @@ import pyarrow as pa
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import DYNAMIC_FIELD, Schema
 
-_META_KEY = re.compile(r"""\$meta\[(["'])(?P<key>.+)\1\]\Z""")
+_META_KEY = re.compile(r"""\$meta\[(["'])(?P<key>[^"'\[\]]+)\1\]\Z""")
+_PLAIN = re.compile(r"[^\W\d]\w*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,19 @@ def resolve(schema: Schema, names: Iterable[str]) -> Output:
         elif schema.get(name) is not None or schema.dynamic is None:
             fields[schema.field(name).name] = None
         else:
-            path = _META_KEY.match(name)
-            keys.add(path["key"] if path else name)
+            keys.add(dynamic_key(name))
             fields[DYNAMIC_FIELD] = None
     return Output(tuple(fields), None if whole else frozenset(keys)) if fields else NOTHING
+
+
+def dynamic_key(name: str) -> str:
+    """The key of the dynamic object that an output field names. Raises `InvalidParameter` for one that names none."""
+    path = _META_KEY.match(name)
+    if path is None and not _PLAIN.match(name):
+        raise InvalidParameter(
+            f"parse output field name failed: {name}: send names of fields, or keys of the dynamic field"
+        )
+    return path["key"] if path else name
 
 
 def cut(table: pa.Table, output: Output) -> pa.Table:

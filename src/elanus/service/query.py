@@ -75,7 +75,7 @@ def for_client(
     Any other read sees all that was acknowledged before it, and waits where `timestamp` is one to come.
     Raises as `query` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
     if not iterates:
         times.reach(ctx, instance, timestamp)
@@ -110,7 +110,7 @@ def count_for_client(
     partitions: Sequence[str],
 ) -> int:
     """`count` of what clients have loaded. Raises as `count` does, and `CollectionNotLoaded`, `PartitionNotLoaded`."""
-    found = instance.collection(ctx, collection)
+    found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
     return count(
         ctx,

@@ -23,7 +23,7 @@ from elanus.model.batch import Rows, canonical_batch
 from elanus.model.columns import convert
 from elanus.model.digest import digest_of
 from elanus.model.errors import InvalidParameter, SchemaOutdated
-from elanus.model.schema import Field, Schema
+from elanus.model.schema import Schema
 from elanus.service import loading
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -35,7 +35,6 @@ __all__ = [
     "delete_where",
     "insert",
     "key_array",
-    "key_field",
     "schema_for",
     "upsert",
 ]
@@ -147,10 +146,6 @@ def schema_for(ctx: RequestContext, instance: Instance, collection: str, known: 
 def schema_timestamp(collection: Collection) -> int:
     """When the collection's schema last changed."""
     return collection.id
-
-
-def key_field(ctx: RequestContext, instance: Instance, collection: str) -> Field:
-    return instance.collection(ctx, collection).schema.primary
 
 
 def key_array(schema: Schema, keys: Any) -> pa.Array:

@@ -6,6 +6,7 @@ told again; no file is built for it, as none is for FLAT.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ from elanus.vector.registry import IndexKind
 
 JSON_PATH = "json_path"
 JSON_CAST_TYPE = "json_cast_type"
+
+_PATH = re.compile(r"""[A-Za-z_$][A-Za-z0-9_]*(\[('[^']*'|"[^"]*"|\d+)\])*\Z""")
+
+QUOTES = "'\""
 
 AUTO = "AUTOINDEX"
 
@@ -68,11 +73,22 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
     given = dict(params)
     if field.dtype is DataType.JSON:
         _check_json(kind, given)
-        given.setdefault(JSON_PATH, asked_for)
+        path = str(given.setdefault(JSON_PATH, asked_for))
+        if not _PATH.match(path):
+            wrong = "mismatched input '/'" if path.startswith("/") else f"cannot parse identifier: {path}"
+            raise InvalidParameter(f"{wrong}: a JSON path is a name and keys or places behind it, as in a['b'][0]")
     if kind == "NGRAM":
         _check_grams(given)
-    check_name(name, "index")
-    return IndexDefinition(name, field.id, kind, None, given)
+    if name:
+        check_name(name, "index")
+    return IndexDefinition(name or _default_name(field, asked_for, given), field.id, kind, None, given)
+
+
+def _default_name(field: Field, asked_for: str, params: Mapping[str, Any]) -> str:
+    """The field's name, and for a path below it that path: each path has an index of its own."""
+    _, *steps = re.split(r"[\[\]]+", str(params.get(JSON_PATH, "")))
+    below = "".join(f"/{step.strip(QUOTES)}" for step in steps if step)
+    return f"{field.name}/{asked_for}{below}" if field.is_dynamic else asked_for + below
 
 
 def _check_json(kind: str, params: dict[str, Any]) -> None:

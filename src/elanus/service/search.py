@@ -26,7 +26,6 @@ from elanus.model.schema import MAX_VECTOR_SQUARE, Field, Schema
 from elanus.model.types import Metric
 from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
-from elanus.service.indexes import metric_of
 from elanus.service.instance import Instance
 from elanus.service.iteration import Page
 from elanus.service.output import Output
@@ -34,6 +33,8 @@ from elanus.service.output import Output
 __all__ = ["Bounds", "ClientHits", "Plan", "SearchAnswer", "explain", "for_client", "query_vectors", "search", "shown"]
 
 Queries = npt.NDArray[np.float32]
+
+_METRICS = {metric.value: metric for metric in Metric}
 
 
 class SearchAnswer(NamedTuple):
@@ -113,7 +114,7 @@ def for_client(
     where `timestamp` is one to come.
     Raises as `search` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
     schema = found.schema
     wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING
@@ -213,7 +214,13 @@ def _request(
 
 
 def _metric(name: str | None) -> Metric | None:
-    return None if name is None else name if isinstance(name, Metric) else metric_of(name)
+    """The metric named; one that does not exist matches no index. Raises `InvalidParameter`."""
+    if name is None or isinstance(name, Metric):
+        return name
+    found = _METRICS.get(name.upper())
+    if found is None:
+        raise InvalidParameter(f"metric type not match: there is no metric {name}: choose {', '.join(Metric)}")
+    return found
 
 
 def _vector_field(schema: Schema, name: str | None) -> Field:

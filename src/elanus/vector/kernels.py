@@ -66,6 +66,7 @@ f32, i32, i64, u8, b1, void = types.float32, types.int32, types.int64, types.uin
 
 @inlined
 def _square(vectors: Any, row: int) -> Any:
+    # Has to be summed in the order of `n` in `_cost`; LLVM before 20, in numba before 0.62, chose another.
     s = np.float32(0)
     for j in range(vectors.shape[1]):
         s += vectors[row, j] * vectors[row, j]

@@ -187,4 +187,4 @@ def _graph_params(kind: IndexKind, given: Any, k: int) -> SearchParams:
 def check_metric(given: str | None, built: Metric) -> None:
     """Raise `InvalidParameter` if a search names another metric than the index was built with."""
     if given and given.upper() != built:
-        raise InvalidParameter(f"metric type not match: invalid [expected={built}][actual={given}]")
+        raise InvalidParameter(f"metric type not match: invalid parameter[expected={built}][actual={given}]")

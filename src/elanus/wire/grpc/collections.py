@@ -13,7 +13,7 @@ from elanus.service.collections import CollectionInfo
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
 from elanus.wire.grpc.schemas import schema_of, to_message
-from elanus.wire.grpc.status import fail
+from elanus.wire.grpc.status import fail, succeed
 
 MAX_SHARDS = 16
 
@@ -68,7 +68,9 @@ def batch_describe(
     by_id = [collections.named(call.ctx, call.instance, "", i) for i in request.collectionID]
     for name in (*request.collection_name, *by_id):
         try:
-            response.responses.append(_description(call, name))
+            described = _description(call, name)
+            succeed(described)
+            response.responses.append(described)
         except ElanusError as error:
             fail(response.responses.add().status, error)
     return response

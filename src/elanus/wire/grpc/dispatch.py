@@ -1,8 +1,8 @@
 """The table of all RPCs, and how one is answered.
 
-Every RPC of the protocol has an entry, but for those of replication; those that Elanus does not have answer "not
-supported" by name. Whatever a request holds, it is answered by a response message: an error of Elanus with its code,
-anything else as an internal error whose traceback goes to the log and not to the client.
+Those that Elanus does not have answer "not supported" by name. Whatever a request holds, it is answered by a response
+message: an error of Elanus with its code, anything else as an internal error whose traceback goes to the log and not to
+the client. RPCs whose response has no place for a refusal are left out: gRPC itself says that they are not implemented.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from elanus.wire.grpc import (
     system,
 )
 from elanus.wire.grpc.call import Call, Metadata, call_of
-from elanus.wire.grpc.status import INTERNAL, fail, has_status, set_status, status_of
+from elanus.wire.grpc.status import INTERNAL, fail, has_status, set_status, status_of, succeed
 
 _log = logging.getLogger("elanus.wire")
 
@@ -67,7 +67,9 @@ class Method:
     def answer(self, instance: Instance, request: Any, metadata: Metadata, remaining_s: float | None) -> Any:
         """The response to `request`, whatever happens. `remaining_s` as in `call_of`."""
         try:
-            return self.handler(call_of(instance, request, metadata, remaining_s), request)
+            response = self.handler(call_of(instance, request, metadata, remaining_s), request)
+            succeed(response)
+            return response
         except ElanusError as error:
             response = self.response()
             fail(status_of(response), error)
@@ -122,7 +124,7 @@ def _method(descriptor: Any) -> Method:
 METHODS: dict[str, Method] = {
     m.path: m
     for m in (_method(d) for d in SERVICE.methods if not d.client_streaming and not d.server_streaming)
-    if m.name in _HANDLERS or has_status(m.response)
+    if has_status(m.response)
 }
 """By path. The rest is unimplemented; it belongs to replication, which a server without peers does not have: the
 two streaming RPCs, and GetReplicateInfo, whose response has no place for an error."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 _LENGTH_DELIMITED = 2
 
-FEW = 64
+FEW = 256
 """So few integers are faster to append one by one."""
 
 

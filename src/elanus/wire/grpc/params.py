@@ -6,6 +6,7 @@ bytes: a client sends the same parameters with every call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -135,12 +136,13 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool):
-        raise InvalidParameter(f"{name} [{value}] is invalid, it should be a number")
     try:
-        return float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        raise InvalidParameter(f"{name} [{value}] is invalid, it should be a number") from None
+        number = math.nan
+    if math.isnan(number):
+        raise InvalidParameter(f"{name} [{value}] is invalid, it should be a number")
+    return number
 
 
 def _bounds(given: Mapping[str, Any], inner: Mapping[str, Any]) -> Bounds | None:

@@ -10,6 +10,7 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.model.schema import Schema
 from elanus.service import query as queries
+from elanus.service.output import dynamic_key
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.columns import field_data
 from elanus.wire.grpc.params import QuerySettings, query_settings
@@ -52,13 +53,13 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
 
 
 def shown_fields(schema: Schema, names: list[str]) -> list[str]:
-    """The output fields by name, as clients look them up: `*` spelled out, dynamic keys as they were asked for."""
+    """The output fields by name, as clients look them up: `*` spelled out, dynamic keys by their own names."""
     shown: dict[str, None] = {}
     for name in names:
         if name == "*":
             shown |= dict.fromkeys(f.name for f in schema.fields)
         else:
-            shown[name] = None
+            shown[name if schema.get(name) is not None else dynamic_key(name)] = None
     return list(shown)
 
 

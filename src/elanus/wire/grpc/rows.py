@@ -6,7 +6,9 @@ from functools import lru_cache
 
 from pymilvus.grpc_gen import milvus_pb2
 
+from elanus.model.columns import Column
 from elanus.model.errors import InvalidParameter, NotSupported, SchemaMismatch
+from elanus.model.schema import Schema
 from elanus.service import rows
 from elanus.service.rows import DEFAULT_PARTITION, WriteResult
 from elanus.wire.grpc.call import Call
@@ -17,14 +19,11 @@ from elanus.wire.grpc.templates import values_of
 
 def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.MutationResult:
     """All rows of the request or none. Raises `SchemaOutdated` where the client's picture of the schema is."""
+    schema, columns = _columns(call, request)
     written = rows.insert(
-        call.ctx,
-        call.instance,
-        request.collection_name,
-        _columns(call, request),
-        request.partition_name or DEFAULT_PARTITION,
+        call.ctx, call.instance, request.collection_name, columns, request.partition_name or DEFAULT_PARTITION
     )
-    response = _mutation(call, request.collection_name, written)
+    response = _mutation(schema, written)
     response.insert_cnt = written.count
     return response
 
@@ -32,14 +31,11 @@ def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.Mutation
 def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.MutationResult:
     if request.partial_update or request.field_ops:
         raise NotSupported("partial update is not supported by this version of Elanus")
+    schema, columns = _columns(call, request)
     written = rows.upsert(
-        call.ctx,
-        call.instance,
-        request.collection_name,
-        _columns(call, request),
-        request.partition_name or DEFAULT_PARTITION,
+        call.ctx, call.instance, request.collection_name, columns, request.partition_name or DEFAULT_PARTITION
     )
-    response = _mutation(call, request.collection_name, written)
+    response = _mutation(schema, written)
     response.upsert_cnt = written.count
     return response
 
@@ -61,7 +57,10 @@ def delete(call: Call, request: milvus_pb2.DeleteRequest) -> milvus_pb2.Mutation
     return milvus_pb2.MutationResult(acknowledged=True, timestamp=deleted.timestamp, delete_cnt=deleted.count)
 
 
-def _columns(call: Call, request: milvus_pb2.InsertRequest | milvus_pb2.UpsertRequest) -> dict[str, object]:
+def _columns(
+    call: Call, request: milvus_pb2.InsertRequest | milvus_pb2.UpsertRequest
+) -> tuple[Schema, dict[str, Column]]:
+    """The rows of a request, and the schema that they are of."""
     schema = rows.schema_for(call.ctx, call.instance, request.collection_name, request.schema_timestamp)
     if request.namespace:
         raise NotSupported("namespaces are not supported by this version of Elanus")
@@ -70,13 +69,13 @@ def _columns(call: Call, request: milvus_pb2.InsertRequest | milvus_pb2.UpsertRe
     columns = columns_of(request.fields_data, request.num_rows, schema)
     if not columns:
         raise SchemaMismatch("the request holds no columns: send one for each field")
-    return columns
+    return schema, columns
 
 
-def _mutation(call: Call, collection: str, written: WriteResult) -> milvus_pb2.MutationResult:
+def _mutation(schema: Schema, written: WriteResult) -> milvus_pb2.MutationResult:
+    """The answer to a write. Nothing may fail here, not even for the deadline: the rows are there."""
     response = milvus_pb2.MutationResult(acknowledged=True, timestamp=written.timestamp)
-    key = rows.key_field(call.ctx, call.instance, collection)
-    ids(key, written.keys, response.IDs)
+    ids(schema.primary, written.keys, response.IDs)
     response.MergeFromString(_succeeded(len(written.keys)))
     return response
 

@@ -7,6 +7,8 @@ numbers are written as bytes.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
@@ -26,6 +28,31 @@ _FLOAT_VECTOR = common_pb2.PlaceholderType.FloatVector
 _SCORES = schema_pb2.SearchResultData.SCORES_FIELD_NUMBER
 
 Vectors = npt.NDArray[np.float32]
+
+
+def _known(parts: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Those of `parts` that the installed release of the SDK has: its messages are what we read."""
+    known = milvus_pb2.SearchRequest.DESCRIPTOR.fields_by_name
+    return tuple((name, what) for name, what in parts.items() if name in known)
+
+
+_LATER_MESSAGES = _known(
+    {
+        "function_score": "function_score (rankers)",
+        "ids": "search by primary keys",
+        "highlighter": "highlighter",
+        "search_aggregation": "search_aggregation",
+    }
+)
+_LATER_VALUES = _known(
+    {
+        "search_by_primary_keys": "search by primary keys",
+        "sub_reqs": "sub-requests",
+        "namespace": "namespaces",
+        "function_chains": "function_chains",
+    }
+)
+"""What a search can be asked for and Elanus does not have yet: fields of the request, and what they are."""
 
 
 def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchResults:
@@ -62,7 +89,7 @@ def query_vectors(request: milvus_pb2.SearchRequest) -> Vectors:
     try:
         group = common_pb2.PlaceholderGroup.FromString(request.placeholder_group)
     except DecodeError:
-        raise InvalidParameter("the query vectors cannot be read: placeholder_group is no PlaceholderGroup") from None
+        raise InvalidParameter("the query vectors cannot be read: they are no PlaceholderGroup") from None
     if len(group.placeholders) != 1 or not group.placeholders[0].values:
         raise InvalidParameter("nq [0] is invalid, it should be in range [1, 16384]: send query vectors")
     placeholder = group.placeholders[0]
@@ -80,17 +107,11 @@ def query_vectors(request: milvus_pb2.SearchRequest) -> Vectors:
 
 
 def _check_supported(request: milvus_pb2.SearchRequest) -> None:
-    unsupported = (
-        (request.HasField("function_score"), "function_score (rankers)"),
-        (request.HasField("ids") or request.search_by_primary_keys, "search by primary keys"),
-        (len(request.sub_reqs) > 0, "sub-requests"),
-        (bool(request.namespace), "namespaces"),
-        (request.HasField("highlighter"), "highlighter"),
-        (request.HasField("search_aggregation"), "search_aggregation"),
-        (len(request.function_chains) > 0, "function_chains"),
-    )
-    for asked, what in unsupported:
-        if asked:
+    for name, what in _LATER_MESSAGES:
+        if request.HasField(name):
+            raise NotSupported(f"{what} is not supported by this version of Elanus")
+    for name, what in _LATER_VALUES:
+        if getattr(request, name):
             raise NotSupported(f"{what} is not supported by this version of Elanus")
 
 
@@ -105,10 +126,11 @@ def _write(
     hits: ClientHits, limit: int, round_decimal: int, names: list[str], out: schema_pb2.SearchResultData
 ) -> None:
     result = hits.answer.result
-    counts = np.diff(result.offsets)
+    ends = result.offsets.tolist()
+    counts = [end - start for start, end in pairwise(ends)]
     out.num_queries = len(counts)
-    out.top_k = int(counts.max(initial=0)) if hits.page is not None else limit
-    out.topks.extend(counts.tolist())
+    out.top_k = max(counts) if hits.page is not None else limit
+    out.topks.extend(counts)
     out.primary_field_name = hits.answer.key_field.name
     scores = result.scores if round_decimal < 0 else np.round(result.scores, round_decimal)
     out.MergeFromString(floats(_SCORES, scores))

@@ -8,6 +8,7 @@ waiting for the disk keep no search waiting. On the way of a request there is no
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -63,6 +64,10 @@ class Server:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
+                # The SDK pings every ten seconds, also without calls; a server that minds would hang up on it.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.max_ping_strikes", 0),
             ],
         )
         handlers = {m.name: _rpc(m, instance, pools[m.pool]) for m in METHODS.values()}
@@ -73,16 +78,12 @@ class Server:
         for name in ("", SERVICE.full_name):
             alive.set(name, health_pb2.HealthCheckResponse.SERVING)
         reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        address = host if host.startswith("unix:") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = server.add_insecure_port(address)
-        except RuntimeError as error:
+            bound = _listen(server, host, port)
+        except AddressInUse:
             for pool in pools.values():
                 pool.shutdown()
-            raise AddressInUse(
-                f"cannot listen at {address}: the port is in use or the address is not of this machine. "
-                "Choose another with --port or --host."
-            ) from error
+            raise
         server.start()
         return cls(server, pools, bound, alive)
 
@@ -92,6 +93,42 @@ class Server:
         self._server.stop(grace_s).wait()
         for pool in self._pools.values():
             pool.shutdown()
+
+
+def _listen(server: grpc.Server, host: str, port: int) -> int:
+    """The port that `server` listens at. Raises `AddressInUse`."""
+    if host.startswith("unix:"):
+        address = host
+    else:
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        _check_free(address, host, port)
+    try:
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise _cannot_listen(address, str(error)) from error
+
+
+def _check_free(address: str, host: str, port: int) -> None:
+    """Raise `AddressInUse` where nobody could listen. gRPC would say so on standard error, in words of its own."""
+    failure: OSError | None = None
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise _cannot_listen(address, error.strerror or str(error)) from error
+    for family, kind, protocol, _, place in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+                return
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise _cannot_listen(address, failure.strerror or str(failure)) from failure
+
+
+def _cannot_listen(address: str, reason: str) -> AddressInUse:
+    return AddressInUse(f"cannot listen at {address}: {reason}. Choose another address with --port or --host.")
 
 
 def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler:

@@ -58,6 +58,11 @@ _CALLERS_FAULT = (
 """Errors that the same request meets again for ever."""
 
 
+def succeed(response: Any) -> None:
+    """Have `response` hold a Status, one that says success: clients read it without asking whether it is there."""
+    status_of(response).SetInParent()
+
+
 def fail(status: Any, error: ElanusError) -> None:
     """Write `error` into a Status message."""
     reason = error.message
@@ -78,7 +83,7 @@ def set_status(status: Any, code: int, reason: str, *, retriable: bool = False) 
 
 
 def has_status(response: type[Any]) -> bool:
-    """Whether responses of this type can say that something is wrong."""
+    """Whether a kind of response can say that a call failed."""
     return response is common_pb2.Status or not {"status", "alter_status"}.isdisjoint(
         response.DESCRIPTOR.fields_by_name
     )

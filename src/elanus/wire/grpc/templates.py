@@ -38,5 +38,5 @@ def _array(name: str, message: Any) -> list[Any]:
 def _json(name: str, text: bytes) -> Any:
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidParameter(f"the value of the template variable {name} is no JSON: {error}") from None
+    except orjson.JSONDecodeError:
+        raise InvalidParameter(f"the value of the template variable {name} is no JSON: {text[:100]!r}") from None
