@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import grpc
 import pytest
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from tests.wire_case import make_books, refusal
+from elanus.wire.grpc.dispatch import Pool
+from elanus.wire.grpc.server import THREADS
+from tests.wire_case import Wire, make_books, refusal
 
 
 def test_query_vectors_that_cannot_be_read(client: MilvusClient, stub: Any) -> None:
@@ -25,3 +29,24 @@ def test_values_of_filters_that_are_no_json(client: MilvusClient, stub: Any, tex
     given = {"keys": schema_pb2.TemplateValue(array_val=values)}
     request = milvus_pb2.DeleteRequest(collection_name="books", expr="id in {keys}", expr_template_values=given)
     assert refusal(stub.Delete(request).status) == 1100
+
+
+def test_reads_of_a_time_to_come_whose_callers_have_gone_keep_no_other_waiting(remote: Wire) -> None:
+    make_books(remote.client, rows=1)
+    read = milvus_pb2.QueryRequest(collection_name="books", expr="id >= 0", output_fields=["id"])
+    in_an_hour = milvus_pb2.QueryRequest(guarantee_timestamp=(int(time.time() * 1000) + 3_600_000) << 18)
+    in_an_hour.MergeFrom(read)
+    calls = [remote.stub.Query.future(in_an_hour) for _ in range(THREADS[Pool.READ])]
+    while not _too_late(remote.stub, read):
+        pass  # until they hold all threads
+    for call in calls:
+        call.cancel()
+    assert remote.stub.Query(read, timeout=20).status.code == 0
+
+
+def _too_late(stub: Any, read: Any) -> bool:
+    try:
+        stub.Query(read, timeout=0.5)
+    except grpc.RpcError as error:
+        return bool(error.code() is grpc.StatusCode.DEADLINE_EXCEEDED)
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -14,12 +15,14 @@ class RequestContext:
     """Goes with every request, so that access, quota, audit and cancellation find what they need.
 
     `deadline` is a time of `time.monotonic()` after which nobody waits for the answer any more; None is never.
+    `gone` says whether the caller has gone before that; None where nobody can tell.
     """
 
     database: str = DEFAULT_DATABASE
     principal: str = ""
     deadline: float | None = None
     request_id: str = ""
+    gone: Callable[[], bool] | None = None
 
     def within(self, database: str) -> RequestContext:
         """This request in another database; the same where none is named."""
@@ -29,3 +32,9 @@ class RequestContext:
         """Raise `DeadlineExceeded` when it is too late to begin."""
         if self.deadline is not None and monotonic() >= self.deadline:
             raise DeadlineExceeded("the request's deadline had passed before it began: allow it more time")
+
+    def check_waiting(self) -> None:
+        """Raise `DeadlineExceeded` when nobody waits for the answer any more. For calls that do nothing but wait."""
+        self.check_deadline()
+        if self.gone is not None and self.gone():
+            raise DeadlineExceeded("the request's caller has gone")

@@ -32,6 +32,6 @@ def reach(ctx: RequestContext, instance: Instance, timestamp: int) -> None:
     if ahead_s > LONGEST_WAIT_S:
         raise InvalidParameter(f"guarantee timestamp {timestamp} lies {ahead_s:.0f} s ahead: it is not waited for")
     while ahead_s > 0:
-        ctx.check_deadline()
+        ctx.check_waiting()
         time.sleep(min(ahead_s, 0.1))  # nothing signals that time has passed
         ahead_s = (milliseconds_of(timestamp) - instance.engine.clock.now_ms()) / 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -20,10 +20,16 @@ class Call(NamedTuple):
     ctx: RequestContext
 
 
-def call_of(instance: Instance, request: Any, metadata: Metadata, remaining_s: float | None) -> Call:
+def call_of(
+    instance: Instance,
+    request: Any,
+    metadata: Metadata,
+    remaining_s: float | None,
+    gone: Callable[[], bool] | None = None,
+) -> Call:
     """The call that `request` makes: in the database it names, or its headers do, or `default`.
 
-    `remaining_s` is how long its caller still waits, None for ever.
+    `remaining_s` is how long its caller still waits, None for ever; `gone` says whether it has gone.
     """
     database = getattr(request, "db_name", "")
     request_id = ""
@@ -33,7 +39,8 @@ def call_of(instance: Instance, request: Any, metadata: Metadata, remaining_s: f
         elif key in ("client-request-id", "client_request_id"):
             request_id = _text(value)
     deadline = None if remaining_s is None else monotonic() + remaining_s
-    return Call(instance, RequestContext(database or DEFAULT_DATABASE, deadline=deadline, request_id=request_id))
+    ctx = RequestContext(database or DEFAULT_DATABASE, deadline=deadline, request_id=request_id, gone=gone)
+    return Call(instance, ctx)
 
 
 def _text(value: str | bytes) -> str:

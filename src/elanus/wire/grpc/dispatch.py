@@ -64,10 +64,17 @@ class Method:
     def path(self) -> str:
         return f"/{SERVICE.full_name}/{self.name}"
 
-    def answer(self, instance: Instance, request: Any, metadata: Metadata, remaining_s: float | None) -> Any:
-        """The response to `request`, whatever happens. `remaining_s` as in `call_of`."""
+    def answer(
+        self,
+        instance: Instance,
+        request: Any,
+        metadata: Metadata,
+        remaining_s: float | None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Any:
+        """The response to `request`, whatever happens. `remaining_s` and `gone` as in `call_of`."""
         try:
-            response = self.handler(call_of(instance, request, metadata, remaining_s), request)
+            response = self.handler(call_of(instance, request, metadata, remaining_s, gone), request)
             succeed(response)
             return response
         except ElanusError as error:

@@ -138,7 +138,7 @@ def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.R
         remaining_s = context.time_remaining()
         if remaining_s > FOREVER_S:
             remaining_s = None
-        return answer(instance, request, context.invocation_metadata(), remaining_s)
+        return answer(instance, request, context.invocation_metadata(), remaining_s, lambda: not context.is_active())
 
     # grpcio looks for the pool of a method at the function that answers it.
     behavior.experimental_thread_pool = pool  # type: ignore[attr-defined]
