@@ -47,7 +47,7 @@ THOROUGH = Effort(crash_states=100_000, kills=1_000, wire_kills=300, wire_retrie
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("elanus")
-    group.addoption("--thorough", action="store_true", help="the long sizes: 1,000 kills, 100,000 crash states")
+    group.addoption("--thorough", action="store_true", help="the long sizes: 1,000 kills, 100,000 crash states, …")
     group.addoption("--seed", type=int, default=None, help="seed of tests that draw at random; printed by a failure")
 
 

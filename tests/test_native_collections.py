@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread, active_count
@@ -240,3 +242,16 @@ def test_flush_and_compact_change_nothing_that_is_read(db: Elanus) -> None:
     collection.delete([5])
     collection.compact()
     assert keys_in(collection) == [n for n in range(40) if n != 5]
+
+
+def test_the_rows_of_a_dropped_collection_are_let_go_at_once(tmp_path: Path) -> None:
+    """All but the one that each of the two threads of jobs has looked at last."""
+    dropped = []
+    with open_folder(tmp_path, background=True) as db:
+        for number in range(6):
+            docs = db.create_collection(f"docs_{number}", BOOKS)
+            docs.insert(books(range(3)))
+            dropped.append(weakref.ref(db._instance.collection(db._ctx, docs.name)))
+            db.drop_collection(docs.name)
+        gc.collect()
+        assert sum(found() is not None for found in dropped) <= 2

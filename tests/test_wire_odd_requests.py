@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
 import pytest
-from pymilvus.grpc_gen import milvus_pb2
+from pymilvus import MilvusClient
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
+
+from tests.wire_case import make_books, refusal
 
 
-def test_an_rpc_of_which_no_response_can_say_no_is_unimplemented(stub: Any) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.GetReplicateInfo(milvus_pb2.GetReplicateInfoRequest())
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+def test_query_vectors_that_cannot_be_read(client: MilvusClient, stub: Any) -> None:
+    make_books(client, rows=1)
+    request = milvus_pb2.SearchRequest(collection_name="books", placeholder_group=b"\xff")
+    request.search_params.add(key="topk", value="1")
+    assert refusal(stub.Search(request).status) == 1100
 
 
-def test_the_dummy_rpc_answers_as_milvus_does(stub: Any) -> None:
-    assert stub.Dummy(milvus_pb2.DummyRequest(request_type="x")).response == '{"status": "fail"}'
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"tru"])
+def test_values_of_filters_that_are_no_json(client: MilvusClient, stub: Any, text: bytes) -> None:
+    make_books(client, rows=1)
+    values = schema_pb2.TemplateArrayValue(json_data=schema_pb2.JSONArray(data=[text]))
+    given = {"keys": schema_pb2.TemplateValue(array_val=values)}
+    request = milvus_pb2.DeleteRequest(collection_name="books", expr="id in {keys}", expr_template_values=given)
+    assert refusal(stub.Delete(request).status) == 1100

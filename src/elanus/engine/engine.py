@@ -134,6 +134,7 @@ class Engine:
         if collection is not None:
             with collection.write_mutex:
                 collection.dropped = True
+            self._jobs.forget(collection)
 
     def purge_collection(self, collection_id: int) -> None:
         """Delete every file of a dropped collection."""

@@ -174,6 +174,12 @@ class JobBoard:
 
     # --- the two threads -------------------------------------------------------------------------------------------
 
+    def forget(self, collection: Collection) -> None:
+        """It was dropped: let go of it, and of the rows that it holds in memory, before its next job is due."""
+        with self._changed:
+            for queue in (self._to_seal, self._to_improve):
+                queue.pop(collection, None)
+
     def _put(self, queue: dict[Collection, float], collection: Collection, due_s: float) -> None:
         with self._changed:
             queue[collection] = min(due_s, queue.get(collection, due_s))

@@ -126,5 +126,6 @@ METHODS: dict[str, Method] = {
     for m in (_method(d) for d in SERVICE.methods if not d.client_streaming and not d.server_streaming)
     if has_status(m.response)
 }
-"""By path. The rest is unimplemented; it belongs to replication, which a server without peers does not have: the
-two streaming RPCs, and GetReplicateInfo, whose response has no place for an error."""
+"""By path. The rest is unimplemented, as gRPC says it: the two streaming RPCs, which belong to replication between
+servers, and Dummy and GetReplicateInfo, whose responses have no place for an error.
+"""

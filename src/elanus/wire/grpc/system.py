@@ -48,16 +48,10 @@ def alloc_timestamp(call: Call, _request: Any) -> milvus_pb2.AllocTimestampRespo
     return milvus_pb2.AllocTimestampResponse(timestamp=system.timestamp(call.ctx, call.instance))
 
 
-def dummy(_call: Call, _request: milvus_pb2.DummyRequest) -> milvus_pb2.DummyResponse:
-    """What Milvus answers to a request that it has no test for."""
-    return milvus_pb2.DummyResponse(response='{"status": "fail"}')
-
-
 METHODS = {
     "Connect": connect,
     "GetVersion": get_version,
     "CheckHealth": check_health,
     "GetComponentStates": get_component_states,
     "AllocTimestamp": alloc_timestamp,
-    "Dummy": dummy,
 }
