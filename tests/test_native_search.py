@@ -196,7 +196,7 @@ def test_the_metric_must_be_that_of_the_index(db: Elanus) -> None:
     collection = numbered(db)
     collection.create_index("vector", metric="L2")
     assert collection.search(vector(1), limit=1, metric="l2").keys[0].tolist() == [1]
-    with pytest.raises(InvalidParameter, match=r"metric type not match: invalid \[expected=L2\]\[actual=IP\]"):
+    with pytest.raises(InvalidParameter, match=r"metric type not match: invalid parameter\[expected=L2\]\[actual=IP\]"):
         collection.search(vector(1), metric="IP")
 
 
