@@ -197,8 +197,7 @@ class Fuzz:
         try:
             response = method.response.FromString(self._bare(method.path)(data, timeout=LONGEST_S))
         except grpc.RpcError as error:
-            clean = error.code() is grpc.StatusCode.INTERNAL and error.details() == "Exception deserializing request!"
-            if message is None and clean:
+            if message is None and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 counts["unreadable"] += 1
                 return
             self._found(method.name, requests.number, f"{error.code()}: {error.details()}", _shown(message, data))

@@ -72,5 +72,7 @@ def test_a_spec_survives_json():
 def test_another_metric_than_the_index_s_is_refused():
     registry.check_metric(None, Metric.COSINE)
     registry.check_metric("cosine", Metric.COSINE)
-    with pytest.raises(InvalidParameter, match=r"metric type not match: invalid parameter\[expected=COSINE\]\[actual=L2\]"):
+    with pytest.raises(
+        InvalidParameter, match=r"metric type not match: invalid parameter\[expected=COSINE\]\[actual=L2\]"
+    ):
         registry.check_metric("L2", Metric.COSINE)

@@ -12,7 +12,17 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from elanus.wire.grpc.dispatch import Pool
 from elanus.wire.grpc.server import THREADS
-from tests.wire_case import Wire, make_books, refusal
+from tests.wire_case import Served, Wire, make_books, refusal
+
+
+def test_bytes_that_are_no_message(server: Served) -> None:
+    """A client of the SDK does not try again what is answered so."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        for name in ("Search", "Insert", "GetVersion"):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(f"/milvus.proto.milvus.MilvusService/{name}")(b"\xff")
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert caught.value.details() == f"the request cannot be read: it is no {name}Request"
 
 
 def test_query_vectors_that_cannot_be_read(client: MilvusClient, stub: Any) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -37,6 +38,9 @@ FOREVER_S = 365 * 86_400.0
 
 GRACE_S = 10.0
 """What is in flight when the server stops has so long to end."""
+
+_UNREADABLE = object()
+"""Stands for a request whose bytes are no message."""
 
 
 class Server:
@@ -133,8 +137,18 @@ def _cannot_listen(address: str, reason: str) -> AddressInUse:
 
 def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler:
     answer: Callable[..., Any] = method.answer
+    request_name = method.request.DESCRIPTOR.name
+
+    def read(data: bytes) -> Any:
+        # Were the error left to grpcio, it would log a traceback and keep some kilobytes for each such request.
+        try:
+            return method.request.FromString(data)
+        except DecodeError:
+            return _UNREADABLE
 
     def behavior(request: Any, context: grpc.ServicerContext) -> Any:
+        if request is _UNREADABLE:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request cannot be read: it is no {request_name}")
         remaining_s = context.time_remaining()
         if remaining_s > FOREVER_S:
             remaining_s = None
@@ -144,6 +158,6 @@ def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.R
     behavior.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.unary_unary_rpc_method_handler(
         behavior,
-        request_deserializer=method.request.FromString,
+        request_deserializer=read,
         response_serializer=method.response.SerializeToString,
     )
