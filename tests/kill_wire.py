@@ -23,8 +23,7 @@ from tests.kills import DIM, INDEX_KINDS, MAIN, THREADS, Entry, Event, Op, Scrip
 WITHOUT = ("create_index", "drop_index")
 """A Milvus client may drop an index of a released collection alone, which nobody else could use meanwhile."""
 
-QUICK = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.min_reconnect_backoff_ms": 100,
-         "grpc.max_reconnect_backoff_ms": 500}  # fmt: skip
+QUICK = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 500}
 """How soon a channel looks for a server that has come back: by itself it waits a second at first."""
 
 
