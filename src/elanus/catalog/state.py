@@ -69,7 +69,7 @@ class Database:
         found = self.find(name)
         if found is None:
             check_name(name, "collection")  # what no collection can be called was not looked for
-            raise CollectionNotFound(f"collection not found[database={self.name}][collection={name}]")
+            raise not_found(self.name, name)
         return found
 
     def aliases_of(self, collection: str) -> list[str]:
@@ -102,6 +102,11 @@ class CatalogState:
     def collection_ids(self) -> frozenset[int]:
         """Of all collections that have a name."""
         return frozenset(entry.id for database in self.databases.values() for entry in database.collections.values())
+
+
+def not_found(database: str, collection: str | int) -> CollectionNotFound:
+    """The error for a collection, by name or id, that a database does not have; clients look for these words."""
+    return CollectionNotFound(f"collection not found[database={database}][collection={collection}]")
 
 
 def initial() -> CatalogState:
@@ -335,7 +340,7 @@ def _rename_collection(state: CatalogState, edit: CollectionRenamed) -> CatalogS
         )
     entry = source.find(edit.name)
     if entry is None:
-        raise CollectionNotFound(f"collection not found[database={source.name}][collection={edit.name}]")
+        raise not_found(source.name, edit.name)
     if (edit.database, edit.name) == (edit.new_database, edit.new_name):
         raise InvalidParameter("collection name or database name should be different: the new name is the old one")
     if edit.new_name in target.aliases:

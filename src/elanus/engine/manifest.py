@@ -27,6 +27,9 @@ from elanus.vector.registry import resolve
 DEFAULT_PARTITION = "_default"
 MAX_PARTITIONS = 1024
 
+JSON_PATH = "json_path"
+"""The parameter of an index of a JSON field that says what in it is indexed."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexDefinition:
@@ -45,7 +48,7 @@ class IndexDefinition:
     @property
     def place(self) -> tuple[int, str]:
         """What is indexed: a field, or a path into a JSON field."""
-        return self.field_id, str(self.params.get("json_path", ""))
+        return self.field_id, str(self.params.get(JSON_PATH, ""))
 
     @property
     def vector_metric(self) -> Metric:

@@ -32,7 +32,6 @@ from elanus.expr.simplify import joined, negated, where_known
 from elanus.expr.templates import template_value
 from elanus.expr.tree import Expression, Value
 from elanus.expr.typed import (
-    DATA_TYPE_NAMES,
     NUMERIC,
     Always,
     Arithmetic,
@@ -51,7 +50,7 @@ from elanus.expr.typed import (
     type_of,
 )
 from elanus.model.schema import Schema
-from elanus.model.types import NUMPY_OF, DataType
+from elanus.model.types import NUMPY_OF, TYPE_NAMES, DataType
 
 __all__ = ["BoundFilter", "bind"]
 
@@ -176,10 +175,10 @@ class _Binder:
         if found.dtype is DataType.JSON:
             return JsonPath(found, steps)
         if steps:
-            raise Refused(f"{DATA_TYPE_NAMES[found.dtype]} data type not supported accessed with []", node.position)
+            raise Refused(f"{TYPE_NAMES[found.dtype]} data type not supported accessed with []", node.position)
         if found.is_vector:
             raise Refused(
-                f"field {node.name} is of type {DATA_TYPE_NAMES[found.dtype]}, which filters do not support",
+                f"field {node.name} is of type {TYPE_NAMES[found.dtype]}, which filters do not support",
                 node.position,
             )
         return Column(found, type_of(found.dtype))

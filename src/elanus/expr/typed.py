@@ -20,7 +20,7 @@ from elanus.expr.json_path import Path
 from elanus.expr.like import Pattern
 from elanus.expr.tree import Value
 from elanus.model.schema import Field
-from elanus.model.types import FLOATS, INTEGERS, DataType
+from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
 
 LISTED_IN_TEXT = 10
 """How many values of a list the normal form shows."""
@@ -51,20 +51,6 @@ NUMPY_OF: dict[Type, Callable[[Any], np.generic]] = {
     Type.DOUBLE: np.float64,
 }
 
-DATA_TYPE_NAMES = {
-    DataType.BOOL: "Bool",
-    DataType.INT8: "Int8",
-    DataType.INT16: "Int16",
-    DataType.INT32: "Int32",
-    DataType.INT64: "Int64",
-    DataType.FLOAT: "Float",
-    DataType.DOUBLE: "Double",
-    DataType.VARCHAR: "VarChar",
-    DataType.JSON: "JSON",
-    DataType.FLOAT_VECTOR: "FloatVector",
-}
-"""Types as Milvus's messages spell them."""
-
 
 def type_of(dtype: DataType) -> Type:
     if dtype in INTEGERS:
@@ -83,7 +69,7 @@ class Column:
 
     @property
     def type_name(self) -> str:
-        return DATA_TYPE_NAMES[self.field.dtype]
+        return TYPE_NAMES[self.field.dtype]
 
     @property
     def nullable(self) -> bool:

@@ -9,7 +9,7 @@ from elanus.catalog import state as catalog_state
 from elanus.catalog.state import CollectionAdded, CollectionEntry
 from elanus.engine.manifest import IndexDefinition, Manifest
 from elanus.engine.query import count
-from elanus.model.errors import CollectionNotFound, InvalidParameter
+from elanus.model.errors import InvalidParameter
 from elanus.model.names import check_name
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, OnDuplicateKey
@@ -134,7 +134,7 @@ def named(ctx: RequestContext, instance: Instance, name: str, collection_id: int
     for entry in list_all(ctx, instance):
         if entry.id == collection_id:
             return entry.name
-    raise CollectionNotFound(f"collection not found[database={ctx.database}][collection={collection_id}]")
+    raise catalog_state.not_found(ctx.database, collection_id)
 
 
 def rename(ctx: RequestContext, instance: Instance, name: str, new_name: str, new_database: str | None = None) -> None:

@@ -9,6 +9,8 @@ from time import monotonic
 from elanus.catalog.state import DEFAULT_DATABASE
 from elanus.model.errors import DeadlineExceeded
 
+__all__ = ["DEFAULT_DATABASE", "RequestContext"]
+
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:

@@ -19,17 +19,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from elanus.catalog.catalog import Catalog
+from elanus.catalog.state import not_found
 from elanus.engine.builders import Builders, FixedBudget, ProcessBuilders
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
 from elanus.log.file import FileLog
-from elanus.model.errors import Closed, CollectionNotFound, InvalidParameter, StoreError
+from elanus.model.errors import Closed, InvalidParameter, StoreError
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
-from elanus.service.compactions import Compactions
+from elanus.service.compactions import MAX_COMPACTIONS, Compaction
 from elanus.service.context import RequestContext
 from elanus.service.iteration import Iterations
+from elanus.service.last_used import LastUsed
 from elanus.store.disk import Disk, LocalDisk
 from elanus.store.folder_lock import FolderLock
 from elanus.store.local import LocalStore
@@ -48,7 +50,8 @@ class Instance:
         self.catalog = catalog
         self.engine = engine
         self.ids = AutoIds(engine.oracle)
-        self.compactions = Compactions()
+        self.compactions: LastUsed[int, Compaction] = LastUsed(MAX_COMPACTIONS)
+        """The compactions that clients have started, by id."""
         self.iterations = Iterations()
         self._closing = closing
         self._closed = False
@@ -124,7 +127,7 @@ class Instance:
         self.begin(ctx)
         entry = self.catalog.find(ctx.database, name)
         if entry is None:
-            raise CollectionNotFound(f"collection not found[database={ctx.database}][collection={name}]")
+            raise not_found(ctx.database, name)
         return self.engine.collection(entry.id)
 
     def begin(self, ctx: RequestContext) -> None:

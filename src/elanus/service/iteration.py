@@ -8,11 +8,9 @@ also keep what merges leave behind in the meantime, and rankings of all rows for
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from dataclasses import field as made_by
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -23,37 +21,13 @@ from elanus.engine.ranking import Bounds, Ranking, rank
 from elanus.engine.search import Scores, SearchResult
 from elanus.engine.snapshot import Snapshot
 from elanus.model.errors import InvalidParameter
+from elanus.service.last_used import LastUsed
 
 MAX_SNAPSHOTS = 64
 """Each keeps its segments' files and its growing rows alive."""
 
 MAX_RANKINGS = 16
 """Each holds 16 bytes a row."""
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class LastUsed(Generic[K, V]):
-    """At most `capacity` values, those used last. Safe to use from any thread."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._values: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: K, value: V) -> None:
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            if len(self._values) > self._capacity:
-                self._values.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)

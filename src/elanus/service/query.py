@@ -13,7 +13,7 @@ from elanus.engine.snapshot import Snapshot
 from elanus.expr.bind import BoundFilter
 from elanus.expr.compile import compile_filter
 from elanus.model.schema import Schema
-from elanus.service import iteration, limits, loading, output, times
+from elanus.service import limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.rows import key_array
@@ -77,14 +77,7 @@ def for_client(
     """
     found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
-    if not iterates:
-        times.reach(ctx, instance, timestamp)
-        snapshot = found.snapshot()
-        seen = snapshot.timestamp
-    elif timestamp > times.LARGEST_NAMED:
-        snapshot, seen = iteration.picture(instance.iterations, found, timestamp), timestamp
-    else:
-        snapshot, seen = iteration.begin(instance.iterations, found)
+    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=iterates)
     table = query(
         ctx,
         instance,

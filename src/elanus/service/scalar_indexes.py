@@ -10,19 +10,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from elanus.engine.manifest import IndexDefinition
+from elanus.engine.manifest import JSON_PATH, IndexDefinition
 from elanus.model.errors import InvalidParameter, MissingParameter
 from elanus.model.names import check_name
 from elanus.model.schema import Field
 from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
 from elanus.vector.registry import IndexKind
 
-JSON_PATH = "json_path"
 JSON_CAST_TYPE = "json_cast_type"
 
 _PATH = re.compile(r"""[A-Za-z_$][A-Za-z0-9_]*(\[('[^']*'|"[^"]*"|\d+)\])*\Z""")
 
-QUOTES = "'\""
+_QUOTES = "'\""
 
 AUTO = "AUTOINDEX"
 
@@ -87,7 +86,7 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
 def _default_name(field: Field, asked_for: str, params: Mapping[str, Any]) -> str:
     """The field's name, and for a path below it that path: each path has an index of its own."""
     _, *steps = re.split(r"[\[\]]+", str(params.get(JSON_PATH, "")))
-    below = "".join(f"/{step.strip(QUOTES)}" for step in steps if step)
+    below = "".join(f"/{step.strip(_QUOTES)}" for step in steps if step)
     return f"{field.name}/{asked_for}{below}" if field.is_dynamic else asked_for + below
 
 

@@ -122,14 +122,7 @@ def for_client(
     request = _request(
         schema, queries, field, limit, offset, expression, expression_params, wanted, readable, metric, params
     )
-    if not iterates:
-        times.reach(ctx, instance, timestamp)
-        snapshot = found.snapshot()
-        seen = snapshot.timestamp
-    elif timestamp > times.LARGEST_NAMED:
-        snapshot, seen = iteration.picture(instance.iterations, found, timestamp), timestamp
-    else:
-        snapshot, seen = iteration.begin(instance.iterations, found)
+    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=iterates)
     if page is None:
         result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
         return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen)

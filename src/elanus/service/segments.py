@@ -57,7 +57,7 @@ def start_compaction(ctx: RequestContext, instance: Instance, collection: str) -
     if not sources and not found.follower.growing_rows:
         return -1, 0
     begun = Compaction(instance.engine.oracle.next(), sources)
-    instance.compactions.put(begun)
+    instance.compactions.put(begun.id, begun)
     # A daemon: what a merge has not committed when the process ends is garbage, and nothing is lost.
     threading.Thread(target=_compact, args=(instance, found, begun), name="elanus-compact", daemon=True).start()
     return begun.id, begun.plans
@@ -68,7 +68,7 @@ def compaction(ctx: RequestContext, instance: Instance, compaction_id: int) -> C
     instance.begin(ctx)
     if compaction_id == -1:
         return Compaction(-1, (), plans=0, done=True)
-    found = instance.compactions.known.get(compaction_id)
+    found = instance.compactions.get(compaction_id)
     if found is None:
         raise InvalidParameter(f"there is no compaction {compaction_id}: it was never started, or long ago")
     return found
@@ -78,10 +78,11 @@ def _compact(instance: Instance, collection: Collection, begun: Compaction) -> N
     try:
         collection.compact()
     except ElanusError as error:
-        instance.compactions.put(replace(begun, done=True, error=error.message))
+        ended = replace(begun, done=True, error=error.message)
     else:
         made = max(collection.manifest.segments, default=0)
-        instance.compactions.put(replace(begun, done=True, target=0 if made in begun.sources else made))
+        ended = replace(begun, done=True, target=0 if made in begun.sources else made)
+    instance.compactions.put(begun.id, ended)
 
 
 def _segments(collection: Collection) -> Iterator[SegmentInfo]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import time
 
+from elanus.engine.collection import Collection
+from elanus.engine.snapshot import Snapshot
 from elanus.model.errors import InvalidParameter
 from elanus.model.timestamps import milliseconds_of
+from elanus.service import iteration
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -19,6 +22,23 @@ LARGEST_NAMED = 2
 
 LONGEST_WAIT_S = 86_400.0
 """Milvus refuses to wait longer; nobody means it."""
+
+
+def picture(
+    ctx: RequestContext, instance: Instance, collection: Collection, timestamp: int, *, iterates: bool
+) -> tuple[Snapshot, int]:
+    """What a client's read with this guarantee timestamp sees, and the timestamp of that picture.
+
+    An iterator's reads (`iterates`) see the picture at `timestamp`, or begin with the newest where that is but a name;
+    any other read sees the newest, once `timestamp` has come. Raises as `reach` and `iteration.picture` do.
+    """
+    if not iterates:
+        reach(ctx, instance, timestamp)
+        snapshot = collection.snapshot()
+        return snapshot, snapshot.timestamp
+    if timestamp > LARGEST_NAMED:
+        return iteration.picture(instance.iterations, collection, timestamp), timestamp
+    return iteration.begin(instance.iterations, collection)
 
 
 def reach(ctx: RequestContext, instance: Instance, timestamp: int) -> None:

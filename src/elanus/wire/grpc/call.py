@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, NamedTuple
 
-from elanus.service.context import RequestContext
+from elanus.service.context import DEFAULT_DATABASE, RequestContext
 from elanus.service.instance import Instance
 
 Metadata = Iterable[tuple[str, Any]]
 """The headers of a call."""
-
-DEFAULT_DATABASE = "default"
 
 
 class Call(NamedTuple):

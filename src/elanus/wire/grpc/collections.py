@@ -134,12 +134,17 @@ def consistency_of(code: int) -> Consistency:
         raise InvalidParameter(f"invalid consistency level: {code}: choose one of 0..4") from None
 
 
+def virtual_channels(info: CollectionInfo) -> list[str]:
+    """Names for the shards of a collection: clients are told them, and nothing is called so."""
+    return [f"elanus-dml_{n}_{info.id}v{n}" for n in range(info.shards)]
+
+
 def _description(call: Call, name: str) -> milvus_pb2.DescribeCollectionResponse:
     info: CollectionInfo = collections.describe(call.ctx, call.instance, name)
     return milvus_pb2.DescribeCollectionResponse(
         schema=to_message(info.name, info.schema),
         collectionID=info.id,
-        virtual_channel_names=[f"elanus-dml_{n}_{info.id}v{n}" for n in range(info.shards)],
+        virtual_channel_names=virtual_channels(info),
         physical_channel_names=[f"elanus-dml_{n}" for n in range(info.shards)],
         created_timestamp=info.created,
         created_utc_timestamp=milliseconds_of(info.created),

@@ -66,7 +66,7 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
     if part is None:
         return ()
     values = getattr(scalars, part).data
-    wanted = _PART_OF.get(field.dtype) if field is not None else None
+    wanted = PART_OF.get(field.dtype) if field is not None else None
     if wanted is not None and part != wanted:
         assert field is not None
         raise SchemaMismatch(
@@ -119,7 +119,7 @@ def _check_length(name: str, length: int, rows: int) -> None:
         )
 
 
-_PART_OF: dict[DataType, str] = {
+PART_OF: dict[DataType, str] = {
     DataType.BOOL: "bool_data",
     DataType.INT8: "int_data",
     DataType.INT16: "int_data",
@@ -130,6 +130,7 @@ _PART_OF: dict[DataType, str] = {
     DataType.VARCHAR: "string_data",
     DataType.JSON: "json_data",
 }
+"""The part of a ScalarField that holds the values of each type."""
 
 _NUMPY_OF_PART = {
     "bool_data": np.bool_,
@@ -208,7 +209,7 @@ def _packed(part: str) -> Callable[[schema_pb2.ScalarField, pa.Array], None]:
 
 _WRITERS: dict[DataType, Callable[[schema_pb2.ScalarField, pa.Array], None]] = {
     dtype: (_packed if dtype in FLOATS else _whole if dtype in INTEGERS else _writer)(part)
-    for dtype, part in _PART_OF.items()
+    for dtype, part in PART_OF.items()
 }
 
 _FILLER: dict[DataType, Any] = {

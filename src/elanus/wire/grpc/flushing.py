@@ -6,6 +6,8 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from elanus.model.timestamps import milliseconds_of
 from elanus.service import collections, databases, segments, system
+from elanus.service.context import RequestContext
+from elanus.service.instance import Instance
 from elanus.service.segments import SegmentInfo
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.system import NODE_ID
@@ -17,9 +19,7 @@ def flush(call: Call, request: milvus_pb2.FlushRequest) -> milvus_pb2.FlushRespo
     for name in request.collection_names:
         collections.describe(call.ctx, call.instance, name)
     for name in request.collection_names:
-        collections.flush(call.ctx, call.instance, name)
-        flushed_to = system.timestamp(call.ctx, call.instance)
-        ids = [s.id for s in segments.list_all(call.ctx, call.instance, name) if s.sealed]
+        ids, flushed_to = _flushed(call.ctx, call.instance, name)
         response.coll_segIDs[name].data.extend(ids)
         response.flush_coll_segIDs[name].data.extend(ids)
         response.coll_seal_times[name] = milliseconds_of(flushed_to) // 1000
@@ -42,9 +42,7 @@ def flush_all(call: Call, request: milvus_pb2.FlushAllRequest) -> milvus_pb2.Flu
         names = chosen or [entry.name for entry in collections.list_all(ctx, call.instance)]
         result = response.flush_results.add(db_name=database)
         for name in names:
-            collections.flush(ctx, call.instance, name)
-            ids = [s.id for s in segments.list_all(ctx, call.instance, name) if s.sealed]
-            flushed_to = system.timestamp(ctx, call.instance)
+            ids, flushed_to = _flushed(ctx, call.instance, name)
             result.collection_results.add(
                 collection_name=name,
                 segment_ids=schema_pb2.LongArray(data=ids),
@@ -139,6 +137,13 @@ def query_segments(
             for s in found
         ]
     )
+
+
+def _flushed(ctx: RequestContext, instance: Instance, collection: str) -> tuple[list[int], int]:
+    """Seal a collection's rows; returns the ids of its sealed segments, and a timestamp behind the rows in them."""
+    collections.flush(ctx, instance, collection)
+    flushed_to = system.timestamp(ctx, instance)
+    return [s.id for s in segments.list_all(ctx, instance, collection) if s.sealed], flushed_to
 
 
 def _targets(call: Call, request: milvus_pb2.FlushAllRequest) -> list[tuple[str, list[str]]]:

@@ -11,7 +11,7 @@ from elanus.model.errors import IndexNotFound, InvalidParameter
 from elanus.service import indexes
 from elanus.service.indexes import IndexInfo, IndexRequest, IndexState
 from elanus.wire.grpc.call import Call
-from elanus.wire.grpc.pairs import from_pairs, to_pairs
+from elanus.wire.grpc.pairs import from_pairs, json_object, to_pairs
 
 MAX_PARAMS_BYTES = 100 << 10
 
@@ -115,16 +115,8 @@ def _description(info: IndexInfo) -> milvus_pb2.IndexDescription:
 
 def _expanded(given: dict[str, str]) -> dict[str, Any]:
     """The pairs, with the JSON object of `params` spread out among them."""
-    text = given.pop("params", "")
-    if not text:
-        return dict(given)
-    try:
-        params = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        params = None
-    if not isinstance(params, dict):
-        raise InvalidParameter(f"index params are a JSON object; got {text[:100]}")
-    return {**given, **params}
+    inner = json_object("index params", given.pop("params", ""))
+    return {**given, **inner}
 
 
 METHODS = {

@@ -1,22 +1,21 @@
 """Parameters of searches and queries, which come as text in pairs.
 
-A search's `params` pair is JSON; index parameters stand in it or beside it. What is read here is remembered by its
-bytes: a client sends the same parameters with every call.
+A search's `params` pair is JSON; index parameters stand in it or beside it. What is read of a
+search is remembered: a client sends the same parameters with every call.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-import orjson
-
 from elanus.model.errors import InvalidParameter, MissingParameter, NotSupported
 from elanus.service.search import Bounds
+from elanus.wire.grpc.pairs import from_pairs, json_object
 
 _LATER = frozenset(
     {"group_by_field", "group_by_fields", "order_by_fields", "json_path", "analyzer_name", "query_group_by_fields"}
@@ -62,7 +61,6 @@ class QuerySettings:
     limit: int | None
     offset: int
     is_iterator: bool
-    other: Mapping[str, str] = field(default_factory=dict)
 
 
 def search_settings(pairs: Any) -> SearchSettings:
@@ -73,7 +71,7 @@ def search_settings(pairs: Any) -> SearchSettings:
 @lru_cache(maxsize=1024)
 def _search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
     given: dict[str, Any] = dict(pairs)
-    inner = _object(given.get("params", ""))
+    inner = json_object("search params", given.get("params", ""))
     for name in _LATER:
         if given.get(name) or inner.get(name):
             raise NotSupported(f"search parameter {name} is not supported by this version of Elanus")
@@ -99,7 +97,7 @@ def _search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
 
 def query_settings(pairs: Any) -> QuerySettings:
     """Raises `InvalidParameter`, `NotSupported`."""
-    given = {pair.key: pair.value for pair in pairs}
+    given = from_pairs(pairs)
     for name in ("group_by_fields", "query_group_by_fields", "order_by_fields"):
         if given.get(name):
             raise NotSupported(f"query parameter {name} is not supported by this version of Elanus")
@@ -121,18 +119,6 @@ def whole(name: str, value: Any) -> int:
 
 def truth(text: str) -> bool:
     return text.lower() == "true"
-
-
-def _object(text: str) -> dict[str, Any]:
-    if not text:
-        return {}
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise InvalidParameter(f"search params are a JSON object; got {text[:100]}")
-    return found
 
 
 def _number(name: str, value: Any) -> float:

@@ -9,6 +9,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from elanus.model.errors import InvalidParameter, NotSupported, ResourceGroupNotFound
 from elanus.service import collections, loading
 from elanus.wire.grpc.call import Call
+from elanus.wire.grpc.collections import virtual_channels
 from elanus.wire.grpc.system import NODE_ID
 
 DEFAULT_GROUP = "__default_resource_group"
@@ -58,10 +59,10 @@ def replicas(call: Call, request: milvus_pb2.GetReplicasRequest) -> milvus_pb2.G
         milvus_pb2.ShardReplica(
             leaderID=NODE_ID,
             leader_addr="localhost",
-            dm_channel_name=f"elanus-dml_{n}_{info.id}v{n}",
+            dm_channel_name=channel,
             node_ids=[NODE_ID] if request.with_shard_nodes else [],
         )
-        for n in range(info.shards)
+        for channel in virtual_channels(info)
     ]
     return milvus_pb2.GetReplicasResponse(
         replicas=[

@@ -13,6 +13,7 @@ from pymilvus.grpc_gen import schema_pb2
 from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.model.schema import Field, Schema
 from elanus.model.types import TYPE_NAMES, DataType
+from elanus.wire.grpc.columns import PART_OF
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
 
 _PARTS = {
@@ -26,16 +27,7 @@ _PARTS = {
 }
 """The parts of a ValueField, and the types that they are of."""
 
-_DEFAULT_OF: dict[DataType, str] = {
-    DataType.BOOL: "bool_data",
-    DataType.INT8: "int_data",
-    DataType.INT16: "int_data",
-    DataType.INT32: "int_data",
-    DataType.INT64: "long_data",
-    DataType.FLOAT: "float_data",
-    DataType.DOUBLE: "double_data",
-    DataType.VARCHAR: "string_data",
-}
+_DEFAULT_OF: dict[DataType, str] = {dtype: part for dtype, part in PART_OF.items() if dtype is not DataType.JSON}
 """The part of a ValueField that holds a default of each type."""
 
 

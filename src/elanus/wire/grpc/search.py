@@ -1,6 +1,6 @@
 """Search.
 
-The hottest path of the server. What a request shares with the one before it is read once: parameters by their bytes,
+The hottest path of the server. What a request shares with the one before it is read once: parameters,
 filters by their text, the plan by its snapshot. Query vectors are read where they lie in the request, and the reply's
 numbers are written as bytes.
 """

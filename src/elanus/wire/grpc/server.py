@@ -7,7 +7,6 @@ waiting for the disk keep no search waiting. On the way of a request there is no
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -22,8 +21,6 @@ from grpc_reflection.v1alpha import reflection
 from elanus.model.errors import AddressInUse
 from elanus.service.instance import Instance
 from elanus.wire.grpc.dispatch import METHODS, SERVICE, Method, Pool
-
-_log = logging.getLogger("elanus.wire")
 
 THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WRITE: 32, Pool.DEFINE: 8}
 """Reads compute: one thread more than there are cores keeps all of them busy, and more of them fight for the
