@@ -211,7 +211,7 @@ class Compare:
 
     def __str__(self) -> str:
         if self.scalar.type == pa.float32():
-            return f"{self.operand} {self.op} {np.float32(self.value)!s}"
+            return f"{self.operand} {self.op} {_shown_single(self.value)}"
         return f"{self.operand} {self.op} {shown(self.value)}"
 
 
@@ -250,7 +250,8 @@ class Member:
         return self.operand.fields()
 
     def __str__(self) -> str:
-        return f"{self.operand} in {_listed(self.values[:LISTED_IN_TEXT].to_pylist(), len(self.values))}"
+        spell = _shown_single if self.values.type == pa.float32() else shown
+        return f"{self.operand} in {_listed(self.values[:LISTED_IN_TEXT].to_pylist(), len(self.values), spell)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +384,12 @@ def shown(value: Value) -> str:
     return repr(value)
 
 
-def _listed(values: Any, count: int) -> str:
+def _shown_single(value: Value) -> str:
+    """A Float constant; one that is infinite in float32 is written as a literal, which is infinite there too."""
+    assert isinstance(value, (int, float))
+    return str(np.float32(value)).replace("inf", "1e+39")
+
+
+def _listed(values: Any, count: int, spell: Callable[[Value], str] = shown) -> str:
     more = f", … {count} values" if count > LISTED_IN_TEXT else ""
-    return f"[{', '.join(map(shown, values))}{more}]"
+    return f"[{', '.join(map(spell, values))}{more}]"
