@@ -12,7 +12,7 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from elanus.wire.grpc.dispatch import Pool
 from elanus.wire.grpc.server import THREADS
-from tests.wire_case import Served, Wire, make_books, refusal
+from tests.wire_case import Served, Wire, books, make_books, refusal
 
 
 def test_bytes_that_are_no_message(server: Served) -> None:
@@ -41,22 +41,21 @@ def test_values_of_filters_that_are_no_json(client: MilvusClient, stub: Any, tex
     assert refusal(stub.Delete(request).status) == 1100
 
 
-def test_reads_of_a_time_to_come_whose_callers_have_gone_keep_no_other_waiting(remote: Wire) -> None:
+def test_reads_of_a_time_to_come_keep_no_other_waiting(remote: Wire) -> None:
     make_books(remote.client, rows=1)
-    read = milvus_pb2.QueryRequest(collection_name="books", expr="id >= 0", output_fields=["id"])
-    in_an_hour = milvus_pb2.QueryRequest(guarantee_timestamp=(int(time.time() * 1000) + 3_600_000) << 18)
-    in_an_hour.MergeFrom(read)
-    calls = [remote.stub.Query.future(in_an_hour) for _ in range(THREADS[Pool.READ])]
-    while not _too_late(remote.stub, read):
-        pass  # until they hold all threads
+    calls = [remote.stub.Query.future(_read(ahead_ms=3_600_000)) for _ in range(2 * THREADS[Pool.WAIT])]
+    assert remote.stub.Query(_read(), timeout=20).status.code == 0
+    assert remote.client.insert("books", books(range(1, 2)))["insert_count"] == 1
+    with pytest.raises(grpc.RpcError) as caught:  # those before it hold all that may wait
+        remote.stub.Query(_read(ahead_ms=1), timeout=0.5)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     for call in calls:
         call.cancel()
-    assert remote.stub.Query(read, timeout=20).status.code == 0
+    assert remote.stub.Query(_read(ahead_ms=100), timeout=20).status.code == 0  # their callers have gone
 
 
-def _too_late(stub: Any, read: Any) -> bool:
-    try:
-        stub.Query(read, timeout=0.5)
-    except grpc.RpcError as error:
-        return bool(error.code() is grpc.StatusCode.DEADLINE_EXCEEDED)
-    return False
+def _read(ahead_ms: int | None = None) -> milvus_pb2.QueryRequest:
+    guarantee = 0 if ahead_ms is None else (int(time.time() * 1000) + ahead_ms) << 18
+    return milvus_pb2.QueryRequest(
+        collection_name="books", expr="id >= 0", output_fields=["id"], guarantee_timestamp=guarantee
+    )

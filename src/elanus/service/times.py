@@ -41,12 +41,17 @@ def picture(
     return iteration.begin(instance.iterations, collection)
 
 
+def has_come(instance: Instance, timestamp: int) -> bool:
+    """Whether a read with this guarantee timestamp need not wait."""
+    return timestamp <= instance.engine.oracle.last
+
+
 def reach(ctx: RequestContext, instance: Instance, timestamp: int) -> None:
     """Return when `timestamp` has come: at once where it is of the past.
 
     Raises `DeadlineExceeded`, and `InvalidParameter` for one that lies days ahead.
     """
-    if timestamp <= instance.engine.oracle.last:
+    if has_come(instance, timestamp):
         return
     ahead_s = (milliseconds_of(timestamp) - instance.engine.clock.now_ms()) / 1000
     if ahead_s > LONGEST_WAIT_S:

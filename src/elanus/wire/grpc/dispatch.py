@@ -43,9 +43,13 @@ Handler = Callable[[Call, Any], Any]
 
 
 class Pool(Enum):
-    """The threads that answer an RPC: reads wait for no write, and nothing waits for changes of definitions."""
+    """The threads that answer an RPC: reads wait for no write, and nothing waits for changes of definitions.
+
+    Reads of a time to come do WAIT.
+    """
 
     READ = "read"
+    WAIT = "wait"
     WRITE = "write"
     DEFINE = "define"
 

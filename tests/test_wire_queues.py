@@ -1,0 +1,82 @@
+"""The server's way with gRPC's queues, and without it where another grpcio is installed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from pymilvus.grpc_gen import milvus_pb2
+from pymilvus.grpc_gen.milvus_pb2_grpc import MilvusServiceStub
+
+from elanus.service.instance import Instance
+from elanus.wire.grpc import queues
+from elanus.wire.grpc.dispatch import METHODS
+from elanus.wire.grpc.queues import Incoming
+from elanus.wire.grpc.server import Server
+
+VERSION = milvus_pb2.GetVersionRequest()
+SEARCH = METHODS["/milvus.proto.milvus.MilvusService/Search"]
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["queues", "without"])
+def test_every_method_answers_either_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
+    if not taken:
+        monkeypatch.setattr(queues, "_USED", (*queues._USED, "SomethingThatIsNoMore"))
+    before = set(threading.enumerate())
+    instance = Instance.open(tmp_path)
+    server = Server.start(instance)
+    named = {thread.name.rpartition("_")[0] for thread in threading.enumerate() if thread not in before}
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        for method in METHODS.values():
+            call = channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+            assert isinstance(call(method.request(), timeout=20), method.response), method.name
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(SEARCH.path)(b"\xff", timeout=20)
+        assert caught.value.details() == "the request cannot be read: it is no SearchRequest"
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/milvus.proto.milvus.MilvusService/Unheard")(b"", timeout=20)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    server.stop()
+    instance.close()
+    assert ("elanus-calls" in named) is taken
+    assert not {thread.name for thread in threading.enumerate() if thread.name.startswith("elanus-calls")}
+
+
+def test_more_calls_at_once_than_were_requested_in_advance(tmp_path: Path) -> None:
+    instance = Instance.open(tmp_path)
+    server = Server.start(instance)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = MilvusServiceStub(channel)
+        calls = [stub.GetVersion.future(VERSION, timeout=30) for _ in range(50 * queues.REQUESTED)]
+        assert {call.result().version for call in calls} == {stub.GetVersion(VERSION).version}
+    server.stop()
+    instance.close()
+
+
+def test_an_answer_that_comes_after_the_server_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue outlives all who may still answer; gRPC would end the process otherwise."""
+    instance = Instance.open(tmp_path)
+    server = Server.start(instance)
+    began, answered = threading.Event(), []
+
+    def slowly(incoming: Incoming, response: Any) -> None:
+        began.set()
+        time.sleep(1)
+        reply(incoming, response)
+        answered.append(incoming.method.name)
+
+    reply = Incoming.reply
+    monkeypatch.setattr(Incoming, "reply", slowly)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = MilvusServiceStub(channel)
+        calls = [stub.GetVersion.future(VERSION), stub.Search.future(milvus_pb2.SearchRequest())]
+        assert began.wait(20)
+        server.stop(0)
+        assert sorted(answered) == ["GetVersion", "Search"]
+        for call in calls:
+            assert call.exception(20) is not None
+    instance.close()
