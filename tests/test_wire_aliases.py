@@ -71,3 +71,12 @@ def test_what_an_alias_may_not(client: MilvusClient) -> None:
         client.rename_collection("current", "other")
     client.drop_alias("current")
     client.drop_collection("blue")
+
+
+def test_an_alias_is_not_pointed_at_what_is_not_there(client: MilvusClient) -> None:
+    client.create_alias("blue", "current")
+    with refused(100, "collection not found[collection=absent]"):
+        client.alter_alias("absent", "current")
+    with refused(1100, "Invalid collection name"):
+        client.alter_alias("12 s", "current")
+    assert client.describe_alias("current")["collection_name"] == "blue"

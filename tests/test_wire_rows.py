@@ -346,3 +346,13 @@ def test_an_empty_batch_is_no_call(client: MilvusClient) -> None:
     make_books(client)
     assert client.insert("books", [])["insert_count"] == 0
     assert client.upsert("books", [])["upsert_count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"), [(1, "of float data should divide the dim(4)"), (4, "not equal to schema dim")]
+)
+def test_vectors_of_another_dim_are_refused(client: MilvusClient, rows: int, why: str) -> None:
+    make_books(client)
+    wrong = [book(number, vector=[1.0] * (DIM + 1)) for number in range(rows)]
+    with refused(1100, why):
+        client.insert("books", wrong)

@@ -375,6 +375,10 @@ def _set_alias(state: CatalogState, edit: AliasCreated | AliasAltered) -> Catalo
     where = f"[database={database.name}][alias={edit.alias}]"
     if edit.alias in database.collections:
         raise AliasNameTaken(f"alias and collection name conflict{where}: choose another alias")
+    if isinstance(edit, AliasAltered) and database.find(edit.collection) is None:
+        check_name(edit.collection, "collection")
+        # In these words, other than where any other call names what is not there.
+        raise CollectionNotFound(f"collection not found[collection={edit.collection}]")
     target = database.entry(edit.collection).name
     if isinstance(edit, AliasAltered):
         _alias_target(database, edit.alias)

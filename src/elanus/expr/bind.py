@@ -365,6 +365,10 @@ class _Binder:
         return IsNull(operand, negated=True)
 
     def _null_test(self, node: tree.NullTest) -> _Bound:
+        if isinstance(node.operand, tree.Name):
+            named = self._schema.get(node.operand.name)
+            if named is not None and named.is_vector:
+                raise Refused("IsNull/IsNotNull operations are not supported on vector fields", node.position)
         operand = self._operand(node.operand, "null")
         if isinstance(operand, Column) and not operand.nullable:
             return Always(node.negated)

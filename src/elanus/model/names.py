@@ -59,5 +59,5 @@ def _error(name: str, what: str, wrong: str) -> ElanusError:
             wrong = f"{_kind(what)} should not be empty"
         return InvalidParameter(f"Invalid {_kind(what)}: {name}. {wrong}")
     if wrong.startswith("should"):
-        sentence = f"{what.capitalize()} name should not be empty"
+        name, sentence = "", f"{what.capitalize()} name should not be empty"  # blanks count for nothing
     return InvalidParameter(f"Invalid {what} name: {name}. {sentence}.")

@@ -87,14 +87,16 @@ def _vectors(vectors: schema_pb2.VectorField, name: str, field: Field | None) ->
         return np.empty((0, max(1, vectors.dim)), np.float32)
     if part != "float_vector":
         raise NotSupported(f"column {name}: {part} is not supported by this version of Elanus")
-    if field is not None and field.is_vector and vectors.dim != field.dim:
-        raise SchemaMismatch(f"the dim ({vectors.dim}) of field data({name}) is not equal to schema dim ({field.dim})")
     flat = np.array(vectors.float_vector.data, np.float32)
-    if vectors.dim <= 0 or len(flat) % vectors.dim:
+    dim = field.dim or 0 if field is not None and field.is_vector else vectors.dim
+    if dim <= 0 or len(flat) % dim:
         raise SchemaMismatch(
-            f"the length ({len(flat)}) of float data of {name} should be a multiple of dim ({vectors.dim})"
+            f"the length({len(flat)}) of float data should divide the dim({dim}): column {name} was sent with dim "
+            f"{vectors.dim}; send {dim} numbers a row"
         )
-    return flat.reshape(-1, vectors.dim)
+    if vectors.dim != dim:
+        raise SchemaMismatch(f"the dim ({vectors.dim}) of field data({name}) is not equal to schema dim ({dim})")
+    return flat.reshape(-1, dim)
 
 
 def _with_nulls(column: Any, valid: np.ndarray[Any, np.dtype[np.bool_]], name: str, rows: int) -> Column:
