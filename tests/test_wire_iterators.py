@@ -243,3 +243,14 @@ def test_a_picture_that_is_no_longer_kept_is_said_so(remote: Wire) -> None:
     answer = remote.stub.Query(asked)
     assert answer.status.code == 1100
     assert "begin a new iterator" in answer.status.reason
+
+
+def test_an_iterator_whose_alias_was_pointed_elsewhere_is_told_so(client: MilvusClient) -> None:
+    make_books(client, "blue", rows=ROWS)
+    make_books(client, "green", rows=ROWS)
+    client.create_alias("blue", "current")
+    of_a_search = client.search_iterator("current", [vector(0)], batch_size=5)
+    assert len(of_a_search.next()) == 5
+    client.alter_alias("green", "current")
+    with refused(1100, "alias or database may have been changed"):
+        of_a_search.next()

@@ -73,6 +73,15 @@ def picture(iterations: Iterations, collection: Collection, timestamp: int) -> S
     return newest.at(timestamp)
 
 
+def check_same(collection: Collection, began_with: int | None) -> None:
+    """Raise `InvalidParameter` where an iterator began with another collection than its name now stands for."""
+    if began_with is not None and began_with != collection.id:
+        raise InvalidParameter(
+            f"collection id:{began_with} in the request is not consistent to that in the search context, "
+            f"alias or database may have been changed: {collection.id}. Begin a new iterator."
+        )
+
+
 def search_page(
     iterations: Iterations,
     collection: Collection,

@@ -13,7 +13,7 @@ from elanus.engine.snapshot import Snapshot
 from elanus.expr.bind import BoundFilter
 from elanus.expr.compile import compile_filter
 from elanus.model.schema import Schema
-from elanus.service import limits, loading, output, times
+from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.rows import key_array
@@ -68,14 +68,17 @@ def for_client(
     offset: int,
     partitions: Sequence[str],
     iterates: bool,
+    began_with: int | None,
     timestamp: int,
 ) -> ClientRows:
     """`query` of what clients have loaded. An iterator's pages (`iterates`) are of the picture at `timestamp`.
 
     Any other read sees all that was acknowledged before it, and waits where `timestamp` is one to come.
+    `began_with` is the id of the collection that an iterator began with, where the client says it.
     Raises as `query` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
     found = instance.readable(ctx, collection)
+    iteration.check_same(found, began_with)
     loading.require(found, collection, partitions)
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=iterates)
     table = query(

@@ -105,6 +105,7 @@ def for_client(
     bounds: Bounds | None,
     page: tuple[int, float | None] | None,
     iterates: bool,
+    began_with: int | None,
     timestamp: int,
 ) -> ClientHits:
     """`search` of what clients have loaded: the nearest rows, of those with scores in `bounds` where there are any.
@@ -112,9 +113,11 @@ def for_client(
     With `page` (rows, last bound) it is a page of an iterator (see `iteration.search_page`). Iterators of both kinds
     (`iterates`) see the picture at `timestamp`; any other read sees all that was acknowledged before it, and waits
     where `timestamp` is one to come.
+    `began_with` is the id of the collection that an iterator began with, where the client says it.
     Raises as `search` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
     found = instance.readable(ctx, collection)
+    iteration.check_same(found, began_with)
     loading.require(found, collection, partitions)
     schema = found.schema
     wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING

@@ -54,6 +54,7 @@ class SearchSettings:
     bounds: Bounds | None
     is_iterator: bool
     iterator: SearchIterator | None
+    collection_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class QuerySettings:
     limit: int | None
     offset: int
     is_iterator: bool
+    collection_id: int | None
 
 
 def search_settings(pairs: Any) -> SearchSettings:
@@ -92,6 +94,7 @@ def _search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
         bounds=_bounds(given, inner),
         is_iterator=truth(given.get("iterator", "")),
         iterator=_iterator(given),
+        collection_id=_collection_id(given),
     )
 
 
@@ -106,6 +109,7 @@ def query_settings(pairs: Any) -> QuerySettings:
         limit=None if limit is None or whole("limit", limit) == -1 else whole("limit", limit),
         offset=whole("offset", given.get("offset", "0")),
         is_iterator=truth(given.get("iterator", "")),
+        collection_id=_collection_id(given),
     )
 
 
@@ -138,6 +142,11 @@ def _bounds(given: Mapping[str, Any], inner: Mapping[str, Any]) -> Bounds | None
     return Bounds(
         None if radius is None else _number("radius", radius), None if limit is None else _number("range_filter", limit)
     )
+
+
+def _collection_id(given: Mapping[str, Any]) -> int | None:
+    """The collection that an iterator began with; clients send it with every page, and 0 where they do not know it."""
+    return whole("collection_id", given.get("collection_id") or "0") or None
 
 
 def _iterator(given: Mapping[str, Any]) -> SearchIterator | None:

@@ -40,6 +40,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         offset=settings.offset,
         partitions=tuple(request.partition_names),
         iterates=settings.is_iterator,
+        began_with=settings.collection_id,
         timestamp=request.guarantee_timestamp,
     )
     response = milvus_pb2.QueryResults(

@@ -77,6 +77,7 @@ def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchRe
         bounds=settings.bounds,
         page=(settings.iterator.batch_rows, settings.iterator.last_bound) if settings.iterator is not None else None,
         iterates=settings.is_iterator,
+        began_with=settings.collection_id,
         timestamp=request.guarantee_timestamp,
     )
     response = milvus_pb2.SearchResults(collection_name=request.collection_name, session_ts=hits.timestamp)
