@@ -79,3 +79,12 @@ def test_listing_says_what_is_loaded(stub: Any, client: MilvusClient) -> None:
     assert list(shown.partition_names) == ["_default", "new"]
     assert list(shown.inMemory_percentages) == [100, 0]
     assert len(shown.partitionIDs) == len(shown.created_timestamps) == len(shown.created_utc_timestamps) == 2
+
+
+def test_a_name_that_no_partition_can_have(client: MilvusClient) -> None:
+    make_books(client)
+    with refused(1100, "Invalid partition name: . Partition name should not be empty."):
+        client.insert("books", books([1]), partition_name="  ")
+    for name in ("12 s", "(mn)", "中文"):
+        with refused(200, f"partition not found[partition={name}]"):
+            client.load_partitions("books", name)

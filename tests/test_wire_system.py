@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -88,3 +89,17 @@ def test_a_method_that_does_not_exist_is_unimplemented(channel: grpc.Channel, in
         with pytest.raises(grpc.RpcError) as caught:
             call(None, timeout=10)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_metrics_say_what_the_one_node_is(stub: Any) -> None:
+    answer = stub.GetMetrics(milvus_pb2.GetMetricsRequest(request='{"metric_type": "system_info"}'))
+    assert (answer.status.code, answer.component_name) == (0, "standalone1")
+    (node,) = json.loads(answer.response)["nodes_info"]
+    assert node["infos"]["type"] == "standalone"
+    assert node["infos"]["hardware_infos"]["cpu_core_count"] >= 1
+    assert node["infos"]["hardware_infos"]["memory"] > 1 << 20
+
+
+@pytest.mark.parametrize("asked", ["", "{}", "[]", "no json", '{"metric_type": "rows"}'])
+def test_metrics_of_another_kind_are_refused(stub: Any, asked: str) -> None:
+    assert refusal(stub.GetMetrics(milvus_pb2.GetMetricsRequest(request=asked)).status) == 1100

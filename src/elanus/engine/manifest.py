@@ -175,7 +175,7 @@ class Manifest:
         found = self.partitions.get(name)
         if found is None:
             check_name(name, "partition")  # what no partition can be called was not looked for
-            raise PartitionNotFound(f"partition name {name} not found: partition not found[partition={name}]")
+            raise partition_not_found(name)
         return found
 
     def index_of(self, field_id: int) -> IndexDefinition | None:
@@ -222,6 +222,11 @@ class Manifest:
             shards=data.get("shards", 1),
             loaded=Loaded.from_dict(data["loaded"]) if data.get("loaded") else None,
         )
+
+
+def partition_not_found(name: str) -> PartitionNotFound:
+    """The error for a partition that a collection does not have; clients look for these words."""
+    return PartitionNotFound(f"partition name {name} not found: partition not found[partition={name}]")
 
 
 # --- edits ---------------------------------------------------------------------------------------------------------
@@ -299,6 +304,20 @@ class Truncated:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldAltered:
+    """What a field's stored values do not depend on: None leaves a thing as it is, `params` as in `IndexAltered`.
+
+    The schema keeps its version: rows written before it are decoded as they were.
+    """
+
+    field_id: int
+    max_length: int | None
+    description: str | None
+    params: Mapping[str, str]
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PropertiesSet:
     """`properties` are set, `removed` are taken away."""
 
@@ -328,6 +347,7 @@ Edit = (
     | IndexDefined
     | IndexDropped
     | IndexAltered
+    | FieldAltered
     | PartitionAdded
     | PartitionDropped
     | Truncated
@@ -372,6 +392,8 @@ def apply(state: Manifest, edit: Edit) -> Manifest:
             kept = {key: value for key, value in altered.params.items() if key not in removed}
             altered = replace(altered, params={**kept, **params})
             return replace(state, indexes={**state.indexes, name: altered})
+        case FieldAltered():
+            return _alter_field(state, edit)
         case PartitionAdded(name):
             if len(state.partitions) >= MAX_PARTITIONS:
                 raise InvalidParameter(
@@ -391,6 +413,19 @@ def apply(state: Manifest, edit: Edit) -> Manifest:
             return replace(state, consistency=consistency)
         case LoadSet(loaded):
             return replace(state, loaded=loaded)
+
+
+def _alter_field(state: Manifest, edit: FieldAltered) -> Manifest:
+    field = state.schema.by_id[edit.field_id]
+    kept = {key: value for key, value in field.params.items() if key not in edit.removed}
+    altered = replace(
+        field,
+        max_length=field.max_length if edit.max_length is None else edit.max_length,
+        description=field.description if edit.description is None else edit.description,
+        params={**kept, **edit.params},
+    )
+    fields = tuple(altered if f.id == field.id else f for f in state.schema.fields)
+    return replace(state, schemas=(*state.schemas[:-1], replace(state.schema, fields=fields)))
 
 
 def _drop_partition(state: Manifest, name: str) -> Manifest:

@@ -9,6 +9,7 @@ from elanus.engine.manifest import (
     ConsistencySet,
     DeleteFile,
     Edit,
+    FieldAltered,
     IndexAltered,
     IndexDefined,
     IndexDefinition,
@@ -66,6 +67,9 @@ class ManifestRules:
                 out |= {"properties": dict(properties), "removed": list(removed)}
             case IndexAltered(name, params, removed):
                 out |= {"name": name, "params": dict(params), "removed": list(removed)}
+            case FieldAltered():
+                out |= {name: getattr(edit, name) for name in edit.__slots__}
+                out |= {"params": dict(edit.params), "removed": list(edit.removed)}
             case ConsistencySet(consistency):
                 out |= {"consistency": int(consistency)}
             case LoadSet(loaded):
@@ -85,7 +89,7 @@ class ManifestRules:
             fields["output"] = fields["output"] and SegmentEntry.from_dict(fields["output"])
         elif kind is IndexDefined:
             fields["definition"] = IndexDefinition.from_dict(fields["definition"])
-        elif kind is PropertiesSet or kind is IndexAltered:
+        elif kind in (PropertiesSet, IndexAltered, FieldAltered):
             fields["removed"] = tuple(fields["removed"])
         elif kind is ConsistencySet:
             fields["consistency"] = Consistency(fields["consistency"])

@@ -178,7 +178,7 @@ class Schema:
             raise InvalidParameter(f"description exceeds {MAX_DESCRIPTION_BYTES} bytes")
         names: set[str] = set()
         for f in fields:
-            _check_field(f)
+            check_field(f)
             if f.name in names:
                 raise InvalidParameter(f"duplicated field name {f.name}")
             names.add(f.name)
@@ -209,7 +209,8 @@ def _check_primary(fields: Sequence[Field]) -> None:
         raise InvalidParameter(f"primary field not support default_value: {primary.name} is one")
 
 
-def _check_field(f: Field) -> None:
+def check_field(f: Field) -> None:
+    """Raise `InvalidParameter` or `InvalidFieldName` unless `f` may be a field of a schema."""
     if f.name in RESERVED_FIELD_NAMES:
         raise InvalidParameter(f"Invalid field name: {f.name}. The name is reserved by the system.")
     if f.name.lower() in KEYWORDS:

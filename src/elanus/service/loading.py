@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from elanus.engine.collection import Collection
-from elanus.engine.manifest import DEFAULT_PARTITION, Loaded, LoadSet, Manifest
+from elanus.engine.manifest import DEFAULT_PARTITION, Loaded, LoadSet, Manifest, partition_not_found
 from elanus.model.errors import CollectionNotLoaded, IndexNotFound, InvalidParameter, PartitionNotLoaded
 from elanus.model.names import check_name
 from elanus.service.context import RequestContext
@@ -63,7 +63,7 @@ def load(
     else:
         if not partitions:
             raise InvalidParameter("due to no partition specified: name the partitions to load")
-        wanted = frozenset(manifest.partition_id(name) for name in partitions)
+        wanted = frozenset(_named(manifest, name) for name in partitions)
     with found.commit_mutex:
         before = found.manifest.loaded
         if before is not None and before.partitions is None:
@@ -163,6 +163,14 @@ def loaded_partitions(manifest: Manifest) -> frozenset[int]:
 def _all_loaded(manifest: Manifest, partitions: Sequence[str]) -> bool:
     ids = frozenset(manifest.partition_id(name) for name in partitions)
     return manifest.loaded is not None and ids <= loaded_partitions(manifest)
+
+
+def _named(manifest: Manifest, name: str) -> int:
+    """The id of a partition to load: a name that could be none is looked for like any other."""
+    found = manifest.partitions.get(name)
+    if found is None:
+        raise partition_not_found(name)
+    return found
 
 
 def _check_indexes(manifest: Manifest, collection: str) -> None:

@@ -8,7 +8,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter
 from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
-from elanus.service import collections, loading, properties
+from elanus.service import collections, fields, loading, properties
 from elanus.service.collections import CollectionInfo
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
@@ -114,6 +114,18 @@ def alter(call: Call, request: milvus_pb2.AlterCollectionRequest) -> common_pb2.
     return common_pb2.Status()
 
 
+def alter_field(call: Call, request: milvus_pb2.AlterCollectionFieldRequest) -> common_pb2.Status:
+    fields.alter(
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        request.field_name,
+        from_pairs(request.properties),
+        list(request.delete_keys),
+    )
+    return common_pb2.Status()
+
+
 def statistics(
     call: Call, request: milvus_pb2.GetCollectionStatisticsRequest
 ) -> milvus_pb2.GetCollectionStatisticsResponse:
@@ -169,6 +181,7 @@ METHODS = {
     "ShowCollections": show,
     "RenameCollection": rename,
     "AlterCollection": alter,
+    "AlterCollectionField": alter_field,
     "GetCollectionStatistics": statistics,
     "TruncateCollection": truncate,
 }
