@@ -9,7 +9,8 @@ import pytest
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from tests.wire_case import books, keys, make_books, refusal, refused
+from elanus.engine.collection import Collection
+from tests.wire_case import Wire, books, keys, make_books, refusal, refused
 
 
 def compacted(client: MilvusClient, **options: Any) -> int:
@@ -80,6 +81,18 @@ def test_a_compaction_makes_one_segment_of_many(client: MilvusClient, stub: Any)
     state = stub.GetCompactionState(milvus_pb2.GetCompactionStateRequest(compactionID=number))
     assert (state.executingPlanNo, state.completedPlanNo, state.failedPlanNo) == (0, 1, 0)
     assert len(keys(client)) == 13
+
+
+def test_a_compaction_that_fails_has_ended(in_process: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_books(in_process.client, rows=3)
+
+    def fail(_collection: Collection) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Collection, "compact", fail)
+    number = compacted(in_process.client)
+    assert in_process.client.get_compaction_plans(number).state.value == common_pb2.CompactionState.Completed
+    in_process.client.drop_collection("books")
 
 
 def test_where_there_is_nothing_to_merge_the_compaction_is_done(client: MilvusClient) -> None:

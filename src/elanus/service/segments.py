@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from elanus.service import loading
 from elanus.service.compactions import Compaction
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+
+_log = logging.getLogger("elanus.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,9 @@ def _compact(instance: Instance, collection: Collection, begun: Compaction) -> N
         collection.compact()
     except ElanusError as error:
         ended = replace(begun, done=True, error=error.message)
+    except Exception as error:  # noqa: BLE001 - whoever asks for it is told that it has ended
+        _log.exception("the compaction of collection %s failed", collection.id)
+        ended = replace(begun, done=True, error=f"internal error: {type(error).__name__}; see the log")
     else:
         made = max(collection.manifest.segments, default=0)
         ended = replace(begun, done=True, target=0 if made in begun.sources else made)
