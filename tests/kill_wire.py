@@ -60,7 +60,8 @@ def perform(client: MilvusClient, story: Story, op: Op, options: dict[str, Any])
         case "create_partition":
             client.create_partition(name, op.name, **options)
         case "drop_partition":
-            client.release_partitions(name, [op.name], **options)
+            if client.has_partition(name, op.name, **options):  # not where the call is made again and was done
+                client.release_partitions(name, [op.name], **options)
             client.drop_partition(name, op.name, **options)
         case "truncate":
             client.truncate_collection(name, **options)
