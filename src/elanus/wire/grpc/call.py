@@ -13,6 +13,10 @@ Metadata = Iterable[tuple[str, Any]]
 """The headers of a call."""
 
 
+FOREVER_S = 365 * 86_400.0
+"""A call without a deadline may say that it has longer than this."""
+
+
 class Call(NamedTuple):
     instance: Instance
     ctx: RequestContext
@@ -36,7 +40,7 @@ def call_of(
             database = database or _text(value)
         elif key in ("client-request-id", "client_request_id"):
             request_id = _text(value)
-    deadline = None if remaining_s is None else monotonic() + remaining_s
+    deadline = None if remaining_s is None or remaining_s > FOREVER_S else monotonic() + remaining_s
     ctx = RequestContext(database or DEFAULT_DATABASE, deadline=deadline, request_id=request_id, gone=gone)
     return Call(instance, ctx)
 

@@ -68,6 +68,11 @@ class Method:
     def path(self) -> str:
         return f"/{SERVICE.full_name}/{self.name}"
 
+    @property
+    def unreadable(self) -> str:
+        """What a client is told whose bytes are no request of this method."""
+        return f"the request cannot be read: it is no {self.request.DESCRIPTOR.name}"
+
     def answer(
         self,
         instance: Instance,

@@ -59,6 +59,14 @@ def supported(server: grpc.Server) -> bool:
     return all(hasattr(cygrpc, name) for name in _USED) and all(hasattr(core, name) for name in _USED_OF_SERVER)
 
 
+def logged(work: Callable[..., None], *arguments: Any) -> None:
+    """Do `work` for a call: what nobody expected goes to the log, ends no thread, and is not lost in a pool."""
+    try:
+        work(*arguments)
+    except Exception:  # noqa: BLE001 - as said
+        _log.exception("a call failed in a way that nobody expected")
+
+
 class Incoming:
     """A call of `method` whose message has come; `request` is the message, once it was `read`."""
 
@@ -88,8 +96,7 @@ class Incoming:
         try:
             self.request = self.method.request.FromString(self._data)
         except DecodeError:
-            name = self.method.request.DESCRIPTOR.name
-            self.refuse(cygrpc.StatusCode.invalid_argument, f"the request cannot be read: it is no {name}")
+            self.refuse(cygrpc.StatusCode.invalid_argument, self.method.unreadable)
             return False
         self._data = b""
         return True
@@ -185,10 +192,7 @@ class CallQueue:
             event = poll(now() + _LOOK_S)
             took = event.tag
             if took is not None:
-                try:
-                    took(event)
-                except Exception:  # noqa: BLE001 - nothing that a call does may end the thread
-                    _log.exception("a call failed in a way that nobody expected")
+                logged(took, event)
             # Held through the next wait, they would keep the last call alive.
             event = took = None
 

@@ -23,20 +23,18 @@ from elanus.service import times
 from elanus.service.instance import Instance
 from elanus.wire.grpc import queues
 from elanus.wire.grpc.dispatch import METHODS, SERVICE, Method, Pool
-from elanus.wire.grpc.queues import CallQueue, Incoming
+from elanus.wire.grpc.queues import CallQueue, Incoming, logged
 
 THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WAIT: 32, Pool.WRITE: 32, Pool.DEFINE: 8}
 """Reads compute: one thread more than there are cores keeps all of them busy, and more of them fight for the
 interpreter (8 instead of 3 threads on two cores: 15 % fewer searches a second, each for 15 % more CPU). Writes wait for
-the disk, and those that wait together share one sync. Definitions are rare, but a flush may take a while."""
+the disk, and those that wait together share one sync; so many reads may wait for a time to come. Definitions are rare,
+but a flush may take a while."""
 
 MAX_REQUEST_BYTES = 256 << 20
 """Milvus takes 128 MiB; an insert that fits there has to fit here."""
 
 MAX_RESPONSE_BYTES = 512 << 20
-
-FOREVER_S = 365 * 86_400.0
-"""A call without a deadline says that it has longer than this."""
 
 GRACE_S = 10.0
 """What is in flight when the server stops has so long to end."""
@@ -153,11 +151,9 @@ def _queues(server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoo
         return []
 
     def answer(incoming: Incoming) -> None:
-        request, remaining_s = incoming.request, incoming.remaining_s
-        response = incoming.method.answer(
-            instance, request, incoming.metadata, None if remaining_s > FOREVER_S else remaining_s, incoming.gone
+        incoming.reply(
+            incoming.method.answer(instance, incoming.request, incoming.metadata, incoming.remaining_s, incoming.gone)
         )
-        incoming.reply(response)
 
     def read_and_answer(incoming: Incoming) -> None:
         if incoming.read():
@@ -170,11 +166,11 @@ def _queues(server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoo
             answer(incoming)
         else:
             incoming.watch()
-            pools[Pool.WAIT].submit(answer, incoming)
+            pools[Pool.WAIT].submit(logged, answer, incoming)
 
     def other(incoming: Incoming) -> None:
         incoming.watch()
-        pools[incoming.method.pool].submit(read_and_answer, incoming)
+        pools[incoming.method.pool].submit(logged, read_and_answer, incoming)
 
     reads = [m for m in METHODS.values() if m.pool is Pool.READ]
     others = [m for m in METHODS.values() if m.pool is not Pool.READ]
@@ -186,7 +182,6 @@ def _queues(server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoo
 
 def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler:
     answer: Callable[..., Any] = method.answer
-    request_name = method.request.DESCRIPTOR.name
 
     def read(data: bytes) -> Any:
         # Were the error left to grpcio, it would log a traceback and keep some kilobytes for each such request.
@@ -197,11 +192,14 @@ def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.R
 
     def behavior(request: Any, context: grpc.ServicerContext) -> Any:
         if request is _UNREADABLE:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request cannot be read: it is no {request_name}")
-        remaining_s = context.time_remaining()
-        if remaining_s > FOREVER_S:
-            remaining_s = None
-        return answer(instance, request, context.invocation_metadata(), remaining_s, lambda: not context.is_active())
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, method.unreadable)
+        return answer(
+            instance,
+            request,
+            context.invocation_metadata(),
+            context.time_remaining(),
+            lambda: not context.is_active(),
+        )
 
     # grpcio looks for the pool of a method at the function that answers it.
     behavior.experimental_thread_pool = pool  # type: ignore[attr-defined]
