@@ -149,7 +149,7 @@ def index_bytes(spec: IndexSpec, rows: int, dim: int) -> int:
         return rows * (dim + 12) + 4 * dim * spec.nlist
     if not spec.is_graph:
         return 0
-    codes = dim if spec.kind is IndexKind.AUTOINDEX else 0
+    codes = dim if spec.kind is IndexKind.AUTOINDEX else 2 * dim
     return rows * (codes + 4 * round(2 * spec.m * (1 + 0.5 / spec.m)) + 13)
 
 
@@ -158,5 +158,4 @@ def build_bytes(spec: IndexSpec, rows: int, dim: int) -> int:
     if spec.kind is IndexKind.IVF_FLAT:
         sample = 4 * dim * min(rows, 128 * spec.nlist)
         return BUILDER_BYTES + rows * (dim + 24) + 3 * sample + 8 * dim * 65_536
-    stored = 0 if spec.kind is IndexKind.AUTOINDEX else 4 * dim * rows
-    return BUILDER_BYTES + int(GRAPH_BUILD_SLACK * (2 * index_bytes(spec, rows, dim) + stored))
+    return BUILDER_BYTES + int(GRAPH_BUILD_SLACK * 2 * index_bytes(spec, rows, dim))
