@@ -25,6 +25,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from elanus.wire.grpc.dispatch import Method
+from elanus.wire.grpc.turns import Turns
 
 try:
     from grpc._cython import cygrpc
@@ -134,10 +135,11 @@ class Incoming:
 
 
 class CallQueue:
-    """A completion queue for `methods` of `server`, which has not been started, and the threads that read it.
+    """A completion queue for `methods` of `server`, which has not been started, and the threads that read it in turns.
 
-    `serve` gets every call, in the thread that found it, and sees to it that it is answered, now or later. It may block
-    only for as long as all `threads` may be kept from other calls.
+    `serve` gets every call, in the thread that found it, and sees to it that it is answered, now or later. Where it
+    takes long, another thread goes on with the queue; so long calls do not keep others waiting as long as there are
+    fewer of them than `threads`.
     """
 
     def __init__(
@@ -152,7 +154,7 @@ class CallQueue:
         self._queue = cygrpc.CompletionQueue()
         self._methods = tuple(methods)
         self.serve = serve
-        self._stopping = False
+        self._turns = Turns()
         self._core.register_completion_queue(self._queue)
         for method in self._methods:
             self._core.register_method(method.path)
@@ -176,7 +178,7 @@ class CallQueue:
 
     def stop(self) -> None:
         """Return when no thread reads the queue any more. The server has been stopped."""
-        self._stopping = True
+        self._turns.stop()
         for thread in self._threads:
             thread.join()
 
@@ -187,14 +189,17 @@ class CallQueue:
             pass
 
     def _run(self) -> None:
-        poll, now = self._queue.poll, time.time
-        while not self._stopping:
-            event = poll(now() + _LOOK_S)
-            took = event.tag
-            if took is not None:
-                logged(took, event)
-            # Held through the next wait, they would keep the last call alive.
-            event = took = None
+        poll, now, has_turn = self._queue.poll, time.time, self._turns.has
+        while (turn := self._turns.take()) is not None:
+            while has_turn(turn):
+                event = poll(now() + _LOOK_S)
+                took = event.tag
+                if took is not None:
+                    turn.begin()
+                    logged(took, event)
+                    turn.end()
+                # Held through the next wait, they would keep the last call alive.
+                event = took = None
 
 
 class _Arrival:

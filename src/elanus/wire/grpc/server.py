@@ -26,10 +26,9 @@ from elanus.wire.grpc.dispatch import METHODS, SERVICE, Method, Pool
 from elanus.wire.grpc.queues import CallQueue, Incoming, logged
 
 THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WAIT: 32, Pool.WRITE: 32, Pool.DEFINE: 8}
-"""Reads compute: one thread more than there are cores keeps all of them busy, and more of them fight for the
-interpreter (8 instead of 3 threads on two cores: 15 % fewer searches a second, each for 15 % more CPU). Writes wait for
-the disk, and those that wait together share one sync; so many reads may wait for a time to come. Definitions are rare,
-but a flush may take a while."""
+"""Reads compute: as many as there are cores may take long while a further thread answers the others (`turns`). Writes
+wait for the disk, and those that wait together share one sync; so many reads may wait for a time to come. Definitions
+are rare, but a flush may take a while."""
 
 MAX_REQUEST_BYTES = 256 << 20
 """Milvus takes 128 MiB; an insert that fits there has to fit here."""

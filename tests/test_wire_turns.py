@@ -1,0 +1,123 @@
+"""Turns: one thread works at a time, and none waits for another that takes long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+
+from elanus.wire.grpc.turns import PATIENCE_S, Turns
+from tests.wire_case import Wire
+
+
+class Workers:
+    """Three threads that take pieces, each so many seconds of work, in turns, and say who did what."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        self.done: list[tuple[str, float]] = []
+        self.pieces: list[float] = []
+        self.there = threading.Semaphore(0)
+        self.threads = [threading.Thread(target=self._run, name=name) for name in "abc"]
+        for thread in self.threads:
+            thread.start()
+
+    def give(self, *pieces: float) -> None:
+        for piece in pieces:
+            self.pieces.append(piece)
+            self.there.release()
+
+    def stop(self) -> None:
+        self.turns.stop()
+        for thread in self.threads:
+            thread.join()
+
+    def until_done(self, count: int) -> None:
+        ends = time.monotonic() + 20
+        while len(self.done) < count:
+            assert time.monotonic() < ends
+            time.sleep(0.001)
+
+    def _run(self) -> None:
+        while (turn := self.turns.take()) is not None:
+            while self.turns.has(turn):
+                if not self.there.acquire(timeout=0.05):
+                    continue
+                turn.begin()
+                seconds = self.pieces.pop(0)
+                time.sleep(seconds)
+                self.done.append((threading.current_thread().name, seconds))
+                turn.end()
+
+
+def test_pieces_that_take_no_time_are_all_done_by_one_thread() -> None:
+    workers = Workers()
+    try:
+        for count in range(1, 201):
+            workers.give(0.0)
+            workers.until_done(count)
+        # A machine that is busy may interrupt a thread for longer than it is waited for, but not often.
+        assert Counter(name for name, _ in workers.done).most_common(1)[0][1] >= 150
+    finally:
+        workers.stop()
+
+
+def test_long_pieces_keep_nobody_waiting_while_there_are_other_threads() -> None:
+    workers = Workers()
+    try:
+        for pause in (0.0, 20 * PATIENCE_S):  # at once, and when the watching thread has long gone to sleep
+            time.sleep(pause)
+            workers.done.clear()
+            workers.give(0.5, 0.5, 0.0)
+            workers.until_done(1)
+            assert workers.done[0][1] == 0.0
+            workers.until_done(3)
+            assert len({name for name, _ in workers.done}) == 3
+    finally:
+        workers.stop()
+
+
+def test_a_thread_that_was_not_waited_for_leaves_its_turn() -> None:
+    turns = Turns()
+    first = turns.take()
+    assert first is not None
+    assert turns.has(first)
+    first.begin()
+    second = turns.take()
+    assert second is not None
+    assert (turns.has(first), turns.has(second)) == (False, True)
+    first.end()
+    assert second.began > time.monotonic()
+    turns.stop()
+    assert not turns.has(second)
+    assert turns.take() is None
+
+
+def test_a_search_of_thousands_of_queries_keeps_no_other_read_waiting(remote: Wire) -> None:
+    assert remote.another is not None
+    rows, queries = 8_000, 4_000
+    vectors = np.random.default_rng(3).random((rows, 128), np.float32)
+    remote.client.create_collection("many", dimension=128)
+    remote.client.insert("many", [{"id": i, "vector": vector} for i, vector in enumerate(vectors)])
+    searching = remote.another()
+    ended = threading.Event()
+
+    def search() -> None:
+        assert len(searching.search("many", list(vectors[:queries]), limit=1)) == queries
+        ended.set()
+
+    # The search takes some hundred milliseconds, a read of one row two or three.
+    long = threading.Thread(target=search)
+    began = time.monotonic()
+    long.start()
+    slowest = 0.0
+    while not ended.is_set():
+        asked = time.monotonic()
+        assert remote.client.get("many", ids=[7], output_fields=["id"]) == [{"id": 7}]
+        slowest = max(slowest, time.monotonic() - asked)
+    took = time.monotonic() - began
+    long.join()
+    searching.close()
+    assert slowest < took / 3
