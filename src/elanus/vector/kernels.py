@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
@@ -59,6 +60,30 @@ def _typed_pointer(_typing: Any, address: Any) -> Any:
 
 _pointer: Any = intrinsic(_typed_pointer)
 """An integer as an address that `carray` takes."""
+
+
+def _typed_fetch(_typing: Any, vectors: Any, row: Any, byte: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(vectors)(context, builder, arguments[0])
+        word, byte_pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        begin = builder.mul(arguments[1], builder.extract_value(array.strides, 0))
+        at = builder.add(builder.ptrtoint(array.data, begin.type), builder.add(begin, arguments[2]))
+        called = ir.FunctionType(ir.VoidType(), [byte_pointer, word, word, word])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte_pointer], called)
+        for_reading, keep_everywhere, data = word(0), word(3), word(1)
+        builder.call(fetch, [builder.inttoptr(at, byte_pointer), for_reading, keep_everywhere, data])
+        return context.get_dummy_value()
+
+    return types.void(vectors, types.int64, types.int64), generate
+
+
+_fetch: Any = intrinsic(_typed_fetch)
+"""(vectors, row, byte): begin to bring the cache line with that byte of a row from memory, and go on meanwhile."""
+
+LINE_BYTES = 64
+FETCHED_BYTES = 1024
+"""How much of a row `_rescore` fetches ahead; the processor goes on by itself where a row is longer. The candidates of a
+walk lie anywhere in memory: without, 20 of 128 dimensions take 10.8 µs right after the walk, with 6.6."""
 
 
 f32, i32, i64, u8, b1, void = types.float32, types.int32, types.int64, types.uint8, types.boolean, types.void
@@ -174,7 +199,12 @@ def _rescore(metric: int, queries: Any, vectors: Any, candidates: Any, scores: A
     k = scores.shape[1]
     costs = np.empty(k, np.float32)
     rows = np.empty(k, np.int64)
+    row_bytes = min(4 * vectors.shape[1], FETCHED_BYTES)
     for q in range(queries.shape[0]):
+        for i in range(candidates.shape[1]):
+            if candidates[q, i] >= 0:
+                for byte in range(0, row_bytes, LINE_BYTES):
+                    _fetch(vectors, candidates[q, i], byte)
         square = _square(queries, q)
         size = 0
         for i in range(candidates.shape[1]):
