@@ -51,7 +51,7 @@ def make_limits_small(monkeypatch: pytest.MonkeyPatch, prefer_indexes: bool) -> 
     monkeypatch.setattr(growing, "MIN_CHUNK_ROWS", 8)
     monkeypatch.setattr(growing, "MAX_CHUNK_ROWS", 32)
     monkeypatch.setattr(cover, "COVER_ROWS", 16)
-    monkeypatch.setattr(interim, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(interim, "LISTS", 4)
     monkeypatch.setattr(ivf, "ROWS_PER_LIST", 4)
     if prefer_indexes:
         # A scan of so few rows is always the quicker way; with this, the planner takes every index it has.

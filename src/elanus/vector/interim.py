@@ -1,10 +1,13 @@
-"""Growing rows that are too many to scan: lists over full blocks of them, quick to build.
+"""Growing rows that are too many to scan: lists over blocks of them, quick to build.
 
-A block is an array of growing rows that is full and will not change any more; it is kept where it is, without a
-second float32 copy. All blocks of a segment share one set of centroids, trained on the first of them, so a query
-ranks lists once; each block adds the codes of its rows (`ivf` says what these are), and one call searches them all.
+A block is an array of growing rows that are written and will not change any more; it is kept where it is, without a
+second float32 copy. All blocks of a segment share one set of centroids, trained on its first rows, so a query ranks
+lists once; each block has the codes of its rows (`ivf` says what these are), and one call searches them all.
 
-An `InterimIndex` never changes; `with_block` gives the next one. Row numbers count through the blocks in order.
+What a block costs a search hardly depends on its length (24 µs with 2,048 rows and with 8,192: finding the lists takes
+longer than ranking what is in them), so rows are coded again in blocks twice as long when there are enough of them.
+
+An `InterimIndex` never changes; `over` gives the next one. Row numbers count through the blocks in order.
 
 Measured on one core with 98 k rows in blocks of 8,192, k 10:
 
@@ -12,13 +15,16 @@ Measured on one core with 98 k rows in blocks of 8,192, k 10:
     128-d synthetic, L2          11 ms       284 µs      .995        2,010 µs
     384-d sentences, COSINE      18 ms       748 µs      .942        8,960 µs
 
-Training takes 60 to 150 ms, once. All of it releases the GIL. Memory is d + 12 bytes a row. What has no structure at
-all (Gaussian noise, 128-d) comes back with recall .64: lists cannot help there, and neither do graphs.
+Training takes 60 to 150 ms, once or twice. All of it releases the GIL. Memory is d + 12 bytes a row. What has no
+structure at all (Gaussian noise, 128-d) comes back with recall .64: lists cannot help there, and neither do graphs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,17 +35,18 @@ from elanus.vector.ivf import CodedRows
 from elanus.vector.list_kernels import ADDRESSES
 from elanus.vector.metrics import Bitmap, Rows, Scores, Vectors
 
-BLOCK_ROWS = 8_192
-"""Rows of a block: one chunk of a growing segment."""
-
-MIN_ROWS = 16_384
-"""Below so many full rows a scan takes about as long as all else in a search (350 µs at 128-d): not worth lists."""
-
 LISTS = 256
-"""Centroids shared by the blocks; fewer where the first block is short. With 128 recall is .01 to .03 lower."""
+"""Centroids shared by the blocks; fewer as long as there are few rows. With 128 recall is .01 to .03 lower."""
 
 PROBED_SHARE = 0.16
 """Share of the lists that a search looks at. A third of it takes half of the time; recall falls to .98 and .85."""
+
+
+class _Block(NamedTuple):
+    """Coded rows, of which the first is row `first` of the index."""
+
+    first: int
+    rows: CodedRows
 
 
 @dataclass(frozen=True)
@@ -48,28 +55,43 @@ class InterimIndex:
 
     metric: Metric
     centroids: Vectors
-    blocks: tuple[CodedRows, ...]
+    blocks: tuple[_Block, ...]
     rows: int
     _table: npt.NDArray[np.int64]
     """(blocks, ADDRESSES): where the kernel finds each block."""
 
     @classmethod
     def train(cls, metric: Metric, vectors: Vectors) -> InterimIndex:
-        """An index without blocks, whose centroids come from `vectors` (n, d): the first block, say.
+        """An index without blocks, whose centroids come from the first of `vectors` (n, d), 10,000 at most.
 
         Call it from a background thread.
         """
-        lists = max(1, min(LISTS, len(vectors) // ivf.ROWS_PER_LIST))
+        sample = vectors[: LISTS * ivf.ROWS_PER_LIST]
+        lists = max(1, min(LISTS, len(sample) // ivf.ROWS_PER_LIST))
         with graph.threads(1):
-            centroids = ivf.train_centroids(metric, vectors, lists)
+            centroids = ivf.train_centroids(metric, sample, lists)
         return cls(metric, centroids, (), 0, np.empty((0, ADDRESSES), np.int64))
 
-    def with_block(self, vectors: Vectors) -> InterimIndex:
-        """This index and a further block (n, d), C-contiguous float32, which must not change from now on."""
-        with graph.threads(1):
-            block = ivf.coded(self.metric, vectors, self.centroids)
-        table = np.concatenate([self._table, block.entry])
-        return InterimIndex(self.metric, self.centroids, (*self.blocks, block), self.rows + len(vectors), table)
+    def outgrown(self, rows: int) -> bool:
+        """Whether so many rows deserve centroids of their own: four times as many as they were trained for."""
+        lists = len(self.centroids)
+        return lists < LISTS and rows >= 4 * lists * ivf.ROWS_PER_LIST
+
+    def over(self, vectors: Vectors, ends: Sequence[int]) -> InterimIndex:
+        """Lists over the first of `vectors` (n, d), C-contiguous float32, in blocks that end at the rows `ends`.
+
+        The rows must not change from now on. Blocks that this index has already are taken over.
+        """
+        known = {(block.first, block.first + len(block.rows.vectors)): block for block in self.blocks}
+        blocks: list[_Block] = []
+        for first, end in pairwise((0, *ends)):
+            block = known.get((first, end))
+            if block is None:
+                with graph.threads(1):
+                    block = _Block(first, ivf.coded(self.metric, vectors[first:end], self.centroids))
+            blocks.append(block)
+        table = np.concatenate([block.rows.entry for block in blocks])
+        return InterimIndex(self.metric, self.centroids, tuple(blocks), ends[-1], table)
 
     def search(self, queries: Vectors, k: int, bitmap: Bitmap | None = None) -> tuple[Scores, Rows]:
         """The k nearest rows of all blocks (nq, k), best first, with exact scores; -1 where there are no more.
