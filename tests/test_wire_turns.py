@@ -79,6 +79,22 @@ def test_long_pieces_keep_nobody_waiting_while_there_are_other_threads() -> None
         workers.stop()
 
 
+def test_a_turn_is_passed_on_only_by_the_thread_that_has_it() -> None:
+    turns = Turns()
+    first = turns.take()
+    assert first is not None
+    first.begin()
+    stranger = threading.Thread(target=turns.pass_on)
+    stranger.start()
+    stranger.join()
+    began = first.began
+    turns.pass_on()
+    assert began > time.monotonic() - 1 > first.began
+    assert turns.take() is not first
+    first.end()
+    assert not turns.has(first)
+
+
 def test_a_thread_that_was_not_waited_for_leaves_its_turn() -> None:
     turns = Turns()
     first = turns.take()

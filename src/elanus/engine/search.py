@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.engine.batches import in_parts
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.query import Found, fetch, key_values
@@ -136,16 +137,21 @@ def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
 
 def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> list[_Part]:
     """The nearest rows of one unit, those that interim lists cover apart from those that are scanned."""
-    queries, interim = request.queries, step.interim
+    queries, interim, mask, us = request.queries, step.interim, step.mask, step.strategy.microseconds
     if step.index is not None:
-        return [_Part(step.unit, *step.index.open().search(queries, k, made.params, step.mask, step.passing))]
+        index = step.index.open()
+        found = in_parts(lambda part: index.search(part, k, made.params, mask, step.passing), queries, us)
+        return [_Part(step.unit, *found)]
     from elanus.vector.metrics import top_k
 
-    covered = 0 if interim is None else interim.rows
-    parts = [] if interim is None else [_Part(step.unit, *interim.search(queries, k, step.mask))]
+    parts, covered = [], 0
+    if interim is not None:
+        covered = interim.rows
+        parts.append(_Part(step.unit, *in_parts(lambda part: interim.search(part, k, mask), queries, us)))
     if covered < step.rows:
         vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)
-        parts.append(_Part(step.unit, *top_k(made.metric, queries, vectors, k, step.mask, covered, step.rows)))
+        found = in_parts(lambda part: top_k(made.metric, part, vectors, k, mask, covered, step.rows), queries, us)
+        parts.append(_Part(step.unit, *found))
     return parts
 
 

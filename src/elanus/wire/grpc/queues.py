@@ -176,6 +176,10 @@ class CallQueue:
         except ValueError:  # the server is being stopped
             return
 
+    def expect_long(self) -> None:
+        """Said by `serve` of the call it is at: another thread need not wait to find out."""
+        self._turns.pass_on()
+
     def stop(self) -> None:
         """Return when no thread reads the queue any more. The server has been stopped."""
         self._turns.stop()

@@ -30,6 +30,10 @@ THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WAIT: 32,
 wait for the disk, and those that wait together share one sync; so many reads may wait for a time to come. Definitions
 are rare, but a flush may take a while."""
 
+LONG_QUERIES = 4
+"""A search of so many queries takes long. With ten of them and 8 clients on two cores, 8,700 queries are answered a
+second; 6,600 where another thread takes over only after two milliseconds."""
+
 MAX_REQUEST_BYTES = 256 << 20
 """Milvus takes 128 MiB; an insert that fits there has to fit here."""
 
@@ -162,6 +166,8 @@ def _queues(server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoo
         if not incoming.read():
             return
         if times.has_come(instance, incoming.request.guarantee_timestamp):
+            if getattr(incoming.request, "nq", 1) >= LONG_QUERIES:
+                reading.expect_long()
             answer(incoming)
         else:
             incoming.watch()
@@ -173,10 +179,8 @@ def _queues(server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoo
 
     reads = [m for m in METHODS.values() if m.pool is Pool.READ]
     others = [m for m in METHODS.values() if m.pool is not Pool.READ]
-    return [
-        CallQueue(server, reads, read, THREADS[Pool.READ], "elanus-read"),
-        CallQueue(server, others, other, 1, "elanus-calls"),
-    ]
+    reading = CallQueue(server, reads, read, THREADS[Pool.READ], "elanus-read")
+    return [reading, CallQueue(server, others, other, 1, "elanus-calls")]
 
 
 def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler:

@@ -3,7 +3,8 @@
 Threads that want the interpreter for some 10 µs again and again lose more to changing places than a second core gives
 them: of searches that take 380 µs, three threads answered 1,880 a second for 600 µs of CPU each, and one 2,600 for
 390 µs (two cores, 8 clients on the same machine, which say the rest). But one alone would let a long call keep all the
-others waiting. So one leads, one watches it, and the rest wait in line to watch.
+others waiting. So one leads, one watches it, and the rest wait in line to watch. Who knows that a piece will take long
+passes the turn on before it begins.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ import threading
 import time
 
 PATIENCE_S = 0.002
-"""Who is at one piece for longer is no longer waited for. Seen after one to two times this."""
+"""Who is at one piece for longer is no longer waited for; the watching thread looks as often."""
 
 _AT_NOTHING = math.inf
+_FOR_EVER = -math.inf
 
 
 class Turn:
     """The turn of one thread to work, for as long as `Turns.has` says so; it says of each piece when it is at it."""
 
-    __slots__ = ("_turns", "began", "pieces")
+    __slots__ = ("_turns", "began", "pieces", "thread")
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
+        self.thread = threading.get_ident()
         self.began = _AT_NOTHING
         self.pieces = 0
 
@@ -44,7 +47,7 @@ class Turns:
         self._watching = threading.Lock()
         """Held by the thread that will have the next turn."""
         self._leader = Turn(self)
-        self._leader.began = -math.inf  # nobody's, and at it for ever: whoever comes first takes over
+        self._leader.began = _FOR_EVER  # nobody's: whoever comes first takes over
         self._awake = threading.Event()
         self._stopped = False
 
@@ -61,6 +64,15 @@ class Turns:
     def has(self, turn: Turn) -> bool:
         """Whether nobody has taken over, and nothing has ended."""
         return self._leader is turn and not self._stopped
+
+    def pass_on(self) -> None:
+        """The piece that this thread is at will take long: another takes over as soon as it looks.
+
+        It is not woken for that: where nobody else calls, the piece may well be done by then.
+        """
+        leader = self._leader
+        if leader.thread == threading.get_ident():
+            leader.began = _FOR_EVER
 
     def stop(self) -> None:
         self._stopped = True
