@@ -4,8 +4,8 @@ A block is an array of growing rows that are written and will not change any mor
 second float32 copy. All blocks of a segment share one set of centroids, trained on its first rows, so a query ranks
 lists once; each block has the codes of its rows (`ivf` says what these are), and one call searches them all.
 
-What a block costs a search hardly depends on its length (24 µs with 2,048 rows and with 8,192: finding the lists takes
-longer than ranking what is in them), so rows are coded again in blocks twice as long when there are enough of them.
+Every block costs a search about 4 µs beside the rows ranked in it (23,552 rows in four blocks 118 µs, in one 107), so
+rows are coded again in blocks twice as long when there are enough of them.
 
 An `InterimIndex` never changes; `over` gives the next one. Row numbers count through the blocks in order.
 
