@@ -90,7 +90,7 @@ def test_recall_is_high_and_scores_are_exact(case, queries):
 
 def test_one_query_at_a_time_gives_the_same(case, queries):
     index, _, params, _ = case
-    scores, rows = index.search(queries, K, params, threads=2)
+    scores, rows = index.search(queries, K, params)
     for i in range(len(queries)):
         alone = index.search(np.ascontiguousarray(queries[i : i + 1]), K, params)
         assert np.array_equal(alone[0][0], scores[i])

@@ -169,7 +169,7 @@ class Graph:
         is_exact = codes is Codes.F32 and metric is not Metric.COSINE
         return cls(len(vectors), is_exact, index.search_c, {}, (index, storage, payload, vectors))
 
-    def walk(self, queries: Vectors, count: int, ef: int, bitmap: Bitmap | None = None, thread_count: int = 1) -> Rows:
+    def walk(self, queries: Vectors, count: int, ef: int, bitmap: Bitmap | None = None) -> Rows:
         """Candidates (nq, count) for each query, -1 where there are fewer: those nearest by the graph's codes.
 
         With a bitmap the walk goes through all rows and keeps those that pass; it stops when `ef` nodes of either
@@ -189,7 +189,7 @@ class Graph:
         if nq == 1:
             self._walk(1, swig_ptr(queries), count, swig_ptr(costs), swig_ptr(candidates), parameters)
         else:
-            with threads(thread_count):
+            with threads(1):
                 self._walk(nq, swig_ptr(queries), count, swig_ptr(costs), swig_ptr(candidates), parameters)
         return candidates
 

@@ -70,12 +70,11 @@ class VectorIndex:
         params: SearchParams,
         bitmap: Bitmap | None = None,
         passing: int | None = None,
-        threads: int = 1,
     ) -> tuple[Scores, Rows]:
         """The k nearest rows for each query: scores and rows (nq, k), best first, -1 where there are no more.
 
         `queries` (nq, d) are C-contiguous float32. `passing` is how many bits of `bitmap` are set, if the caller
-        knows. k rows come back whenever k rows pass. More than one query may use several `threads`.
+        knows. k rows come back whenever k rows pass.
         """
         held = self._open
         if held is None:
@@ -84,7 +83,7 @@ class VectorIndex:
         if bitmap is None:
             passing = self.rows
             if isinstance(inner, Graph):
-                return self._walk(inner, vectors, queries, k, max(params.ef, k), None, passing, threads)
+                return self._walk(inner, vectors, queries, k, max(params.ef, k), None, passing)
         elif passing is None:
             passing = metrics.count_set(bitmap)
         strategy = cost.choose(self.spec, self.rows, passing, k, params, self.dim)
@@ -92,7 +91,7 @@ class VectorIndex:
             want = 0 if bitmap is None else self.rows * params.nprobe // inner.nlist
             return inner.search(queries, k, strategy.nprobe, want, bitmap)
         if isinstance(inner, Graph) and strategy.route is Route.GRAPH:
-            return self._walk(inner, vectors, queries, k, strategy.ef, bitmap, passing, threads)
+            return self._walk(inner, vectors, queries, k, strategy.ef, bitmap, passing)
         return metrics.top_k(self.metric, queries, vectors, k, bitmap)
 
     def _walk(
@@ -104,11 +103,10 @@ class VectorIndex:
         ef: int,
         bitmap: Bitmap | None,
         passing: int,
-        threads: int,
     ) -> tuple[Scores, Rows]:
         """Walk the graph; queries that come back short although enough rows pass go wider, and at last are scanned."""
         count = k if graph.is_exact else OVERFETCH * k
-        candidates = graph.walk(queries, count, max(ef, count), bitmap, threads)
+        candidates = graph.walk(queries, count, max(ef, count), bitmap)
         scores, rows = metrics.rescore(self.metric, queries, vectors, candidates, k)
         enough = min(k, passing)
         if enough and (rows[0, enough - 1] if len(rows) == 1 else rows[:, enough - 1].min(initial=0)) < 0:
@@ -116,7 +114,7 @@ class VectorIndex:
             again = np.ascontiguousarray(queries[short])
             wider = 2 * ef
             if cost.graph_us(self.spec.m, wider, self.dim) < cost.scan_us(self.rows, passing, self.dim):
-                found = self._walk(graph, vectors, again, k, wider, bitmap, passing, threads)
+                found = self._walk(graph, vectors, again, k, wider, bitmap, passing)
             else:
                 found = metrics.top_k(self.metric, again, vectors, k, bitmap)
             scores[short], rows[short] = found

@@ -28,12 +28,11 @@ def cover(collection: Collection) -> Iterator[str]:
         return
     from elanus.vector.interim import InterimIndex
 
-    for unit, definition in waiting:
+    for unit, definition, ends in waiting:
         table = dict(collection.snapshot().interims)
         vectors = unit.view.vectors(definition.field_id)
         place = place_of(unit, definition.field_id)
         index = collection.snapshot().interim(unit, definition.field_id, definition.vector_metric)
-        ends = _block_ends(unit)
         if index is None or index.outgrown(ends[-1]):
             index = InterimIndex.train(definition.vector_metric, vectors[: ends[-1]])
         table[place] = index.over(vectors, ends)
@@ -42,7 +41,8 @@ def cover(collection: Collection) -> Iterator[str]:
     yield "published"
 
 
-def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition]]:
+def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition, list[int]]]:
+    """What to cover, for which index, and where its blocks should end."""
     snapshot = collection.snapshot()
     for definition in snapshot.manifest.indexes.values():
         if not definition.has_file:
@@ -51,10 +51,10 @@ def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition]]
         if sum(unit.view.rows for unit in waiting) < 2 * COVER_ROWS:
             continue
         for unit in waiting:
-            rows = _block_ends(unit)[-1]
+            ends = _block_ends(unit)
             index = snapshot.interim(unit, definition.field_id, definition.vector_metric)
-            if rows > (index.rows if index is not None else 0):
-                yield unit, definition
+            if ends[-1] > (index.rows if index is not None else 0):
+                yield unit, definition, ends
 
 
 def _block_ends(unit: Unit) -> list[int]:
