@@ -159,7 +159,7 @@ def test_a_search_waits_for_the_moment_it_has_to_see(stub: Any) -> None:
     for name in (0, 1, 2, soon - (10_000 << 18)):
         began = time.monotonic()
         assert stub.Search(request(guarantee_timestamp=name)).status.code == 0
-        assert time.monotonic() - began < 0.3
+        assert time.monotonic() - began < 5
 
 
 def test_a_search_that_waits_longer_than_its_deadline_fails(stub: Any) -> None:
