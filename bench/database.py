@@ -19,6 +19,8 @@ import numpy.typing as npt
 import elanus
 from bench.data import Vectors
 from elanus import DataType, Field, Schema, Settings
+from elanus.model.types import Metric
+from elanus.vector import graph
 
 NAME = "rows"
 GROUPS = 100
@@ -78,13 +80,20 @@ class Rows:
         return f"{rows} rows, {sum(bool(unit.indexes) for unit in sealed)} of {len(sealed)} with a graph"
 
     def bare_graph(self) -> Any:
-        """faiss's own index of the only segment: the same object, links and vectors that `nearest` walks."""
+        """faiss's index of the only segment's graph: the links and codes that `nearest` walks, compared by L2."""
         (unit,) = self._snapshot().sealed
         (handle,) = unit.indexes.values()
         opened = handle.open()._open
         assert opened is not None
-        _, graph = opened
-        return graph._kept[0]
+        vectors, walked = opened
+        codes, trained, _ = walked._compared
+        slots, neighbors, m, entry, top = walked._links
+        storage = graph.storage_for(graph.Codes.SQ8, Metric.L2, vectors.shape[1])
+        graph.set_trained(storage, graph.Codes.SQ8, trained)
+        storage.add_sa_codes(codes)
+        index = graph.new_index(storage, m, 1)
+        graph.set_links(index, (np.diff(slots) // m - 2).astype(np.uint8), neighbors, entry, top)
+        return index
 
     def _snapshot(self) -> Any:
         of = self._collection

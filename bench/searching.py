@@ -1,7 +1,7 @@
 """Search in process against the bare index, and search while the database works behind it.
 
-quiet  A is a native search, B is `index.search(q, k, params=...)` of faiss on the same graph, the very object that the
-       native search walks: one query, one thread, one segment. The ratio of medians has a bound.
+quiet  A is a native search, B is `index.search(q, k, params=...)` of faiss on the same graph, the very links and codes
+       that the native search walks: one query, one thread, one segment. The ratio of medians has a bound.
 busy   The same searches while 1,000 rows arrive each second and are sealed and indexed behind them. The p99 is
        compared with its quiet value; recall is checked all the while against an exact scan of what had been
        acknowledged when the query began.

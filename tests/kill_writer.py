@@ -29,13 +29,18 @@ def main() -> None:
     db = elanus.open(order["folder"], settings=TIGHT)
     ledger.note(Event.OPENED)
     begun, closing = threading.Event(), threading.Event()
+    threads = [threading.Thread(target=_read, args=(db, ledger, begun, closing), daemon=True, name="reader")]
     for thread in range(THREADS):
         arguments = (db, story, thread, ledger, begun, closing)
-        threading.Thread(target=_write, args=arguments, daemon=True, name=f"writer-{thread}").start()
-    threading.Thread(target=_read, args=(db, ledger, begun, closing), daemon=True, name="reader").start()
+        threads.append(threading.Thread(target=_write, args=arguments, daemon=True, name=f"writer-{thread}"))
+    for started in threads:
+        started.start()
     sys.stdin.readline()
     closing.set()
     db.close()
+    begun.set()  # whom the first write has not let go on yet, has to end as well
+    for started in threads:
+        started.join()  # an interpreter that ends while they are in compiled code aborts
     ledger.note(Event.CLOSED)
 
 

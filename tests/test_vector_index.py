@@ -11,6 +11,7 @@ from elanus.model.errors import Closed, CorruptData, FormatTooNew
 from elanus.model.types import Metric
 from elanus.vector import build, metrics, payload
 from elanus.vector.cost import Route, choose
+from elanus.vector.graph import Codes
 from elanus.vector.open import VectorIndex
 from elanus.vector.registry import IndexSpec, SearchParams, resolve, search_params
 
@@ -290,15 +291,60 @@ def test_extending_keeps_node_equal_row_and_recall(tmp_path, queries, kind, shar
     assert recall(rows, metrics.top_k(metric, queries, vectors, K)[1]) >= 0.95
 
 
-def test_extending_builds_anew_where_the_old_graph_does_not_serve(tmp_path):
-    spec, old = SPECS["hnsw"], embeddings(1_000, unit=True)
+def test_extending_by_rows_of_other_lengths_compares_all_by_their_directions(tmp_path, queries):
+    spec, old = SPECS["hnsw"], embeddings(4_000, unit=True)
     build.build(spec, Metric.COSINE, old, tmp_path / "old")
+    vectors, new_of_old = merged(old, embeddings(2_000, seed=8), np.zeros(4_000, np.bool_))
+    opened = payload.read(tmp_path / "old")
+    assert build.extend(spec, Metric.COSINE, opened, new_of_old, vectors, tmp_path / "new").extended
+    index = VectorIndex.open(tmp_path / "new", vectors, Metric.COSINE, spec)
+    _, rows = index.search(queries, K, SearchParams(ef=80))
+    assert recall(rows, metrics.top_k(Metric.COSINE, queries, vectors, K)[1]) >= 0.95
+
+
+def test_extending_builds_anew_where_the_old_graph_does_not_serve(tmp_path):
+    spec, old = SPECS["hnsw"], embeddings(1_000)
+    build.build(spec, Metric.L2, old, tmp_path / "old")
     opened = payload.read(tmp_path / "old")
     vectors, new_of_old = merged(old, embeddings(200, seed=8), np.zeros(1_000, np.bool_))
-    not_unit = build.extend(spec, Metric.COSINE, opened, new_of_old, vectors, tmp_path / "a")
-    assert not not_unit.extended
-    assert not_unit.codes == "bf16"
     other_m = IndexSpec(spec.kind, m=8, ef_construction=50)
-    assert not build.extend(other_m, Metric.COSINE, opened, new_of_old, vectors, tmp_path / "b").extended
+    assert not build.extend(other_m, Metric.L2, opened, new_of_old, vectors, tmp_path / "b").extended
     none_left = np.full(1_000, -1, np.int64)
-    assert not build.extend(spec, Metric.COSINE, opened, none_left, vectors, tmp_path / "c").extended
+    assert not build.extend(spec, Metric.L2, opened, none_left, vectors, tmp_path / "c").extended
+
+
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.IP, Metric.COSINE])
+@pytest.mark.parametrize("codes", Codes)
+def test_walks_compare_by_each_of_the_codes(tmp_path, queries, metric, codes, monkeypatch):
+    vectors = embeddings(4_000, unit=metric is Metric.COSINE)
+    monkeypatch.setattr(build, "_serves", lambda tried, *_: tried is codes)
+    built = build.build(SPECS["hnsw"], metric, vectors, tmp_path / "index", threads=1)
+    assert built.codes == codes
+    index = VectorIndex.open(tmp_path / "index", vectors, metric, SPECS["hnsw"])
+    _, rows = index.search(queries, K, SearchParams(ef=128))
+    assert recall(rows, metrics.top_k(metric, queries, vectors, K)[1]) >= 0.95
+
+
+@pytest.mark.parametrize("dim", [1, 3, 17, 130, 3_001])
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.IP, Metric.COSINE])
+def test_walks_of_any_dimension(tmp_path, metric, dim):
+    """Sums of the codes of one byte are rounded to what fits in 32 bits: coarser, the more dimensions."""
+    vectors, asked = embeddings(1_000, dim=dim), embeddings(20, seed=1, dim=dim)
+    build.build(SPECS["hnsw"], metric, vectors, tmp_path / "index", threads=1)
+    index = VectorIndex.open(tmp_path / "index", vectors, metric, SPECS["hnsw"])
+    scores, _ = index.search(asked, K, SearchParams(ef=256))
+    exact, _ = metrics.top_k(metric, asked, vectors, K)
+    assert np.mean(scores == exact) >= 0.95
+
+
+def test_files_without_squares_are_walked_all_the_same(tmp_path, queries):
+    vectors, path = embeddings(2_000), tmp_path / "index"
+    build.build(SPECS["auto"], Metric.L2, vectors, path, threads=1)
+    opened = payload.read(path)
+    sections = {name: array for name, array in opened.sections.items() if name != "squares"}
+    payload.write(tmp_path / "older", opened.meta, sections)
+    found = [
+        VectorIndex.open(of, vectors, Metric.L2, SPECS["auto"]).search(queries, K, SearchParams(ef=64))
+        for of in (path, tmp_path / "older")
+    ]
+    assert np.array_equal(*(rows for _, rows in found))

@@ -6,15 +6,11 @@ the merged segment's order, so that node = row holds again. Both read mapped col
 (`payload`), leaving headers and checksums to the caller. Both are pure: the same input gives a file that serves as
 well, though not the same bytes, since threads race for links.
 
-What nodes are compared by is chosen here (`graph.Codes`): the coarsest of a kind's codes that keep neighbours apart in
-a sample of the column, and the stored vectors where none does. One outlier stretches the range of sq8 until it tells
-nothing apart, and bf16 sees no differences on top of a large common offset. HNSW takes bf16, the fastest to build and
-to walk; AUTOINDEX takes sq8 before it, because at 768 dimensions bf16 would break the bound of 1.2 KB a vector.
-Measured, M 16, efConstruction 200, ef 64, k 10 re-scored from twice as many, build on two threads, search on one:
-
-                            f32                    bf16                   sq8
-    200 k × 128 synthetic   31 s  127 µs  .9973    24 s   93 µs  .9979    27 s   95 µs  .9972
-    99 k × 384 sentences    31 s  180 µs  .9793    23 s  123 µs  .9802    31 s  153 µs  .9797
+What nodes are compared by is chosen here (`graph.Codes`): the smallest codes that keep neighbours apart in a sample of
+the column, and the stored vectors where none do. One outlier stretches the range of sq8 until it tells nothing apart,
+and bf16 sees no differences on top of a large common offset. Building compares by bf16 where that serves, which faiss
+does fastest (31 s with f32, 24 s with bf16, 27 s with sq8 for 200,000 × 128 on two threads), and walking by sq8, which
+`walk_kernels` does; the graphs are as good.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ import numpy as np
 
 from elanus.model.types import Metric
 from elanus.vector import graph, ivf, metrics, payload, repair
-from elanus.vector.graph import Codes
+from elanus.vector.graph import BLOCK_ROWS, Codes
 from elanus.vector.metrics import Rows, Vectors
 from elanus.vector.payload import Array, Payload
 from elanus.vector.registry import IndexKind, IndexSpec
@@ -36,17 +32,29 @@ from elanus.vector.registry import IndexKind, IndexSpec
 Progress = Callable[[float], None]
 """Called now and then with the share of the work that is done."""
 
-BLOCK_ROWS = 16_384
-"""Rows added to a graph between two words of progress; also the most that are normalised at a time."""
-
 UNIT_TOLERANCE = 1e-3
 """Rows count as of length one within this: what rounding to float16 leaves. Scores do not depend on it."""
 
 SAMPLE_ROWS = 8_192
 SAMPLE_QUERIES = 64
 SAMPLE_K = 10
+_UNTRAINED: Array = np.empty(0, np.float32)
+
 ENOUGH_RECALL = 0.98
 """Codes are coarse enough to matter when twice k candidates by codes miss more than 2 % of the k nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How the rows of a column are compared while its graph is built, and when it is walked."""
+
+    building: Codes
+    walking: Codes
+    trained: Array
+    """The ranges of sq8."""
+
+    normalise: bool
+    """Whether the compared rows are the normalised ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +84,10 @@ def build(
         if spec.kind is IndexKind.IVF_FLAT:
             size = payload.write(path, meta, ivf.build_sections(metric, vectors, spec.nlist))
             return Built(size, len(vectors), "", False)
-        unit = _is_unit(metric, vectors)
-        codes, trained = _choose_codes(spec, metric, vectors, unit)
-        storage = _storage(codes, trained, metric, vectors)
-        index = graph.new_index(storage, spec.m, spec.ef_construction)
-        _add(index, vectors, None, metric is Metric.COSINE and not unit, report)
-    return _write(path, meta, index, codes, unit, extended=False)
+        coding = _choose_coding(metric, vectors)
+        index = graph.new_index(_storage(coding, metric, vectors), spec.m, spec.ef_construction)
+        _add(index, vectors, None, coding.normalise, report)
+        return _write(path, meta, index, coding, metric, vectors, extended=False)
 
 
 def extend(
@@ -97,7 +103,7 @@ def extend(
     """Write the index of the merged column `vectors` to `path`, starting from `old`, the index of one of its inputs.
 
     `new_of_old` (rows of old,) is each old row's row in `vectors`, or -1 if the merge dropped it. Falls back on
-    `build` where `old` is no graph, was built with other parameters, or compares by codes that no longer serve.
+    `build` where `old` is no graph or was built with other parameters.
 
     A dropped node leaves its neighbours linked to each other (`repair`). Measured with sq8 on sentence embeddings: of
     70 k rows a fifth dropped and 20 k added, recall at ef 64 and 100 is .957 and .977, of a new build .962 and .980,
@@ -107,31 +113,22 @@ def extend(
     kept = new_of_old >= 0
     if not _can_extend(spec, metric, old, kept):
         return build(spec, metric, vectors, path, threads, progress)
-    codes, sections = Codes(old.meta["codes"]), old.sections
-    unit = _is_unit(metric, vectors)
-    trained = sections.get("trained", np.empty(0, np.float32))
     with graph.threads(threads):
-        if unit != old.meta["unit"] or not _still_serves(codes, trained, metric, vectors, unit):
-            return build(spec, metric, vectors, path, threads, progress)
-        storage = _storage(codes, trained, metric, vectors)
+        coding = _choose_coding(metric, vectors)
+        storage = _storage(coding, metric, vectors)
         rows = new_of_old[kept]
-        if codes is Codes.F32:
-            for block in _blocks(vectors, rows, normalise=False):
-                storage.add(block)
-        else:
-            storage.add_sa_codes(np.ascontiguousarray(sections["codes"][kept]))
+        for block in _blocks(vectors, rows, normalise=coding.normalise):
+            storage.add(block)
         index = graph.new_index(storage, spec.m, spec.ef_construction)
         _copy_links(index, metric, old, new_of_old, kept, vectors)
         added = np.ones(len(vectors), np.bool_)
         added[rows] = False
         rest = np.flatnonzero(added)
-        _add(index, vectors, rest, metric is Metric.COSINE and not unit, report)
+        _add(index, vectors, rest, coding.normalise, report)
         node_of_row = np.empty(len(vectors), np.int64)
         node_of_row[np.concatenate([rows, rest])] = np.arange(len(vectors))
         index.hnsw.permute_entries(graph.pointer(node_of_row))
-        if codes is not Codes.F32:
-            storage.permute_entries(node_of_row)
-    return _write(path, _meta(spec, metric, vectors), index, codes, unit, extended=True)
+        return _write(path, _meta(spec, metric, vectors), index, coding, metric, vectors, extended=True)
 
 
 def _silent(_share: float) -> None:
@@ -143,10 +140,30 @@ def _meta(spec: IndexSpec, metric: Metric, vectors: Vectors) -> dict[str, Any]:
     return {"spec": spec.to_dict(), "metric": metric.value, "rows": rows, "dim": dim}
 
 
-def _write(path: Path, meta: dict[str, Any], index: Any, codes: Codes, unit: bool, *, extended: bool) -> Built:
-    links, sections = graph.sections_of(index, codes)
-    size = payload.write(path, {**meta, **links, "codes": codes.value, "unit": unit}, sections)
-    return Built(size, meta["rows"], codes.value, extended)
+def _write(
+    path: Path, meta: dict[str, Any], index: Any, coding: Coding, metric: Metric, vectors: Vectors, *, extended: bool
+) -> Built:
+    links, sections = graph.links_of(index)
+    sections |= _coded(coding, metric, vectors)
+    size = payload.write(path, {**meta, **links, "codes": coding.walking.value}, sections)
+    return Built(size, len(vectors), coding.walking.value, extended)
+
+
+def _coded(coding: Coding, metric: Metric, vectors: Vectors) -> dict[str, Array]:
+    """The sections that a graph of all `vectors` is walked by."""
+    if coding.walking is Codes.F32:
+        return {}
+    encoder = graph.storage_for(coding.walking, metric, vectors.shape[1])
+    graph.set_trained(encoder, coding.walking, coding.trained)
+    codes = np.empty((len(vectors), encoder.code_size), np.uint8)
+    done = 0
+    for block in _blocks(vectors, None, normalise=coding.normalise):
+        codes[done : done + len(block)] = encoder.sa_encode(block)
+        done += len(block)
+    if coding.walking is Codes.BF16:
+        return {"codes": codes}
+    sections = {"codes": codes, "trained": coding.trained}
+    return {**sections, "squares": graph.squares_of(codes, coding.trained)} if metric is Metric.L2 else sections
 
 
 def _blocks(vectors: Vectors, rows: Rows | None, *, normalise: bool) -> Iterator[Vectors]:
@@ -158,10 +175,8 @@ def _blocks(vectors: Vectors, rows: Rows | None, *, normalise: bool) -> Iterator
         yield ivf.normalised(block) if normalise else np.ascontiguousarray(block)
 
 
-def _is_unit(metric: Metric, vectors: Vectors) -> bool:
+def _are_unit(vectors: Vectors) -> bool:
     """Whether COSINE may compare the stored rows as they are."""
-    if metric is not Metric.COSINE:
-        return False
     for block in _blocks(vectors, None, normalise=False):
         squares = np.einsum("ij,ij->i", block, block)
         if not bool((np.abs(squares - 1) <= 2 * UNIT_TOLERANCE).all()):
@@ -169,10 +184,10 @@ def _is_unit(metric: Metric, vectors: Vectors) -> bool:
     return True
 
 
-def _storage(codes: Codes, trained: Array, metric: Metric, vectors: Vectors) -> Any:
+def _storage(coding: Coding, metric: Metric, vectors: Vectors) -> Any:
     """An empty storage with room for all rows, so that adding them block by block moves nothing."""
-    storage = graph.storage_for(codes, metric, vectors.shape[1])
-    graph.set_trained(storage, codes, trained)
+    storage = graph.storage_for(coding.building, metric, vectors.shape[1])
+    storage.is_trained = True
     storage.codes.resize(len(vectors) * storage.code_size)
     storage.codes.clear()
     return storage
@@ -188,22 +203,13 @@ def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, repor
         report(done / count)
 
 
-def _choose_codes(spec: IndexSpec, metric: Metric, vectors: Vectors, unit: bool) -> tuple[Codes, Array]:
-    nothing = np.empty(0, np.float32)
-    stored_serve = metric is not Metric.COSINE or unit
-    if spec.kind is IndexKind.AUTOINDEX:
-        ranges = _ranges(vectors, normalise=not stored_serve)
-        if _serves(Codes.SQ8, ranges, metric, vectors, not stored_serve):
-            return Codes.SQ8, ranges
-    if not stored_serve or _serves(Codes.BF16, nothing, metric, vectors, normalise=False):
-        return Codes.BF16, nothing
-    return Codes.F32, nothing
-
-
-def _still_serves(codes: Codes, trained: Array, metric: Metric, vectors: Vectors, unit: bool) -> bool:
-    normalise = metric is Metric.COSINE and not unit
-    without_choice = codes is Codes.F32 or (codes is Codes.BF16 and normalise)
-    return without_choice or _serves(codes, trained, metric, vectors, normalise)
+def _choose_coding(metric: Metric, vectors: Vectors) -> Coding:
+    normalise = metric is Metric.COSINE and not _are_unit(vectors)
+    halves_serve = normalise or _serves(Codes.BF16, _UNTRAINED, metric, vectors, normalise)
+    building = Codes.BF16 if halves_serve else Codes.F32
+    ranges = _ranges(vectors, normalise=normalise)
+    bytes_serve = _serves(Codes.SQ8, ranges, metric, vectors, normalise)
+    return Coding(building, Codes.SQ8 if bytes_serve else building, ranges, normalise)
 
 
 def _ranges(vectors: Vectors, *, normalise: bool) -> Array:
@@ -251,4 +257,4 @@ def _copy_links(index: Any, metric: Metric, old: Payload, new_of_old: Rows, kept
         levels, neighbors, entry, top = repair.without_dropped(
             metric, m, levels, slots, neighbors, kept, vectors, np.maximum(new_of_old, 0)
         )
-    graph.set_links(index, levels, neighbors, entry, top, copy=True)
+    graph.set_links(index, levels, neighbors, entry, top)

@@ -1,0 +1,383 @@
+"""Compiled walks through HNSW graphs, over codes of one or two bytes a dimension or over float32.
+
+A walk goes down the upper levels to the nearest node there, and on the bottom level keeps a pool of the `ef` nearest
+nodes it has met: it looks at the neighbours of the nearest two not yet looked at, again and again, until it has looked
+at those of all (Malkov and Yashunin, arXiv 1603.09320, algorithm 2; the two at once are ours). Most of its time goes
+into waiting for memory, so that everything is fetched ahead: the codes of all neighbours of two nodes before the first
+of them is compared. Measured on one core of a 2.6 GHz server, ef 64, M 16, k 10 of 20 candidates, a query each:
+
+                            faiss f32   faiss bf16   faiss sq8   this, bf16   this, sq8
+    200 k × 128 synthetic      127 µs       105 µs       98 µs        69 µs       38 µs
+    99 k × 384 sentences       180 µs       217 µs      257 µs       150 µs       80 µs
+
+One byte a dimension is compared in whole numbers. A vector x is stored as codes c, of which each stands for
+x_j = low_j + width_j (c_j + ½) / 255. With t_j = q_j width_j / 255, and q_j - low_j for q_j with L2,
+
+    IP:  q·x        = Σ t_j c_j + what depends on the query alone
+    L2:  |q - x|²   = |x - low|² - 2 Σ t_j c_j + what depends on the query alone
+
+and t is rounded to 16 bits under a scale of its own, at which the sum just fits 32 bits. |x - low|² is in the file. The
+rounding is finer than that of the codes, up to 30,000 dimensions; candidates are scored exactly afterwards anyway.
+
+A pool's entry is one number that sorts: the bits of the cost, made to rise with it, then the node, and whether its
+neighbours were looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from elanus.vector.kernels import (
+    _F,
+    FETCHED_BYTES,
+    LINE_BYTES,
+    REORDER,
+    _fetch,
+    b1,
+    compiled,
+    f32,
+    i32,
+    i64,
+    inlined,
+    readable,
+    u8,
+    void,
+    writable,
+)
+
+AT_ONCE = 2
+"""Nodes whose neighbours are looked at together. One: 52 µs where two take 45; more bring nothing, and compare more."""
+
+LARGEST_CODE = 255
+
+_LOOKED_AT = np.uint64(1)
+_NODE_BITS = np.uint64(0xFFFFFFFF)
+_COST_BITS = np.uint64(32)
+_SIGN = np.uint64(0x80000000)
+
+
+def _by_types(function: Callable[..., Any]) -> Callable[[_F], _F]:
+    """The decorated takes the types of `function`'s arguments, and returns what then stands for it in kernels."""
+    decorate: Callable[[_F], _F] = overload(function, jit_options={"fastmath": REORDER}, strict=False)
+    return decorate
+
+
+def _typed_widened(_typing: Any, value: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        return builder.bitcast(builder.shl(builder.zext(arguments[0], word), word(16)), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+_widened: Any = intrinsic(_typed_widened)
+"""The float32 that a bfloat16 stands for: its bits are the upper half."""
+
+
+def _typed_bits(_typing: Any, value: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.bitcast(arguments[0], ir.IntType(32)), ir.IntType(64))
+
+    return types.uint64(types.float32), generate
+
+
+_bits: Any = intrinsic(_typed_bits)
+
+
+def _typed_add_product(_typing: Any, total: Any, factor: Any, code: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        return builder.add(
+            arguments[0], builder.mul(builder.sext(arguments[1], word), builder.zext(arguments[2], word))
+        )
+
+    return types.int32(types.int32, types.int16, types.uint8), generate
+
+
+_add_product: Any = intrinsic(_typed_add_product)
+"""total + factor · code in 32 bits, for which processors have instructions that numba's own 64 bits would not use."""
+
+
+def _room(codes: Any, dim: int) -> Any:
+    """A place for a query of `dim` in the form that is compared with `codes`."""
+    raise NotImplementedError
+
+
+def _prepare(metric: int, queries: Any, q: int, codes: Any, trained: Any, room: Any) -> Any:
+    """Bring query `q` into that form; returns what squared lengths are multiplied by to compare with its products."""
+    raise NotImplementedError
+
+
+def _distance(metric: int, query: Any, scale: Any, codes: Any, squares: Any, node: int) -> Any:
+    """The cost of `node` for a prepared query, up to what depends on the query alone."""
+    raise NotImplementedError
+
+
+@_by_types(_room)
+def _typed_room(codes: Any, dim: Any) -> Any:
+    dtype = np.int16 if codes.dtype == types.uint8 else np.float32
+
+    def room(codes: Any, dim: int) -> Any:
+        return np.empty(dim, dtype)
+
+    return room
+
+
+@_by_types(_prepare)
+def _typed_prepare(metric: Any, queries: Any, q: Any, codes: Any, trained: Any, room: Any) -> Any:
+    def quantised(metric: int, queries: Any, q: int, codes: Any, trained: Any, room: Any) -> Any:
+        dim = room.shape[0]
+        largest = 1e-30
+        for j in range(dim):
+            low = np.float64(trained[j]) if metric == 0 else 0.0
+            term = (queries[q, j] - low) * np.float64(trained[dim + j])
+            largest = max(largest, abs(term))
+        scale = min(32_767, (2**31 - 1) // (LARGEST_CODE * dim)) / largest
+        for j in range(dim):
+            low = np.float64(trained[j]) if metric == 0 else 0.0
+            term = (queries[q, j] - low) * np.float64(trained[dim + j])
+            room[j] = np.int16(math.floor(term * scale + 0.5))
+        return np.float32(min(scale * LARGEST_CODE / 2, 1e30))
+
+    def as_it_is(metric: int, queries: Any, q: int, codes: Any, trained: Any, room: Any) -> Any:
+        for j in range(room.shape[0]):
+            room[j] = queries[q, j]
+        return np.float32(1)
+
+    return quantised if codes.dtype == types.uint8 else as_it_is
+
+
+@_by_types(_distance)
+def _typed_distance(metric: Any, query: Any, scale: Any, codes: Any, squares: Any, node: Any) -> Any:
+    def by_bytes(metric: int, query: Any, scale: Any, codes: Any, squares: Any, node: int) -> Any:
+        s = np.int32(0)
+        for j in range(query.shape[0]):
+            s = _add_product(s, query[j], codes[node, j])
+        if metric == 0:
+            return squares[node] * scale - np.float32(s)
+        return -np.float32(s)
+
+    def by_halves(metric: int, query: Any, scale: Any, codes: Any, squares: Any, node: int) -> Any:
+        s = np.float32(0)
+        if metric == 0:
+            for j in range(query.shape[0]):
+                t = query[j] - _widened(codes[node, j])
+                s += t * t
+            return s
+        for j in range(query.shape[0]):
+            s += query[j] * _widened(codes[node, j])
+        return -s
+
+    def by_floats(metric: int, query: Any, scale: Any, codes: Any, squares: Any, node: int) -> Any:
+        s = np.float32(0)
+        if metric == 0:
+            for j in range(query.shape[0]):
+                t = query[j] - codes[node, j]
+                s += t * t
+            return s
+        for j in range(query.shape[0]):
+            s += query[j] * codes[node, j]
+        return -s
+
+    return {types.uint8: by_bytes, types.uint16: by_halves, types.float32: by_floats}[codes.dtype]
+
+
+@inlined
+def _entry(cost: Any, node: int) -> Any:
+    bits = _bits(cost)
+    rising = bits ^ _NODE_BITS if bits & _SIGN else bits | _SIGN
+    return (rising << _COST_BITS) | (np.uint64(node) << _LOOKED_AT)
+
+
+@inlined
+def _node(entry: Any) -> Any:
+    return np.int64((entry & _NODE_BITS) >> _LOOKED_AT)
+
+
+@inlined
+def _insert(entries: Any, size: int, entry: Any) -> int:
+    """Put `entry` in its place among the first `size`, which may push the last one out; returns the place, or how many
+    entries there can be if it is behind them all.
+    """
+    end = size
+    if size == entries.shape[0]:
+        end = size - 1
+        if entry >= entries[end]:
+            return size
+    place, left = 0, end
+    while left > 0:
+        half = left >> 1
+        if entries[place + half] < entry:
+            place += half + 1
+            left -= half + 1
+        else:
+            left = half
+    for i in range(end, place, -1):
+        entries[i] = entries[i - 1]
+    entries[place] = entry
+    return place
+
+
+@inlined
+def _passes(bitmap: Any, row: int) -> Any:
+    return (bitmap[row >> 3] >> (row & 7)) & 1
+
+
+@inlined
+def _fetch_codes(metric: int, codes: Any, squares: Any, node: int) -> None:
+    for byte in range(0, min(codes.shape[1] * codes.itemsize, FETCHED_BYTES), LINE_BYTES):
+        _fetch(codes, node, byte)
+    if metric == 0 and squares.shape[0]:
+        _fetch(squares, node, 0)
+
+
+@inlined
+def _descend(
+    metric: int,
+    query: Any,
+    scale: Any,
+    codes: Any,
+    squares: Any,
+    slots: Any,
+    neighbors: Any,
+    m: int,
+    entry: int,
+    top: int,
+) -> int:
+    """The node where the walk of the bottom level begins: as near as going only nearer leads, level by level."""
+    nearest = entry
+    cost = _distance(metric, query, scale, codes, squares, nearest)
+    for level in range(top, 0, -1):
+        left = -1
+        while left != nearest:
+            left = nearest
+            begin = slots[left] + m + level * m
+            for i in range(begin, begin + m):
+                if neighbors[i] < 0:
+                    break
+                _fetch_codes(metric, codes, squares, neighbors[i])
+            for i in range(begin, begin + m):
+                if neighbors[i] < 0:
+                    break
+                other = _distance(metric, query, scale, codes, squares, neighbors[i])
+                if other < cost:
+                    cost = other
+                    nearest = int(neighbors[i])
+    return nearest
+
+
+@inlined
+def _new_neighbors(
+    metric: int, codes: Any, squares: Any, slots: Any, neighbors: Any, m: int, node: int, met: Any, new: Any, count: int
+) -> int:
+    """Append to the `count` nodes in `new` those neighbours of `node` that are not in `met`; returns how many it holds
+    now. They are marked and on their way from memory.
+    """
+    for i in range(slots[node], slots[node] + 2 * m):
+        if neighbors[i] < 0:
+            break
+        neighbor = int(neighbors[i])
+        # Without a branch, which would be guessed wrong as often as right.
+        byte, bit = met[neighbor >> 3], np.uint8(1 << (neighbor & 7))
+        met[neighbor >> 3] = byte | bit
+        new[count] = neighbor
+        count += int((byte & bit) == 0)
+        _fetch_codes(metric, codes, squares, neighbor)
+    return count
+
+
+def _walk(
+    metric: int,
+    queries: Any,
+    codes: Any,
+    trained: Any,
+    squares: Any,
+    slots: Any,
+    neighbors: Any,
+    m: int,
+    entry: int,
+    top: int,
+    ef: int,
+    bitmap: Any,
+    filtered: bool,
+    candidates: Any,
+) -> None:
+    count = candidates.shape[1]
+    pool = np.empty(ef, np.uint64)
+    passing = np.empty(count, np.uint64)
+    nodes = np.empty(AT_ONCE, np.int64)
+    new = np.empty(AT_ONCE * 2 * m + 1, np.int64)
+    met = np.empty((codes.shape[0] >> 3) + 1, np.uint8)
+    query = _room(codes, queries.shape[1])
+    for q in range(queries.shape[0]):
+        scale = _prepare(metric, queries, q, codes, trained, query)
+        met[:] = 0
+        new[0] = _descend(metric, query, scale, codes, squares, slots, neighbors, m, entry, top)
+        met[new[0] >> 3] = np.uint8(1 << (new[0] & 7))
+        news = 1
+        size = 0
+        kept = 0
+        at = 0
+        looking = 1
+        while looking:
+            for i in range(news):
+                entered = _entry(_distance(metric, query, scale, codes, squares, new[i]), new[i])
+                at = min(at, _insert(pool, size, entered))
+                size = min(size + 1, ef)
+                if filtered and _passes(bitmap, new[i]):
+                    _insert(passing, kept, entered)
+                    kept = min(kept + 1, count)
+            # All before `at` were looked at.
+            looking = 0
+            while at < size and looking < AT_ONCE:
+                if not pool[at] & _LOOKED_AT:
+                    nodes[looking] = _node(pool[at])
+                    pool[at] |= _LOOKED_AT
+                    for link in range(0, 2 * m, LINE_BYTES // 4):
+                        _fetch(neighbors, slots[nodes[looking]] + link, 0)
+                    looking += 1
+                at += 1
+            news = 0
+            for i in range(looking):
+                news = _new_neighbors(metric, codes, squares, slots, neighbors, m, nodes[i], met, new, news)
+        best, found = (passing, kept) if filtered else (pool, min(size, count))
+        for i in range(count):
+            candidates[q, i] = _node(best[i]) if i < found else -1
+
+
+def _compiled_for(dtype: Any) -> Any:
+    return compiled(
+        void(
+            i64,
+            readable(f32, 2),
+            readable(dtype, 2),
+            readable(f32, 1),
+            readable(f32, 1),
+            readable(i64, 1),
+            readable(i32, 1),
+            i64,
+            i64,
+            i64,
+            i64,
+            readable(u8, 1),
+            b1,
+            writable(i64, 2),
+        )
+    )(_walk)
+
+
+walk_bytes = _compiled_for(u8)
+"""(metric, queries (nq, d), codes (n, d), trained (2 d,), squares (n,), slots (n + 1,), neighbors, m, entry, top, ef,
+bitmap, filtered, out candidates (nq, count)): for each query the `count` nearest of what a walk of `ef` >= count meets,
+nearest first, -1 where there are fewer; of those in `bitmap` alone where `filtered`, met in a walk through all.
+
+`squares` are used, and have to be there, with one byte a dimension and L2. `metric` is L2 or IP."""
+walk_halves = _compiled_for(types.uint16)
+walk_floats = _compiled_for(f32)
