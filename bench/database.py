@@ -85,9 +85,7 @@ class Rows:
         (handle,) = unit.indexes.values()
         opened = handle.open()._open
         assert opened is not None
-        vectors, walked = opened
-        codes, trained, _ = walked._compared
-        slots, neighbors, m, entry, top = walked._links
+        codes, trained, _, slots, neighbors, m, entry, top, vectors = opened[1]._walked
         storage = graph.storage_for(graph.Codes.SQ8, Metric.L2, vectors.shape[1])
         graph.set_trained(storage, graph.Codes.SQ8, trained)
         storage.add_sa_codes(codes)

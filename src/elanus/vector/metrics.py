@@ -50,10 +50,8 @@ def scores_by_row(metric: Metric, query: Vectors, vectors: Vectors, rows: Rows) 
 
 def rescore(metric: Metric, queries: Vectors, vectors: Vectors, candidates: Rows, k: int) -> tuple[Scores, Rows]:
     """The k best (nq, k) of each query's `candidates` (nq, m), by exact score; -1 among them stands for none."""
-    nq = queries.shape[0]
-    found = np.empty((nq, k), np.float32), np.empty((nq, k), np.int64)
-    small = candidates.size * queries.shape[1] <= HELD_FLOATS
-    (kernels.rescore_held if small else kernels.rescore)(CODE_OF[metric], queries, vectors, candidates, *found)
+    found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    kernels.rescore(CODE_OF[metric], queries, vectors, candidates, *found)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Compiled walks through HNSW graphs, over codes of one or two bytes a dimension or over float32.
+"""Compiled searches of HNSW graphs: walks by codes of one or two bytes a dimension or float32, and exact scores.
 
 A walk goes down the upper levels to the nearest node there, and on the bottom level keeps a pool of the `ef` nearest
 nodes it has met: it looks at the neighbours of the nearest two not yet looked at, again and again, until it has looked
@@ -40,6 +40,7 @@ from elanus.vector.kernels import (
     LINE_BYTES,
     REORDER,
     _fetch,
+    _rescore_query,
     b1,
     compiled,
     f32,
@@ -304,12 +305,17 @@ def _walk(
     m: int,
     entry: int,
     top: int,
+    vectors: Any,
+    count: int,
     ef: int,
     bitmap: Any,
     filtered: bool,
-    candidates: Any,
+    scores: Any,
+    rows: Any,
 ) -> None:
-    count = candidates.shape[1]
+    candidates = np.empty(count, np.int64)
+    best_costs = np.empty(scores.shape[1], np.float32)
+    best_rows = np.empty(scores.shape[1], np.int64)
     pool = np.empty(ef, np.uint64)
     passing = np.empty(count, np.uint64)
     nodes = np.empty(AT_ONCE, np.int64)
@@ -349,7 +355,8 @@ def _walk(
                 news = _new_neighbors(metric, codes, squares, slots, neighbors, m, nodes[i], met, new, news)
         best, found = (passing, kept) if filtered else (pool, min(size, count))
         for i in range(count):
-            candidates[q, i] = _node(best[i]) if i < found else -1
+            candidates[i] = _node(best[i]) if i < found else -1
+        _rescore_query(metric, queries, q, vectors, candidates, best_costs, best_rows, scores[q], rows[q])
 
 
 def _compiled_for(dtype: Any) -> Any:
@@ -365,19 +372,24 @@ def _compiled_for(dtype: Any) -> Any:
             i64,
             i64,
             i64,
+            readable(f32, 2),
+            i64,
             i64,
             readable(u8, 1),
             b1,
+            writable(f32, 2),
             writable(i64, 2),
         )
     )(_walk)
 
 
 walk_bytes = _compiled_for(u8)
-"""(metric, queries (nq, d), codes (n, d), trained (2 d,), squares (n,), slots (n + 1,), neighbors, m, entry, top, ef,
-bitmap, filtered, out candidates (nq, count)): for each query the `count` nearest of what a walk of `ef` >= count meets,
-nearest first, -1 where there are fewer; of those in `bitmap` alone where `filtered`, met in a walk through all.
+"""(metric, queries (nq, d), codes (n, d), trained (2 d,), squares (n,), slots (n + 1,), neighbors, m, entry, top,
+vectors (n, d), count, ef, bitmap, filtered, out scores (nq, k), out rows (nq, k)): for each query the k best, by exact
+score, of the `count` that are nearest by their codes among what a walk of `ef` >= count >= k meets; of those in
+`bitmap` alone where `filtered`, met in a walk through all.
 
-`squares` are used, and have to be there, with one byte a dimension and L2. `metric` is L2 or IP."""
+`squares` are used, and have to be there, with one byte a dimension and L2. With COSINE the codes are those of vectors
+of length one."""
 walk_halves = _compiled_for(types.uint16)
 walk_floats = _compiled_for(f32)
