@@ -8,7 +8,7 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import OnDuplicateKey
+
+if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
+    from elanus.vector.parts import Parts
 
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
@@ -56,6 +59,14 @@ class _Hits(NamedTuple):
     offsets: Offsets
 
 
+class _Prepared(NamedTuple):
+    """A plan, and what follows from it: whether two of its units may hold one key; how one query asks all at once."""
+
+    plan: Plan
+    copies: bool
+    parts: Parts | None
+
+
 class _Part(NamedTuple):
     """The nearest rows of one unit: (nq, k) each, best first, row -1 where there are no more."""
 
@@ -66,14 +77,16 @@ class _Part(NamedTuple):
 
 def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
     """Answer `request` on `snapshot`. Raises what `planner.plan` raises."""
-    found, keys, scores, offsets = _hits(snapshot, request, _plan(snapshot, request))
+    found, keys, scores, offsets = _hits(snapshot, request, _prepared(snapshot, request))
     fields = fetch(snapshot, found, request.output_fields) if request.output_fields else None
     return SearchResult(keys if keys is not None else key_values(snapshot, found), scores, offsets, fields)
 
 
-def _plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
+def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
     """The plan for `request`, remembered with the snapshot: a plan depends on nothing else."""
+    alone = len(request.queries) == 1
     key = (
+        alone,
         request.vector_field.id,
         request.limit + request.offset,
         request.condition,
@@ -81,42 +94,101 @@ def _plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
         request.metric,
         tuple(request.params.items()),
     )
-    made: Plan | None = snapshot.plans.get(key)
-    if made is None:
+    prepared: _Prepared | None = snapshot.plans.get(key)
+    if prepared is None:
         made = plan(snapshot, request)
+        copies = bool(made.steps) and _copies_possible(snapshot, made.steps)
+        prepared = _Prepared(made, copies, _parts(snapshot, request, made) if alone else None)
         if len(snapshot.plans) < PLANS_KEPT:
-            snapshot.plans[key] = made
-    return made
+            snapshot.plans[key] = prepared
+    return prepared
 
 
-def _hits(snapshot: Snapshot, request: SearchRequest, made: Plan) -> _Hits:
+def _parts(snapshot: Snapshot, request: SearchRequest, made: Plan) -> Parts | None:
+    """What one query asks of all units at once; None where that cannot be said in one call."""
+    if not made.steps or any(step.keys[1] is None for step in made.steps):
+        return None
+    from elanus.vector import parts
+
+    asked: list[Any] = []
+    for step in made.steps:
+        view = snapshot.units[step.unit].view
+        done = _is_settled(snapshot, step)
+        width = _width(made, step, done)
+        vectors = view.vectors(request.vector_field.id)
+        more = _more(step, width, done)
+        assert step.keys[1] is not None
+        unit = parts.Unit(step.unit, step.rows, width, more, vectors, step.keys[1], step.mask)
+        if step.index is not None:
+            asked.append(step.index.open().part(unit, step.strategy))
+        elif step.interim is not None:
+            asked.append(parts.lists(unit, step.interim, step.interim.nprobe, step.interim.wanted))
+        covered = step.interim.rows if step.interim is not None else 0
+        if step.index is None and covered < step.rows:
+            asked.append(parts.scan(unit, covered))
+    if any(part is None for part in asked):
+        return None
+    return parts.Parts.of(asked, sum(step.strategy.microseconds for step in made.steps))
+
+
+def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _Hits:
     """The rows that answer."""
+    made, copies, parts = prepared
     steps = made.steps
     if not steps:
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
         return _Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
-    copies = _copies_possible(snapshot, steps)
+    if parts is not None:
+        at_once = _at_once(request, made, copies, parts)
+        if at_once is not None:
+            return at_once
     one = len(steps) == 1 and not copies
     if one and steps[0].interim is None and _in_key_order(snapshot.units[steps[0].unit]):
         (part,) = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
         return _single(part, request.offset, made.k)
-    settled = [step.index is not None or _in_key_order(snapshot.units[step.unit]) for step in steps]
-    # One more than asked for shows whether scores equal to the last one go on.
-    k = [min(made.k if done else made.k + 1, step.passing) for step, done in zip(steps, settled, strict=True)]
+    settled = [_is_settled(snapshot, step) for step in steps]
+    k = [_width(made, step, done) for step, done in zip(steps, settled, strict=True)]
     runs = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
     if one and len(runs[0]) == 1 and not _has_equal_scores(runs[0][0]):
         return _single(runs[0][0], request.offset, made.k)
     while True:
-        more = [
-            0 if most == step.passing else 1 if done or most >= MOST_TIED else 2
-            for step, most, done in zip(steps, k, settled, strict=True)
-        ]
+        more = [_more(step, most, done) for step, most, done in zip(steps, k, settled, strict=True)]
         hits, again = _merge(snapshot, made, runs, more, copies, request.offset)
         if not again:
             return hits
         for i in again:
             k[i] = min(4 * k[i], steps[i].passing)
             runs[i] = _run(snapshot, request, made, steps[i], k[i])
+
+
+def _at_once(request: SearchRequest, made: Plan, copies: bool, parts: Parts) -> _Hits | None:
+    """The answer in one call; None where more has to be seen of some unit."""
+    from elanus.vector.parts import search
+
+    best = search(made.metric, request.queries, parts, made.k, distinct=copies)
+    if best.again.any():
+        return None
+    at = slice(request.offset, int(best.filled[0]))
+    rows = best.rows[0, at]
+    units = made.steps[0].unit if len(made.steps) == 1 else best.units[0, at]
+    return _Hits(Found(units, rows), best.keys[0, at], best.scores[0, at], np.array((0, len(rows))))
+
+
+def _is_settled(snapshot: Snapshot, step: Step) -> bool:
+    """Whether a unit's rows of equal scores need no look at what comes behind the last of them."""
+    return step.index is not None or _in_key_order(snapshot.units[step.unit])
+
+
+def _width(made: Plan, step: Step, settled: bool) -> int:
+    """How many rows a unit is asked for. One more than wanted shows whether scores equal to the last one go on."""
+    return min(made.k if settled else made.k + 1, step.passing)
+
+
+def _more(step: Step, width: int, settled: bool) -> int:
+    """Whether a unit that was asked for `width` rows has shown all; see `kernels.merge`."""
+    if width == step.passing:
+        return 0
+    return 1 if settled or width >= MOST_TIED else 2
 
 
 def _in_key_order(unit: Unit) -> bool:

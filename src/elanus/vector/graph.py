@@ -73,6 +73,11 @@ def set_trained(storage: Any, codes: Codes, trained: Array) -> None:
     storage.is_trained = True
 
 
+def address(array: npt.NDArray[Any]) -> int:
+    """Where the first element of `array` lies."""
+    return int(array.__array_interface__["data"][0])
+
+
 def pointer(array: npt.NDArray[Any]) -> Any:
     """A C++ pointer to the first element of `array`."""
     return faiss.swig_ptr(array)
@@ -159,6 +164,9 @@ class Graph:
     _walked: tuple[Any, ...]
     """Codes and what else is needed to compare by them, links, and the stored vectors, as the kernel takes them."""
 
+    addresses: tuple[int, ...] | None
+    """The same as `parts` takes them, but for the vectors; None where the codes are not of one byte."""
+
     @classmethod
     def open(cls, payload: Payload, vectors: Vectors, metric: Metric) -> Graph:
         """The graph of `payload`, with `vectors` (n, d) as the column it was built from."""
@@ -189,7 +197,11 @@ class Graph:
                 meta["top"],
                 vectors,
             ),
-        )
+            addresses=(
+                address(compared), address(trained), address(squares), len(squares), address(slots),
+                address(sections["neighbors"]), len(sections["neighbors"]), meta["m"], meta["entry"], meta["top"],
+            ) if codes is Codes.SQ8 else None,
+        )  # fmt: skip
 
     def search(self, queries: Vectors, k: int, ef: int, bitmap: Bitmap | None = None) -> tuple[Scores, Rows]:
         """The k nearest rows (nq, k) that a walk of `ef` finds, best first, -1 where there are fewer.

@@ -57,7 +57,7 @@ class InterimIndex:
     centroids: Vectors
     blocks: tuple[_Block, ...]
     rows: int
-    _table: npt.NDArray[np.int64]
+    table: npt.NDArray[np.int64]
     """(blocks, ADDRESSES): where the kernel finds each block."""
 
     @classmethod
@@ -93,12 +93,21 @@ class InterimIndex:
         table = np.concatenate([block.rows.entry for block in blocks])
         return InterimIndex(self.metric, self.centroids, tuple(blocks), ends[-1], table)
 
+    @property
+    def nprobe(self) -> int:
+        """The lists that a search looks at."""
+        return max(1, round(PROBED_SHARE * len(self.centroids)))
+
+    @property
+    def wanted(self) -> int:
+        """Passing rows to be ranked where there is a filter."""
+        return int(self.rows * PROBED_SHARE)
+
     def search(self, queries: Vectors, k: int, bitmap: Bitmap | None = None) -> tuple[Scores, Rows]:
         """The k nearest rows of all blocks (nq, k), best first, with exact scores; -1 where there are no more.
 
         With a bitmap over all blocks' rows, lists are looked at until as many passing rows were ranked as an
         unfiltered search ranks, so k rows come back whenever k rows pass.
         """
-        nprobe = max(1, round(PROBED_SHARE * len(self.centroids)))
-        want = 0 if bitmap is None else int(self.rows * PROBED_SHARE)
-        return ivf.search_lists(self.metric, queries, self.centroids, self._table, k, nprobe, want, bitmap)
+        want = 0 if bitmap is None else self.wanted
+        return ivf.search_lists(self.metric, queries, self.centroids, self.table, k, self.nprobe, want, bitmap)

@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from elanus.model.types import Metric
 from elanus.vector import graph
-from elanus.vector.list_kernels import encode, search_blocks
+from elanus.vector.list_kernels import EXTRA_CANDIDATES, encode, search_blocks
 from elanus.vector.metrics import CODE_OF, NO_BITMAP, Bitmap, Rows, Scores, Vectors
 from elanus.vector.payload import Array, Payload
 from elanus.vector.untyped import faiss
@@ -46,9 +46,6 @@ ROWS_PER_LIST = 39
 TRAINING_ROWS_PER_LIST = 128
 ITERATIONS = 10
 BLOCK_ROWS = 65_536
-
-EXTRA_CANDIDATES = 24
-"""Rows scored exactly beside twice the k asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +155,8 @@ class Lists:
     metric: Metric
     centroids: Vectors
     rows: CodedRows
-    _table: npt.NDArray[np.int64]
+    table: npt.NDArray[np.int64]
+    """Where the kernel finds the rows' arrays."""
 
     @classmethod
     def open(cls, payload: Payload, vectors: Vectors, metric: Metric) -> Lists:
@@ -170,8 +168,11 @@ class Lists:
     def nlist(self) -> int:
         return len(self.centroids)
 
-    def search(
-        self, queries: Vectors, k: int, nprobe: int, want: int, bitmap: Bitmap | None = None
-    ) -> tuple[Scores, Rows]:
-        """The k best of the `nprobe` nearest lists, and of more until `want` passing rows were ranked."""
-        return search_lists(self.metric, queries, self.centroids, self._table, k, nprobe, want, bitmap)
+    def wanted(self, nprobe: int) -> int:
+        """Passing rows to be ranked where there is a filter: as many as there are rows in `nprobe` lists without."""
+        return len(self.rows.vectors) * nprobe // self.nlist
+
+    def search(self, queries: Vectors, k: int, nprobe: int, bitmap: Bitmap | None = None) -> tuple[Scores, Rows]:
+        """The k best of the `nprobe` nearest lists, and of more until as many passing rows were `wanted`."""
+        want = 0 if bitmap is None else self.wanted(nprobe)
+        return search_lists(self.metric, queries, self.centroids, self.table, k, nprobe, want, bitmap)

@@ -29,6 +29,9 @@ from elanus.vector.kernels import (
 ADDRESSES = 6
 """A block's entry in the table: the addresses of vectors, codes, scales, members, offsets, then its rows."""
 
+EXTRA_CANDIDATES = 24
+"""Rows scored exactly beside twice the k asked for."""
+
 i8 = types.int8
 
 

@@ -95,6 +95,19 @@ class Merged(NamedTuple):
     filled: Rows
     again: npt.NDArray[np.uint8]
 
+    @classmethod
+    def empty(cls, nq: int, k: int, parts: int) -> Merged:
+        """Room for the hits of `nq` queries."""
+        size = nq, k
+        return cls(
+            np.empty(size, np.int32),
+            np.empty(size, np.int64),
+            np.empty(size, np.int64),
+            np.empty(size, np.float32),
+            np.empty(nq, np.int64),
+            np.zeros(parts, np.uint8),
+        )
+
 
 def merge(
     metric: Metric,
@@ -108,15 +121,7 @@ def merge(
     distinct: bool,
 ) -> Merged:
     """The k best hits of each of `nq` queries in all parts, by score, then key; see `kernels.merge`."""
-    size = nq, k
-    merged = Merged(
-        np.empty(size, np.int32),
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-        np.empty(size, np.float32),
-        np.empty(nq, np.int64),
-        np.zeros(len(table), np.uint8),
-    )
+    merged = Merged.empty(nq, k, len(table))
     held = scores.size <= HELD_HITS
     (kernels.merge_held if held else kernels.merge)(CODE_OF[metric], scores, rows, keys, table, distinct, *merged)
     return merged

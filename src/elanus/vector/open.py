@@ -13,11 +13,12 @@ import numpy as np
 
 from elanus.model.errors import Closed, CorruptData
 from elanus.model.types import Metric
-from elanus.vector import cost, metrics, payload
+from elanus.vector import cost, metrics, parts, payload
 from elanus.vector.cost import Route, Strategy
 from elanus.vector.graph import Graph
 from elanus.vector.ivf import Lists
 from elanus.vector.metrics import Bitmap, Rows, Scores, Vectors
+from elanus.vector.parts import Part
 from elanus.vector.registry import IndexSpec, SearchParams
 
 
@@ -59,6 +60,13 @@ class VectorIndex:
         """How `search` goes about it when `passing` rows (None: all) take part."""
         return cost.choose(self.spec, self.rows, self.rows if passing is None else passing, k, params, self.dim)
 
+    def part(self, unit: parts.Unit, strategy: Strategy) -> Part | None:
+        """What `parts.search` is asked of this index; None where it cannot be asked there."""
+        _, inner = self._held()
+        if isinstance(inner, Graph):
+            return parts.graph(unit, inner, strategy.ef)
+        return parts.lists(unit, inner, strategy.nprobe, inner.wanted(strategy.nprobe)) if inner else parts.scan(unit)
+
     def search(
         self,
         queries: Vectors,
@@ -72,10 +80,7 @@ class VectorIndex:
         `queries` (nq, d) are C-contiguous float32. `passing` is how many bits of `bitmap` are set, if the caller
         knows. k rows come back whenever k rows pass.
         """
-        held = self._open
-        if held is None:
-            raise Closed("this index is closed: take a new snapshot of the collection")
-        vectors, inner = held
+        vectors, inner = self._held()
         if bitmap is None:
             passing = self.rows
             if isinstance(inner, Graph):
@@ -84,11 +89,16 @@ class VectorIndex:
             passing = metrics.count_set(bitmap)
         strategy = cost.choose(self.spec, self.rows, passing, k, params, self.dim)
         if isinstance(inner, Lists) and strategy.route is Route.LISTS:
-            want = 0 if bitmap is None else self.rows * params.nprobe // inner.nlist
-            return inner.search(queries, k, strategy.nprobe, want, bitmap)
+            return inner.search(queries, k, strategy.nprobe, bitmap)
         if isinstance(inner, Graph) and strategy.route is Route.GRAPH:
             return self._walk(inner, vectors, queries, k, strategy.ef, bitmap, passing)
         return metrics.top_k(self.metric, queries, vectors, k, bitmap)
+
+    def _held(self) -> tuple[Vectors, Graph | Lists | None]:
+        held = self._open
+        if held is None:
+            raise Closed("this index is closed: take a new snapshot of the collection")
+        return held
 
     def _walk(
         self,

@@ -1,0 +1,143 @@
+"""The compiled side of `parts`: searches every part of a table and merges what they found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from elanus.vector.kernels import (
+    PART,
+    _pointer,
+    b1,
+    compiled,
+    f32,
+    i32,
+    i64,
+    merge,
+    readable,
+    scan,
+    u8,
+    void,
+    writable,
+)
+from elanus.vector.list_kernels import ADDRESSES, EXTRA_CANDIDATES, search_blocks
+from elanus.vector.walk_kernels import walk_bytes
+
+SCAN, LISTS, GRAPH = 0, 1, 2
+"""Routes."""
+
+ROUTE, UNIT, ROWS, SHOWN, MORE, KEYS, VECTORS, BITMAP = range(8)
+"""Columns of the table that every part has. KEYS, VECTORS and BITMAP are addresses, BITMAP 0 where there is none."""
+
+FIRST = 8
+"""Of scans: the first row."""
+
+BLOCKS, BLOCK_COUNT, CENTROIDS, LIST_COUNT, NPROBE, WANT = range(8, 14)
+"""Of lists, as `list_kernels.search_blocks` takes them."""
+
+CODES, TRAINED, SQUARES, SQUARE_COUNT, SLOTS, NEIGHBORS, LINK_COUNT, M, ENTRY, TOP, COUNT, EF = range(8, 20)
+"""Of graphs, as `walk_kernels.walk_bytes` takes them."""
+
+WIDTH = 20
+
+
+def _search_parts(
+    metric: int,
+    queries: Any,
+    table: Any,
+    distinct: bool,
+    best_units: Any,
+    best_rows: Any,
+    best_keys: Any,
+    best_scores: Any,
+    filled: Any,
+    again: Any,
+) -> None:
+    parts = table.shape[0]
+    dim = queries.shape[1]
+    total = 0
+    for p in range(parts):
+        total += table[p, SHOWN]
+    scores = np.empty(total, np.float32)
+    rows = np.empty(total, np.int64)
+    merging = np.empty((parts, PART), np.int64)
+    begin = 0
+    short = False
+    for p in range(parts):
+        n, shown = table[p, ROWS], table[p, SHOWN]
+        part_scores = scores[begin : begin + shown].reshape((1, shown))
+        part_rows = rows[begin : begin + shown].reshape((1, shown))
+        vectors = carray(_pointer(table[p, VECTORS]), (n, dim), np.float32)
+        filtered = table[p, BITMAP] != 0
+        bitmap = carray(_pointer(table[p, BITMAP]), (n + 7) >> 3 if filtered else 0, np.uint8)
+        if table[p, ROUTE] == SCAN:
+            scan(metric, queries, vectors, table[p, FIRST], n, bitmap, filtered, part_scores, part_rows)
+        elif table[p, ROUTE] == LISTS:
+            candidates = 2 * shown + EXTRA_CANDIDATES
+            search_blocks(
+                metric,
+                queries,
+                carray(_pointer(table[p, CENTROIDS]), (table[p, LIST_COUNT], dim), np.float32),
+                carray(_pointer(table[p, BLOCKS]), (table[p, BLOCK_COUNT], ADDRESSES), np.int64),
+                bitmap,
+                filtered,
+                table[p, NPROBE],
+                max(table[p, WANT], candidates),
+                candidates,
+                part_scores,
+                part_rows,
+            )
+        else:
+            walk_bytes(
+                metric,
+                queries,
+                carray(_pointer(table[p, CODES]), (n, dim), np.uint8),
+                carray(_pointer(table[p, TRAINED]), 2 * dim, np.float32),
+                carray(_pointer(table[p, SQUARES]), table[p, SQUARE_COUNT], np.float32),
+                carray(_pointer(table[p, SLOTS]), n + 1, np.int64),
+                carray(_pointer(table[p, NEIGHBORS]), table[p, LINK_COUNT], np.int32),
+                table[p, M],
+                table[p, ENTRY],
+                table[p, TOP],
+                vectors,
+                table[p, COUNT],
+                table[p, EF],
+                bitmap,
+                filtered,
+                part_scores,
+                part_rows,
+            )
+            short = short or rows[begin + shown - 1] < 0
+        merging[p, 0] = shown
+        merging[p, 1] = table[p, UNIT]
+        merging[p, 2] = table[p, MORE]
+        merging[p, 3] = n
+        merging[p, 4] = table[p, KEYS]
+        merging[p, 5] = begin
+        begin += shown
+    merge(
+        metric, scores, rows, rows, merging, distinct, best_units, best_rows, best_keys, best_scores, filled, again
+    )  # fmt: skip
+    if short:
+        again[:] = 1
+
+
+_SEARCH_PARTS = void(
+    i64,
+    readable(f32, 2),
+    readable(i64, 2),
+    b1,
+    writable(i32, 2),
+    writable(i64, 2),
+    writable(i64, 2),
+    writable(f32, 2),
+    writable(i64, 1),
+    writable(u8, 1),
+)
+search_parts = compiled(_SEARCH_PARTS)(_search_parts)
+"""(metric, query (1, d), table (parts, WIDTH), distinct, out units, rows, keys and scores (1, k), out filled (1,), out
+again (parts,)): the `filled` best hits of all parts, each searched in its way, as `kernels.merge` merges them. All of
+`again` becomes 1 where a walk met fewer rows than were asked for."""
+search_parts_held = compiled(_SEARCH_PARTS, nogil=False)(_search_parts)
