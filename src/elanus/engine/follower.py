@@ -86,7 +86,7 @@ class LogFollower:
         self._remembered_since: list[int] = []
         self._segments_in_use: weakref.WeakSet[SealedSegment] = weakref.WeakSet()
         self._manifests_in_use: weakref.WeakValueDictionary[int, Manifest] = weakref.WeakValueDictionary()
-        self._snapshot: Snapshot
+        self._snapshot = Snapshot(manifest, manifest.sealed_to, (), ())
         self.adopt(manifest)
 
     @property
@@ -267,12 +267,14 @@ class LogFollower:
                 )
             units.append(sealed.unit)
         growing = (self._frozen.segment, self._growing) if self._frozen is not None else (self._growing,)
+        before = self._snapshot
         self._snapshot = Snapshot(
             self._manifest,
             self._timestamp,
             tuple(units),
             tuple(g.view() for g in growing if g.rows),
             self._interims,
+            earlier_plans=before.plans or before.earlier_plans if before.manifest is self._manifest else {},
         )
 
     def _by_field(self, handles: Mapping[int, IndexHandle]) -> dict[int, IndexHandle]:

@@ -9,7 +9,7 @@ Masks are evaluated here, once, since how many rows pass decides the strategy; t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ from elanus.engine.snapshot import IndexHandle, Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.schema import Field
 from elanus.model.types import Metric
+from elanus.segment.view import SegmentView
 from elanus.vector import cost
 from elanus.vector.cost import Route, Strategy
 from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, resolve, search_params
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
+
+_FLAT = IndexSpec(IndexKind.FLAT)
 
 KeysAt = tuple[int, npt.NDArray[np.int64] | None]
 """The address of a unit's keys, and the keys, which keep it valid; 0 and None where keys are text."""
@@ -70,6 +73,7 @@ class Step:
     rows: int
     passing: int
     strategy: Strategy
+    view: SegmentView = field(repr=False, compare=False)
     index: IndexHandle | None = field(default=None, repr=False, compare=False)
     interim: InterimIndex | None = field(default=None, repr=False, compare=False)
     mask: Mask | None = field(default=None, repr=False, compare=False)
@@ -101,48 +105,68 @@ def _line(step: Step) -> str:
     return f"  {step.source}: {how.route}{width}, {step.passing} of {step.rows} rows, about {how.microseconds:.0f} µs"
 
 
-def plan(snapshot: Snapshot, request: SearchRequest) -> Plan:
+def plan(snapshot: Snapshot, request: SearchRequest, known: Iterable[Step] = ()) -> Plan:
     """Decide how `request` is answered on `snapshot`.
 
+    `known` are the steps of a plan for the same request on an earlier snapshot of the same manifest; those whose units
+    are as they were stand in the new plan as they are.
     Raises `InvalidParameter` where the metric differs from the index's or a parameter is out of range.
     """
-    definition = snapshot.manifest.index_of(request.vector_field.id)
+    field = request.vector_field
+    definition = snapshot.manifest.index_of(field.id)
     metric = metric_of(snapshot, request)
-    spec = resolve(definition.kind, definition.params) if definition is not None else IndexSpec(IndexKind.FLAT)
+    spec = resolve(definition.kind, definition.params) if definition is not None else _FLAT
     k = request.limit + request.offset
     params = search_params(spec, request.params, k)
     wanted = snapshot.partition_ids(request.partitions)
-    dim = request.vector_field.dim or 0
+    known_of = {step.unit: step for step in known}
     steps = []
     for number, unit in enumerate(snapshot.units):
-        rows = unit.view.rows
         mask = select(snapshot, unit, request.condition, wanted)
-        passing = rows if mask is None else masks.count(mask)
-        if not passing:
-            continue
-        index = unit.indexes.get(request.vector_field.id)
-        strategy = cost.choose(spec if index is not None else IndexSpec(IndexKind.FLAT), rows, passing, k, params, dim)
-        waits = index is None and spec.has_file
-        interim = snapshot.interim(unit, request.vector_field.id, metric) if waits else None
-        if interim is not None:
-            strategy = cost.choose_interim(interim.rows, rows, passing, dim)
-        source = f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}"
-        steps.append(
-            Step(
-                number,
-                source,
-                rows,
-                passing,
-                strategy,
-                None if strategy.route is Route.SCAN else index,
-                interim if strategy.route is Route.INTERIM else None,
-                mask if passing < rows else None,
-                _keys_at(unit),
-            )
-        )
+        index = unit.indexes.get(field.id)
+        interim = snapshot.interim(unit, field.id, metric) if index is None and spec.has_file else None
+        step = known_of.get(number)
+        if step is None or step.view is not unit.view or step.interim is not interim or not (mask is step.mask is None):
+            step = _step(number, unit, mask, index, interim, spec, k, params, field.dim or 0)
+        if step is not None:
+            steps.append(step)
     condition = request.condition
     kind = definition.kind if definition is not None else ""
     return Plan(metric, k, kind, params, condition.describe() if condition is not None else "", tuple(steps))
+
+
+def _step(
+    number: int,
+    unit: Unit,
+    mask: Mask | None,
+    index: IndexHandle | None,
+    interim: InterimIndex | None,
+    spec: IndexSpec,
+    k: int,
+    params: SearchParams,
+    dim: int,
+) -> Step | None:
+    """What is done with a unit; None where none of its rows takes part."""
+    rows = unit.view.rows
+    passing = rows if mask is None else masks.count(mask)
+    if not passing:
+        return None
+    if interim is not None:
+        strategy = cost.choose_interim(interim.rows, rows, passing, dim)
+    else:
+        strategy = cost.choose(spec if index is not None else _FLAT, rows, passing, k, params, dim)
+    return Step(
+        number,
+        f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}",
+        rows,
+        passing,
+        strategy,
+        unit.view,
+        None if strategy.route is Route.SCAN else index,
+        interim if strategy.route is Route.INTERIM else None,
+        mask if passing < rows else None,
+        _keys_at(unit),
+    )
 
 
 def _keys_at(unit: Unit) -> KeysAt:

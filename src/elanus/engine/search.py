@@ -8,6 +8,7 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import OnDuplicateKey
 
 if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
-    from elanus.vector.parts import Parts
+    from elanus.vector.parts import Part, Parts
 
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
@@ -60,10 +61,13 @@ class _Hits(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """A plan, and what follows from it: whether two of its units may hold one key; how one query asks all at once."""
+    """A plan, and what follows from it: whether two of its units may hold one key; what one query asks of each of its
+    steps, and of all at once.
+    """
 
     plan: Plan
     copies: bool
+    asked: list[list[Part]] | None
     parts: Parts | None
 
 
@@ -96,44 +100,64 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
     )
     prepared: _Prepared | None = snapshot.plans.get(key)
     if prepared is None:
-        made = plan(snapshot, request)
+        earlier: _Prepared | None = snapshot.earlier_plans.get(key)
+        made = plan(snapshot, request, earlier.plan.steps if earlier is not None else ())
         copies = bool(made.steps) and _copies_possible(snapshot, made.steps)
-        prepared = _Prepared(made, copies, _parts(snapshot, request, made) if alone else None)
+        asked = _asked(snapshot, request, made, earlier) if alone else None
+        parts = None
+        if asked is not None:
+            from elanus.vector.parts import Parts
+
+            parts = Parts.of(list(chain.from_iterable(asked)), sum(step.strategy.microseconds for step in made.steps))
+        prepared = _Prepared(made, copies, asked, parts)
         if len(snapshot.plans) < PLANS_KEPT:
             snapshot.plans[key] = prepared
     return prepared
 
 
-def _parts(snapshot: Snapshot, request: SearchRequest, made: Plan) -> Parts | None:
-    """What one query asks of all units at once; None where that cannot be said in one call."""
+def _asked(
+    snapshot: Snapshot, request: SearchRequest, made: Plan, earlier: _Prepared | None
+) -> list[list[Part]] | None:
+    """What one query asks of each unit; None where that cannot be said in one call.
+
+    Of a step that was in an `earlier` plan it is what it was then.
+    """
     if not made.steps or any(step.keys[1] is None for step in made.steps):
         return None
+    known = {}
+    if earlier is not None and earlier.asked is not None:
+        known = {id(step): parts for step, parts in zip(earlier.plan.steps, earlier.asked, strict=True)}
+    asked = []
+    for step in made.steps:
+        parts = known.get(id(step)) or _asked_of(snapshot, request, made, step)
+        if parts is None:
+            return None
+        asked.append(parts)
+    return asked
+
+
+def _asked_of(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step) -> list[Part] | None:
     from elanus.vector import parts
 
-    asked: list[Any] = []
-    for step in made.steps:
-        view = snapshot.units[step.unit].view
-        done = _is_settled(snapshot, step)
-        width = _width(made, step, done)
-        vectors = view.vectors(request.vector_field.id)
-        more = _more(step, width, done)
-        assert step.keys[1] is not None
-        unit = parts.Unit(step.unit, step.rows, width, more, vectors, step.keys[1], step.mask)
-        if step.index is not None:
-            asked.append(step.index.open().part(unit, step.strategy))
-        elif step.interim is not None:
-            asked.append(parts.lists(unit, step.interim, step.interim.nprobe, step.interim.wanted))
-        covered = step.interim.rows if step.interim is not None else 0
-        if step.index is None and covered < step.rows:
-            asked.append(parts.scan(unit, covered))
-    if any(part is None for part in asked):
-        return None
-    return parts.Parts.of(asked, sum(step.strategy.microseconds for step in made.steps))
+    settled = _is_settled(snapshot, step)
+    width = _width(made, step, settled)
+    keys = step.keys[1]
+    assert keys is not None
+    vectors = step.view.vectors(request.vector_field.id)
+    unit = parts.Unit(step.unit, step.rows, width, _more(step, width, settled), vectors, keys, step.mask)
+    if step.index is not None:
+        part = step.index.open().part(unit, step.strategy)
+        return None if part is None else [part]
+    interim = step.interim
+    if interim is None:
+        return [parts.scan(unit)]
+    covered = parts.lists(unit, interim, interim.nprobe, interim.wanted)
+    return [covered] if interim.rows == step.rows else [covered, parts.scan(unit, interim.rows)]
 
 
 def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _Hits:
     """The rows that answer."""
-    made, copies, parts = prepared
+    made, copies, _, parts = prepared
     steps = made.steps
     if not steps:
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))

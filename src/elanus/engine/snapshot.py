@@ -91,6 +91,10 @@ class Snapshot:
     growing: tuple[GrowingView, ...]
     interims: Mapping[Place, InterimIndex] = field(default_factory=dict)
     plans: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What searches have worked out about this picture, by what they ask."""
+
+    earlier_plans: Mapping[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The same of the picture before, of the same manifest: most of it still holds."""
 
     def at(self, timestamp: int) -> Snapshot:
         """This picture as it was at an earlier `timestamp`: without what was written or deleted since.
@@ -98,7 +102,7 @@ class Snapshot:
         Exact as long as nothing that was deleted after `timestamp` has been left behind by a merge, which happens when
         it is older than the retention time.
         """
-        return replace(self, timestamp=min(timestamp, self.timestamp), plans={})
+        return replace(self, timestamp=min(timestamp, self.timestamp), plans={}, earlier_plans={})
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
