@@ -8,8 +8,10 @@ import numpy as np
 from numba import carray, types
 
 from elanus.vector.kernels import (
+    _add_product,
     _cost,
     _drain,
+    _largest_factor,
     _offer,
     _pointer,
     _sort,
@@ -28,6 +30,8 @@ from elanus.vector.kernels import (
 
 ADDRESSES = 6
 """A block's entry in the table: the addresses of vectors, codes, scales, members, offsets, then its rows."""
+
+LARGEST_CODE = 127
 
 EXTRA_CANDIDATES = 24
 """Rows scored exactly beside twice the k asked for."""
@@ -81,7 +85,7 @@ def encode(
             r = vectors[row, j] * shrink - centroids[c, j]
             rest += r * r
             largest = max(largest, abs(r))
-        scale = largest / np.float32(127)
+        scale = largest / np.float32(LARGEST_CODE)
         inverse = np.float32(1) / scale if scale > 0 else np.float32(0)
         for j in range(dim):
             codes[at, j] = np.int8(np.rint((vectors[row, j] * shrink - centroids[c, j]) * inverse))
@@ -90,11 +94,36 @@ def encode(
 
 
 @inlined
+def _nearest(costs: Any, best_costs: Any, best: Any, count: int) -> int:
+    """Put the `count` smallest of `costs`, and where they stand, in order into the first places; returns `count`."""
+    found = 0
+    for i in range(costs.shape[0]):
+        if found < count or costs[i] < best_costs[0]:
+            found = _offer(best_costs[:count], best[:count], found, costs[i], i)
+    _sort(best_costs, best, found)
+    return found
+
+
+@inlined
+def _whole_numbers(queries: Any, q: int, centroids: Any, c: int, shifted: bool, square: Any, out: Any) -> Any:
+    """Write query `q`, less centroid `c` where `shifted`, as whole numbers; returns what one of them stands for.
+
+    `square` is the squared length of what is written: no component is longer.
+    """
+    unit = np.sqrt(max(square, np.float32(1e-30))) / np.float32(_largest_factor(LARGEST_CODE, out.shape[0]))
+    inverse = np.float32(1) / unit
+    for j in range(out.shape[0]):
+        t = queries[q, j] - (centroids[c, j] if shifted else np.float32(0))
+        out[j] = np.int16(np.rint(t * inverse))
+    return unit
+
+
+@inlined
 def _coded_product(query: Any, codes: Any, at: int) -> Any:
-    s = np.float32(0)
+    s = np.int32(0)
     for j in range(query.shape[0]):
-        s += query[j] * np.float32(codes[at, j])
-    return s
+        s = _add_product(s, query[j], codes[at, j])
+    return np.float32(s)
 
 
 @compiled(
@@ -136,36 +165,33 @@ def search_blocks(
     starts = np.zeros(blocks + 1, np.int64)
     for b in range(blocks):
         starts[b + 1] = starts[b] + table[b, 5]
+    all_costs = np.empty(lists, np.float32)
     list_costs = np.empty(lists, np.float32)
     list_order = np.empty(lists, np.int64)
     rough = np.empty(candidates, np.float32)
     picked = np.empty(candidates, np.int64)
     costs = np.empty(k, np.float32)
     rows = np.empty(k, np.int64)
-    shifted = np.empty(dim, np.float32)
+    query = np.empty(dim, np.int16)
     for q in range(queries.shape[0]):
         square = _square(queries, q)
-        found = 0
         for c in range(lists):
             # The cosine's centroids are compared by inner product, as its rows are.
-            cost = _cost(1 if metric == 2 else metric, queries, q, square, centroids, c)
-            found = _offer(list_costs, list_order, found, cost, c)
-        _sort(list_costs, list_order, found)
+            all_costs[c] = _cost(1 if metric == 2 else metric, queries, q, square, centroids, c)
+        ordered = _nearest(all_costs, list_costs, list_order, min(nprobe, lists))
+        unit = _whole_numbers(queries, q, centroids, 0, False, square, query)
         held = 0
         ranked = 0
         for probed in range(lists):
             if probed >= nprobe and ranked >= want:
                 break
+            if probed == ordered:
+                ordered = _nearest(all_costs, list_costs, list_order, lists)
             c = list_order[probed]
             base = list_costs[probed]
-            factor = np.float32(-1)
+            factor = -unit
             if metric == 0:
-                factor = np.float32(-2)
-                for j in range(dim):
-                    shifted[j] = queries[q, j] - centroids[c, j]
-            else:
-                for j in range(dim):
-                    shifted[j] = queries[q, j]
+                factor = np.float32(-2) * _whole_numbers(queries, q, centroids, c, True, base, query)
             for b in range(blocks):
                 n = table[b, 5]
                 codes = carray(_pointer(table[b, 1]), (n, dim), np.int8)
@@ -177,7 +203,7 @@ def search_blocks(
                     if filtered and not (bitmap[row >> 3] >> (row & 7)) & 1:
                         continue
                     ranked += 1
-                    cost = base + factor * scales[0, at] * _coded_product(shifted, codes, at)
+                    cost = base + factor * scales[0, at] * _coded_product(query, codes, at)
                     if metric == 0:
                         cost += scales[1, at]
                     if held < candidates or cost <= rough[0]:

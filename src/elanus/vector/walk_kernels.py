@@ -39,7 +39,9 @@ from elanus.vector.kernels import (
     FETCHED_BYTES,
     LINE_BYTES,
     REORDER,
+    _add_product,
     _fetch,
+    _largest_factor,
     _rescore_query,
     b1,
     compiled,
@@ -92,20 +94,6 @@ def _typed_bits(_typing: Any, value: Any) -> Any:
 _bits: Any = intrinsic(_typed_bits)
 
 
-def _typed_add_product(_typing: Any, total: Any, factor: Any, code: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        return builder.add(
-            arguments[0], builder.mul(builder.sext(arguments[1], word), builder.zext(arguments[2], word))
-        )
-
-    return types.int32(types.int32, types.int16, types.uint8), generate
-
-
-_add_product: Any = intrinsic(_typed_add_product)
-"""total + factor · code in 32 bits, for which processors have instructions that numba's own 64 bits would not use."""
-
-
 def _room(codes: Any, dim: int) -> Any:
     """A place for a query of `dim` in the form that is compared with `codes`."""
     raise NotImplementedError
@@ -140,7 +128,7 @@ def _typed_prepare(metric: Any, queries: Any, q: Any, codes: Any, trained: Any, 
             low = np.float64(trained[j]) if metric == 0 else 0.0
             term = (queries[q, j] - low) * np.float64(trained[dim + j])
             largest = max(largest, abs(term))
-        scale = min(32_767, (2**31 - 1) // (LARGEST_CODE * dim)) / largest
+        scale = _largest_factor(LARGEST_CODE, dim) / largest
         for j in range(dim):
             low = np.float64(trained[j]) if metric == 0 else 0.0
             term = (queries[q, j] - low) * np.float64(trained[dim + j])
