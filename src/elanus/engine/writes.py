@@ -29,6 +29,9 @@ from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParamet
 from elanus.model.schema import PARTITION_FIELD_ID
 from elanus.model.types import OnDuplicateKey
 
+Settle = Callable[[Ticket], object]
+"""Sees to it that nobody hears of a write before it is durable: by default by waiting."""
+
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
@@ -47,6 +50,7 @@ def insert(
     rows: pa.RecordBatch,
     partition: str = DEFAULT_PARTITION,
     identity: bytes = NO_IDENTITY,
+    settle: Settle = Ticket.wait,
 ) -> WriteResult:
     """Insert `rows`, a canonical batch; durable and visible when this returns.
 
@@ -58,16 +62,16 @@ def insert(
     if manifest.on_duplicate_key is OnDuplicateKey.REPLACE:
         rows = _last_of_each_key(rows, keys)
         keys = _keys_of(collection, rows)
-        return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, keys))
+        return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, keys), settle)
     if manifest.on_duplicate_key is OnDuplicateKey.KEEP:
-        return _commit(collection, identity, keys, lambda: _record(collection, rows, partition))
+        return _commit(collection, identity, keys, lambda: _record(collection, rows, partition), settle)
 
     def new_rows() -> WriteRecord:
         collection.log.barrier()
         _refuse_duplicates(collection, keys)
         return _record(collection, rows, partition)
 
-    return _commit(collection, identity, keys, new_rows)
+    return _commit(collection, identity, keys, new_rows, settle)
 
 
 def upsert(
@@ -76,6 +80,7 @@ def upsert(
     partition: str = DEFAULT_PARTITION,
     replaces: pa.Array | None = None,
     identity: bytes = NO_IDENTITY,
+    settle: Settle = Ticket.wait,
 ) -> WriteResult:
     """Delete every row with one of the keys and insert `rows`, at one timestamp.
 
@@ -86,18 +91,26 @@ def upsert(
     old = keys if replaces is None else replaces
     if len(old) != pc.count_distinct(old).as_py():
         raise InvalidParameter("duplicate primary keys are not allowed in the same batch: send each key once")
-    return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, old))
+    return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, old), settle)
 
 
 def delete_keys(
-    collection: Collection, keys: pa.Array, partitions: Sequence[str] = (), identity: bytes = NO_IDENTITY
+    collection: Collection,
+    keys: pa.Array,
+    partitions: Sequence[str] = (),
+    identity: bytes = NO_IDENTITY,
+    settle: Settle = Ticket.wait,
 ) -> WriteResult:
     """Delete every row with one of `keys`, in `partitions` or everywhere. The count is that of the keys named."""
-    return _commit(collection, identity, keys, lambda: _deletion(collection, keys, partitions))
+    return _commit(collection, identity, keys, lambda: _deletion(collection, keys, partitions), settle)
 
 
 def delete_where(
-    collection: Collection, condition: BoundFilter, partitions: Sequence[str] = (), identity: bytes = NO_IDENTITY
+    collection: Collection,
+    condition: BoundFilter,
+    partitions: Sequence[str] = (),
+    identity: bytes = NO_IDENTITY,
+    settle: Settle = Ticket.wait,
 ) -> WriteResult:
     """Delete the rows that match `condition` as the collection stands at one moment. The count is of their keys."""
 
@@ -105,11 +118,15 @@ def delete_where(
         collection.log.barrier()
         return _deletion(collection, matching_keys(collection.snapshot(), condition, partitions), partitions)
 
-    return _commit(collection, identity, None, matching)
+    return _commit(collection, identity, None, matching, settle)
 
 
 def _commit(
-    collection: Collection, identity: bytes, keys: pa.Array | None, decide: Callable[[], WriteRecord]
+    collection: Collection,
+    identity: bytes,
+    keys: pa.Array | None,
+    decide: Callable[[], WriteRecord],
+    settle: Settle,
 ) -> WriteResult:
     """Write the record that `decide` makes, which is called with `write_mutex` held, unless it was written before.
 
@@ -129,7 +146,7 @@ def _commit(
             if not len(keys):
                 return WriteResult(keys, 0, collection.snapshot().timestamp)
         ticket = _put(collection, replace(record, identity=identity) if identity else record)
-    ticket.wait()
+    settle(ticket)
     return WriteResult(keys, len(keys), ticket.timestamp)
 
 

@@ -3,7 +3,8 @@
 `enqueue` gives a record its timestamp and its place in the order, under one lock, so log order is timestamp order.
 `Ticket.wait` returns when the record is durable and applied. The first to wait becomes the leader: it takes what is
 queued, has the log write and sync it as one frame, and applies it; then it hands the lead to the first of those who
-wait for what has been queued meanwhile, and wakes those it worked for.
+wait for what has been queued meanwhile, and wakes those it worked for. Who does not want to wait is told
+(`Ticket.then`); where nobody waits a standby thread leads.
 
 Python interrupts a program (Ctrl-C) by raising `KeyboardInterrupt` in its main thread, between any two steps. A
 leader that is interrupted between log and memory would leave them different, so the main thread never leads: a
@@ -20,6 +21,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -34,6 +36,8 @@ from elanus.log.record import EncodedRecord, FenceRecord, WriteRecord
 from elanus.model.errors import Closed, StoreError, WriterStopped
 from elanus.model.timestamps import TimestampOracle
 
+_log = logging.getLogger("elanus.log")
+
 QUEUE_BYTES = 256 << 20
 """What may wait to be written: about as much as a disk takes in a second, and a bound for memory."""
 
@@ -42,12 +46,13 @@ GROUP_BYTES = 32 << 20
 
 Record = WriteRecord | CarryRecord | FenceRecord
 Apply = Callable[[list[tuple[Position, Record]]], None]
+Told = Callable[[StoreError | None], object]
 
 
 class Ticket:
     """A record's place in the order. `timestamp` is known at once; `wait` returns its position when it is committed."""
 
-    __slots__ = ("_commit", "_encoded", "_error", "_may_lead", "_position", "_record", "_wake", "timestamp")
+    __slots__ = ("_commit", "_encoded", "_error", "_may_lead", "_position", "_record", "_tell", "_wake", "timestamp")
 
     def __init__(self, commit: GroupCommit, record: Record | None, encoded: EncodedRecord | None) -> None:
         self.timestamp = record.timestamp if record is not None else 0
@@ -59,6 +64,7 @@ class Ticket:
         self._wake: threading.Lock | None = None
         """Locked while a thread waits for the ticket; released when it is done, or to hand that thread the lead."""
         self._may_lead = False
+        self._tell: Told | None = None
 
     def wait(self) -> Position:
         """Return when the record is durable and applied; for one thread at a time.
@@ -67,6 +73,13 @@ class Ticket:
         is in doubt whether it was.
         """
         return self._commit._wait(self)
+
+    def then(self, tell: Told) -> None:
+        """Have `tell` called, instead of a `wait`, when that would return: with the error that it would raise, or None.
+
+        It is called in whatever thread has led, which has more to do.
+        """
+        self._commit._then(self, tell)
 
     @property
     def _byte_size(self) -> int:
@@ -181,6 +194,15 @@ class GroupCommit:
         assert ticket._position is not None
         return ticket._position
 
+    def _then(self, ticket: Ticket, tell: Told) -> None:
+        with self._lock:
+            if not ticket._done:
+                ticket._tell = tell
+                if not self._leading:
+                    self._standby_calls.put(True)
+                return
+        tell(ticket._error)
+
     def _take_lead(self) -> bool:
         """Whether the caller, who holds `_lock`, leads now; where nobody does and it must not, standby is called."""
         if self._leading:
@@ -207,6 +229,9 @@ class GroupCommit:
             for ticket in group:
                 if ticket._wake is not None:
                     ticket._wake.release()
+            for ticket in group:
+                if ticket._tell is not None:
+                    _tell(ticket._tell, ticket._error)
 
     def _take_group(self) -> list[Ticket]:
         group: list[Ticket] = []
@@ -269,7 +294,7 @@ class GroupCommit:
 
         Nobody: the next to wait takes it.
         """
-        heir = next((ticket for ticket in self._queue if ticket._wake is not None), None)
+        heir = next((t for t in self._queue if t._wake is not None or t._tell is not None), None)
         if heir is not None and heir._may_lead:
             assert heir._wake is not None
             heir._wake.release()
@@ -290,6 +315,13 @@ class GroupCommit:
             raise WriterStopped(self._failure)
         if self._closed:
             raise Closed("the writer was closed: open the database again")
+
+
+def _tell(tell: Told, error: StoreError | None) -> None:
+    try:
+        tell(error)
+    except Exception:  # noqa: BLE001 - whoever is told badly must not keep others from being told
+        _log.exception("a write is done, and telling so failed")
 
 
 def _on_main_thread() -> bool:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from elanus.catalog.state import DEFAULT_DATABASE
+from elanus.log.commit import Ticket
 from elanus.model.errors import DeadlineExceeded
 
-__all__ = ["DEFAULT_DATABASE", "RequestContext"]
+__all__ = ["DEFAULT_DATABASE", "RequestContext", "Ticket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,16 @@ class RequestContext:
     deadline: float | None = None
     request_id: str = ""
     gone: Callable[[], bool] | None = None
+    later: list[Ticket] | None = None
+    """Where a list, a write does not wait until it is durable: its ticket is put there, and whoever made this request
+    waits before anybody hears of the write."""
+
+    def settle(self, ticket: Ticket) -> None:
+        """Wait for a write, or leave that for later."""
+        if self.later is None:
+            ticket.wait()
+        else:
+            self.later.append(ticket)
 
     def within(self, database: str) -> RequestContext:
         """This request in another database; the same where none is named."""

@@ -22,8 +22,8 @@ MAX_PAGE_ROWS = 16_384
 """Rows an iterator returns at once."""
 
 
-def check_search(limit: int, offset: int, queries: int) -> None:
-    """Raise `InvalidParameter` where a search asks for nothing or too much."""
+def check_search(limit: int, offset: int) -> None:
+    """Raise `InvalidParameter` where a search asks for no hits or too many."""
     if not isinstance(limit, WHOLE) or not 1 <= limit <= MAX_LIMIT:
         raise InvalidParameter(f"topk [{limit}] is invalid, it should be in range [1, {MAX_LIMIT}], but got {limit}")
     if not isinstance(offset, WHOLE) or not 0 <= offset <= MAX_WINDOW:
@@ -32,6 +32,10 @@ def check_search(limit: int, offset: int, queries: int) -> None:
         )
     if limit + offset > MAX_WINDOW:
         raise _window(limit + offset)
+
+
+def check_queries(queries: int) -> None:
+    """Raise `InvalidParameter` where a search asks nothing or too much at once."""
     if not 1 <= queries <= MAX_QUERIES:
         raise InvalidParameter(
             f"nq [{queries}] is invalid, it should be in range [1, {MAX_QUERIES}], but got {queries}"

@@ -57,7 +57,8 @@ def insert(
     if not batch.num_rows:
         return _nothing(found)
     asked = batch.drop_columns([str(primary.id)]) if primary.auto_id else batch
-    return writes.insert(found, batch, partition, _identity(ctx, found, WriteKind.INSERT, asked, [partition]))
+    identity = _identity(ctx, found, WriteKind.INSERT, asked, [partition])
+    return writes.insert(found, batch, partition, identity, ctx.settle)
 
 
 def upsert(
@@ -75,12 +76,12 @@ def upsert(
         return _nothing(found)
     identity = _identity(ctx, found, WriteKind.UPSERT, batch, [partition])
     if not primary.auto_id:
-        return writes.upsert(found, batch, partition, identity=identity)
+        return writes.upsert(found, batch, partition, identity=identity, settle=ctx.settle)
     place = batch.schema.get_field_index(str(primary.id))
     old = batch.column(place)
     made = instance.ids.keys(primary.dtype, len(old))
     batch = batch.set_column(place, batch.schema.field(place), made)
-    return writes.upsert(found, batch, partition, old, identity)
+    return writes.upsert(found, batch, partition, old, identity, ctx.settle)
 
 
 def delete_keys(
@@ -95,9 +96,8 @@ def delete_keys(
     if not len(array):
         return _nothing(found)
     asked = pa.record_batch([array], ["keys"])
-    return writes.delete_keys(
-        found, array, tuple(partitions), _identity(ctx, found, WriteKind.DELETE, asked, partitions)
-    )
+    identity = _identity(ctx, found, WriteKind.DELETE, asked, partitions)
+    return writes.delete_keys(found, array, tuple(partitions), identity, ctx.settle)
 
 
 def delete_where(
@@ -126,10 +126,10 @@ def delete_where(
         )
     identity = _identity(ctx, found, WriteKind.DELETE, (expression, params), partitions)
     if condition.key_lookup is not None:
-        return writes.delete_keys(found, condition.key_lookup, tuple(partitions), identity)
+        return writes.delete_keys(found, condition.key_lookup, tuple(partitions), identity, ctx.settle)
     if loaded_only:
         loading.require(found, collection, partitions)
-    return writes.delete_where(found, condition, tuple(partitions), identity)
+    return writes.delete_where(found, condition, tuple(partitions), identity, ctx.settle)
 
 
 def schema_for(ctx: RequestContext, instance: Instance, collection: str, known: int) -> Schema:

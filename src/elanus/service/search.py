@@ -6,8 +6,10 @@ and touches neither names of fields nor rows in Python.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.engine.collection import Collection
+from elanus.engine.manifest import Manifest
 from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, plan
 from elanus.engine.ranking import Bounds, search_within
 from elanus.engine.search import SearchResult
@@ -30,9 +33,22 @@ from elanus.service.instance import Instance
 from elanus.service.iteration import Page
 from elanus.service.output import Output
 
-__all__ = ["Bounds", "ClientHits", "Plan", "SearchAnswer", "explain", "for_client", "query_vectors", "search", "shown"]
+__all__ = [
+    "Bounds",
+    "ClientHits",
+    "ClientSearch",
+    "Plan",
+    "SearchAnswer",
+    "explain",
+    "for_client",
+    "query_vectors",
+    "search",
+    "shown",
+]
 
 Queries = npt.NDArray[np.float32]
+
+_NO_QUERIES: Queries = np.empty((0, 0), np.float32)
 
 _METRICS = {metric.value: metric for metric in Metric}
 
@@ -72,10 +88,9 @@ def search(
     found = instance.collection(ctx, collection)
     schema = found.schema
     wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING
-    request = _request(
-        schema, queries, field, limit, offset, expression, expression_params, wanted, partitions, metric, params
-    )
-    return SearchAnswer(engine_search(snapshot or found.snapshot(), request), wanted, schema.primary)
+    request = _request(schema, field, limit, offset, expression, expression_params, wanted, partitions, metric, params)
+    result = engine_search(snapshot or found.snapshot(), _of(request, queries))
+    return SearchAnswer(result, wanted, schema.primary)
 
 
 class ClientHits(NamedTuple):
@@ -87,57 +102,93 @@ class ClientHits(NamedTuple):
     page: Page | None = None
 
 
-def for_client(
-    ctx: RequestContext,
-    instance: Instance,
-    collection: str,
-    queries: Any,
-    *,
-    field: str | None,
-    limit: int,
-    offset: int,
-    expression: str,
-    expression_params: Mapping[str, Any] | None,
-    output_fields: Sequence[str],
-    partitions: Sequence[str],
-    metric: str | None,
-    params: Mapping[str, Any] | None,
-    bounds: Bounds | None,
-    page: tuple[int, float | None] | None,
-    iterates: bool,
-    began_with: int | None,
-    timestamp: int,
-) -> ClientHits:
-    """`search` of what clients have loaded: the nearest rows, of those with scores in `bounds` where there are any.
+@dataclass(slots=True, eq=False)
+class ClientSearch:
+    """What a search of a Milvus client asks for beside its query vectors, as the client said it.
+
+    Clients ask for the same again and again, so what follows from it and the collection's manifest is kept with it.
 
     With `page` (rows, last bound) it is a page of an iterator (see `iteration.search_page`). Iterators of both kinds
-    (`iterates`) see the picture at `timestamp`; any other read sees all that was acknowledged before it, and waits
+    (`iterates`) see the picture at the timestamp they name. `began_with` is the id of the collection that an iterator
+    began with, where the client says it.
+    """
+
+    collection: str
+    field: str | None
+    limit: int
+    offset: int
+    expression: str
+    expression_params: Mapping[str, Any] | None
+    output_fields: tuple[str, ...]
+    partitions: tuple[str, ...]
+    metric: str | None
+    params: Mapping[str, Any] | None
+    bounds: Bounds | None
+    page: tuple[int, float | None] | None
+    iterates: bool
+    began_with: int | None
+    bound: _Bound | None = dataclasses.field(default=None, init=False)
+
+    def bind(self, collection: Collection) -> _Bound:
+        """Raises as `for_client` does, but for the query vectors."""
+        manifest = collection.manifest
+        bound = self.bound
+        if bound is None or bound.manifest is not manifest:
+            iteration.check_same(collection, self.began_with)
+            loading.require(collection, self.collection, self.partitions)
+            schema = manifest.schema
+            wanted = output.resolve(schema, self.output_fields) if self.output_fields else output.NOTHING
+            request = _request(
+                schema,
+                self.field,
+                self.limit,
+                self.offset,
+                self.expression,
+                self.expression_params,
+                wanted,
+                loading.readable_partitions(collection, self.partitions),
+                self.metric,
+                self.params,
+            )
+            bound = self.bound = _Bound(manifest, schema, wanted, request)
+        return bound
+
+
+class _Bound(NamedTuple):
+    """A client's search of a collection as its `manifest` describes it; `request` has no queries yet."""
+
+    manifest: Manifest
+    schema: Schema
+    wanted: Output
+    request: SearchRequest
+
+
+def for_client(
+    ctx: RequestContext, instance: Instance, asked: ClientSearch, queries: Any, timestamp: int
+) -> ClientHits:
+    """`search` of what clients have loaded: the nearest rows, of those with scores in bounds where there are any.
+
+    An iterator sees the picture at `timestamp`; any other read sees all that was acknowledged before it, and waits
     where `timestamp` is one to come.
-    `began_with` is the id of the collection that an iterator began with, where the client says it.
     Raises as `search` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
-    found = instance.readable(ctx, collection)
-    iteration.check_same(found, began_with)
-    loading.require(found, collection, partitions)
-    schema = found.schema
-    wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING
-    readable = loading.readable_partitions(found, partitions)
-    request = _request(
-        schema, queries, field, limit, offset, expression, expression_params, wanted, readable, metric, params
-    )
-    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=iterates)
-    if page is None:
+    found = instance.readable(ctx, asked.collection)
+    _, schema, wanted, request = asked.bind(found)
+    request = _of(request, queries)
+    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=asked.iterates)
+    if asked.page is None:
+        bounds = asked.bounds
         result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
         return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen)
-    batch_rows, last_bound = page
+    batch_rows, last_bound = asked.page
     if len(request.queries) != 1:
         raise InvalidParameter(f"a search iterator takes one query vector; got {len(request.queries)}")
     limits.check_page(batch_rows)
-    text = repr((expression, expression_params))
-    found_page = iteration.search_page(
-        instance.iterations, found, request, text, bounds or Bounds(), seen, batch_rows, last_bound
+    text = repr((asked.expression, asked.expression_params))
+    page = iteration.search_page(
+        instance.iterations, found, request, text, asked.bounds or Bounds(), seen, batch_rows, last_bound
     )
-    return ClientHits(SearchAnswer(found_page.result, wanted, schema.primary), schema, seen, found_page)
+    return ClientHits(SearchAnswer(page.result, wanted, schema.primary), schema, seen, page)
 
 
 def shown(answer: SearchAnswer) -> pa.Table:
@@ -166,7 +217,6 @@ def explain(
     found: Collection = instance.collection(ctx, collection)
     request = _request(
         found.schema,
-        queries,
         field,
         limit,
         offset,
@@ -177,12 +227,11 @@ def explain(
         metric,
         params,
     )
-    return plan(found.snapshot(), request)
+    return plan(found.snapshot(), _of(request, queries))
 
 
 def _request(
     schema: Schema,
-    queries: Any,
     field: str | None,
     limit: int,
     offset: int,
@@ -193,12 +242,11 @@ def _request(
     metric: str | None,
     params: Mapping[str, Any] | None,
 ) -> SearchRequest:
-    searched = _vector_field(schema, field)
-    vectors = query_vectors(searched, queries)
-    limits.check_search(limit, offset, len(vectors))
+    """All but the queries."""
+    limits.check_search(limit, offset)
     return SearchRequest(
-        searched,
-        vectors,
+        _vector_field(schema, field),
+        _NO_QUERIES,
         limit,
         offset,
         compile_filter(expression, schema, expression_params) if expression else None,
@@ -207,6 +255,12 @@ def _request(
         _metric(metric),
         params if params is not None else NO_PARAMS,
     )
+
+
+def _of(request: SearchRequest, queries: Any) -> SearchRequest:
+    vectors = query_vectors(request.vector_field, queries)
+    limits.check_queries(len(vectors))
+    return request._replace(queries=vectors)
 
 
 def _metric(name: str | None) -> Metric | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, NamedTuple
 
-from elanus.service.context import DEFAULT_DATABASE, RequestContext
+from elanus.service.context import DEFAULT_DATABASE, RequestContext, Ticket
 from elanus.service.instance import Instance
 
 Metadata = Iterable[tuple[str, Any]]
@@ -28,10 +28,12 @@ def call_of(
     metadata: Metadata,
     remaining_s: float | None,
     gone: Callable[[], bool] | None = None,
+    later: list[Ticket] | None = None,
 ) -> Call:
     """The call that `request` makes: in the database it names, or its headers do, or `default`.
 
-    `remaining_s` is how long its caller still waits, None for ever; `gone` says whether it has gone.
+    `remaining_s` is how long its caller still waits, None for ever; `gone` says whether it has gone. `later` gets what
+    a write has to wait for, where the caller of this function does.
     """
     database = getattr(request, "db_name", "")
     request_id = ""
@@ -41,7 +43,7 @@ def call_of(
         elif key in ("client-request-id", "client_request_id"):
             request_id = _text(value)
     deadline = None if remaining_s is None or remaining_s > FOREVER_S else monotonic() + remaining_s
-    ctx = RequestContext(database or DEFAULT_DATABASE, deadline=deadline, request_id=request_id, gone=gone)
+    ctx = RequestContext(database or DEFAULT_DATABASE, deadline=deadline, request_id=request_id, gone=gone, later=later)
     return Call(instance, ctx)
 
 

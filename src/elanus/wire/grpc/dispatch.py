@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from pymilvus.grpc_gen import milvus_pb2
 
 from elanus.model.errors import ElanusError, NotSupported
+from elanus.service.context import Ticket
 from elanus.service.instance import Instance
 from elanus.wire.grpc import (
     aliases,
@@ -80,16 +81,15 @@ class Method:
         metadata: Metadata,
         remaining_s: float | None,
         gone: Callable[[], bool] | None = None,
+        later: list[Ticket] | None = None,
     ) -> Any:
-        """The response to `request`, whatever happens. `remaining_s` and `gone` as in `call_of`."""
+        """The response to `request`, whatever happens. The rest as in `call_of`."""
         try:
-            response = self.handler(call_of(instance, request, metadata, remaining_s, gone), request)
+            response = self.handler(call_of(instance, request, metadata, remaining_s, gone, later), request)
             succeed(response)
             return response
         except ElanusError as error:
-            response = self.response()
-            fail(status_of(response), error)
-            return response
+            return self.failed(error)
         except Exception as error:  # noqa: BLE001 - a client gets a response, the log what happened
             _log.exception("%s failed", self.name)
             response = self.response()
@@ -97,6 +97,12 @@ class Method:
                 status_of(response), INTERNAL, f"{self.name}: internal error: {type(error).__name__}; see the log"
             )
             return response
+
+    def failed(self, error: ElanusError) -> Any:
+        """The response that says `error`."""
+        response = self.response()
+        fail(status_of(response), error)
+        return response
 
 
 _HANDLERS: dict[str, Handler] = {

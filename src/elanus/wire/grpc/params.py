@@ -65,13 +65,9 @@ class QuerySettings:
     collection_id: int | None
 
 
-def search_settings(pairs: Any) -> SearchSettings:
-    """Raises `InvalidParameter`, `MissingParameter` where there is no limit, `NotSupported`."""
-    return _search_settings(tuple([(pair.key, pair.value) for pair in pairs]))
-
-
 @lru_cache(maxsize=1024)
-def _search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
+def search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
+    """Raises `InvalidParameter`, `MissingParameter` where there is no limit, `NotSupported`."""
     given: dict[str, Any] = dict(pairs)
     inner = json_object("search params", given.get("params", ""))
     for name in _LATER:

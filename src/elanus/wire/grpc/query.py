@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -53,7 +54,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
     return response
 
 
-def shown_fields(schema: Schema, names: list[str]) -> list[str]:
+def shown_fields(schema: Schema, names: Iterable[str]) -> list[str]:
     """The output fields by name, as clients look them up: `*` spelled out, dynamic keys by their own names."""
     shown: dict[str, None] = {}
     for name in names:

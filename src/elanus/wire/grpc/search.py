@@ -7,7 +7,10 @@ numbers are written as bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +19,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.service import search as searches
-from elanus.service.search import ClientHits
+from elanus.service.search import ClientHits, ClientSearch
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.columns import ids
 from elanus.wire.grpc.packing import floats
@@ -26,6 +29,9 @@ from elanus.wire.grpc.templates import values_of
 
 _FLOAT_VECTOR = common_pb2.PlaceholderType.FloatVector
 _SCORES = schema_pb2.SearchResultData.SCORES_FIELD_NUMBER
+
+LONGEST_KEPT = 4096
+"""What was read of requests with longer filters is not remembered: they rarely come twice, and take memory."""
 
 Vectors = npt.NDArray[np.float32]
 
@@ -58,31 +64,56 @@ _LATER_VALUES = _known(
 def search(call: Call, request: milvus_pb2.SearchRequest) -> milvus_pb2.SearchResults:
     """The nearest rows to each query. Raises `CollectionNotLoaded`, `InvalidParameter`, `NotSupported`."""
     _check_supported(request)
-    settings = search_settings(request.search_params)
-    names = list(request.output_fields)
-    hits = searches.for_client(
-        call.ctx,
-        call.instance,
-        request.collection_name,
-        query_vectors(request),
-        field=settings.field or None,
-        limit=settings.limit,
-        offset=settings.offset,
-        expression=request.dsl,
-        expression_params=values_of(request.expr_template_values) if request.expr_template_values else None,
-        output_fields=names,
-        partitions=tuple(request.partition_names),
-        metric=settings.metric,
-        params=settings.index_params,
-        bounds=settings.bounds,
-        page=(settings.iterator.batch_rows, settings.iterator.last_bound) if settings.iterator is not None else None,
-        iterates=settings.is_iterator,
-        began_with=settings.collection_id,
-        timestamp=request.guarantee_timestamp,
-    )
-    response = milvus_pb2.SearchResults(collection_name=request.collection_name, session_ts=hits.timestamp)
-    _write(hits, settings.limit, settings.round_decimal, names, response.results)
+    asked, round_decimal = _asked(request)
+    hits = searches.for_client(call.ctx, call.instance, asked, query_vectors(request), request.guarantee_timestamp)
+    response = milvus_pb2.SearchResults(collection_name=asked.collection, session_ts=hits.timestamp)
+    _write(hits, asked, round_decimal, response.results)
     return response
+
+
+def _asked(request: milvus_pb2.SearchRequest) -> tuple[ClientSearch, int]:
+    """What a request asks beside its vectors, and to how many decimals scores are rounded (-1: not)."""
+    parts = (
+        request.collection_name,
+        request.dsl,
+        tuple(request.output_fields),
+        tuple(request.partition_names),
+        tuple([(pair.key, pair.value) for pair in request.search_params]),
+    )
+    if request.expr_template_values:
+        return _read(*parts, values_of(request.expr_template_values))
+    return _read(*parts) if len(request.dsl) > LONGEST_KEPT else _remembered(*parts)
+
+
+def _read(
+    collection: str,
+    expression: str,
+    names: tuple[str, ...],
+    partitions: tuple[str, ...],
+    pairs: tuple[tuple[str, str], ...],
+    templates: Mapping[str, Any] | None = None,
+) -> tuple[ClientSearch, int]:
+    settings = search_settings(pairs)
+    asked = ClientSearch(
+        collection,
+        settings.field or None,
+        settings.limit,
+        settings.offset,
+        expression,
+        templates,
+        names,
+        partitions,
+        settings.metric,
+        settings.index_params,
+        settings.bounds,
+        (settings.iterator.batch_rows, settings.iterator.last_bound) if settings.iterator is not None else None,
+        settings.is_iterator,
+        settings.collection_id,
+    )
+    return asked, settings.round_decimal
+
+
+_remembered = lru_cache(maxsize=1024)(_read)
 
 
 def query_vectors(request: milvus_pb2.SearchRequest) -> Vectors:
@@ -123,21 +154,19 @@ def _placeholder_name(code: int) -> str:
         return str(code)
 
 
-def _write(
-    hits: ClientHits, limit: int, round_decimal: int, names: list[str], out: schema_pb2.SearchResultData
-) -> None:
+def _write(hits: ClientHits, asked: ClientSearch, round_decimal: int, out: schema_pb2.SearchResultData) -> None:
     result = hits.answer.result
     ends = result.offsets.tolist()
     counts = [end - start for start, end in pairwise(ends)]
     out.num_queries = len(counts)
-    out.top_k = max(counts) if hits.page is not None else limit
+    out.top_k = max(counts) if hits.page is not None else asked.limit
     out.topks.extend(counts)
     out.primary_field_name = hits.answer.key_field.name
     scores = result.scores if round_decimal < 0 else np.round(result.scores, round_decimal)
     out.MergeFromString(floats(_SCORES, scores))
     ids(hits.answer.key_field, result.keys, out.ids)
-    if names:
-        out.output_fields.extend(shown_fields(hits.schema, names))
+    if asked.output_fields:
+        out.output_fields.extend(shown_fields(hits.schema, asked.output_fields))
         if result.fields is not None:
             table = searches.shown(hits.answer)
             write_table(table, hits.schema, out.fields_data)

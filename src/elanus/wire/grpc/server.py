@@ -1,14 +1,16 @@
 """The gRPC server: a socket, the threads that answer, and `dispatch` behind them.
 
-Reads are answered by the threads that take them from gRPC (`queues`). Writes and changes of definitions, and reads that
-wait for a time to come, have pools of their own, so that a thousand inserts waiting for the disk keep no search
-waiting. On the way of a request there is no interceptor.
+Reads are answered by the threads that take them from gRPC (`queues`). Writes are begun by the threads that take them,
+from a queue of their own, and answered by one thread when they are durable, so that no thread waits for the disk for
+each of a thousand inserts. Changes of definitions, and reads that wait for a time to come, have pools. On the way of a
+request there is no interceptor.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,17 +20,18 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from elanus.model.errors import AddressInUse
+from elanus.model.errors import AddressInUse, StoreError
 from elanus.service import times
+from elanus.service.context import Ticket
 from elanus.service.instance import Instance
 from elanus.wire.grpc import queues
 from elanus.wire.grpc.dispatch import METHODS, SERVICE, Method, Pool
 from elanus.wire.grpc.queues import CallQueue, Incoming, logged
 
-THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WAIT: 32, Pool.WRITE: 32, Pool.DEFINE: 8}
-"""Reads compute: as many as there are cores may take long while a further thread answers the others (`turns`). Writes
-wait for the disk, and those that wait together share one sync; so many reads may wait for a time to come. Definitions
-are rare, but a flush may take a while."""
+THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WAIT: 32, Pool.WRITE: 16, Pool.DEFINE: 8}
+"""Reads compute: as many as there are cores may take long while a further thread answers the others (`turns`). Of
+writes so many may wait for each other, or for room, while a further one is begun; so many reads may wait for a time to
+come. Definitions are rare, but a flush may take a while."""
 
 LONG_QUERIES = 4
 """A search of so many queries takes long. With ten of them and 8 clients on two cores, 8,700 queries are answered a
@@ -50,12 +53,19 @@ class Server:
     """A listening server; made by `start`."""
 
     def __init__(
-        self, server: grpc.Server, taken: list[CallQueue], pools: dict[Pool, ThreadPoolExecutor], port: int, alive: Any
+        self,
+        server: grpc.Server,
+        taken: list[CallQueue],
+        pools: dict[Pool, ThreadPoolExecutor],
+        replies: Replies,
+        port: int,
+        alive: Any,
     ) -> None:
         self.port = port
         self._server = server
         self._queues = taken
         self._pools = pools
+        self._replies = replies
         self._health = alive
 
     @classmethod
@@ -80,7 +90,8 @@ class Server:
                 ("grpc.http2.max_ping_strikes", 0),
             ],
         )
-        taken = _queues(server, instance, pools)
+        replies = Replies()
+        taken = _queues(server, instance, pools, replies)
         if not taken:
             handlers = {m.name: _rpc(m, instance, pools[m.pool]) for m in METHODS.values()}
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
@@ -94,11 +105,12 @@ class Server:
         except AddressInUse:
             for pool in pools.values():
                 pool.shutdown()
+            replies.stop()
             raise
         server.start()
         for queue in taken:
             queue.start()
-        return cls(server, taken, pools, bound, alive)
+        return cls(server, taken, pools, replies, bound, alive)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Take no new calls, and return when those in flight have ended or `grace_s` is over."""
@@ -108,8 +120,37 @@ class Server:
             queue.stop()
         for pool in self._pools.values():
             pool.shutdown()
+        self._replies.stop()
         for queue in self._queues:
             queue.close()
+
+
+class Replies:
+    """Answers writes when they are durable, in a thread of its own: whoever leads the commit has to go on leading."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="elanus-reply")
+        self._changed = threading.Condition()
+        self._waiting = 0
+
+    def when_durable(self, ticket: Ticket, reply: Callable[[StoreError | None], None]) -> None:
+        """Have `reply` called, with what went wrong or None."""
+        with self._changed:
+            self._waiting += 1
+        ticket.then(lambda error: self._pool.submit(self._reply, reply, error))
+
+    def stop(self) -> None:
+        """Return when all that were to be answered have been. Nothing new may come."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+        self._pool.shutdown()
+
+    def _reply(self, reply: Callable[[StoreError | None], None], error: StoreError | None) -> None:
+        logged(reply, error)
+        with self._changed:
+            self._waiting -= 1
+            if not self._waiting:
+                self._changed.notify_all()
 
 
 def _listen(server: grpc.Server, host: str, port: int) -> int:
@@ -148,8 +189,10 @@ def _cannot_listen(address: str, reason: str) -> AddressInUse:
     return AddressInUse(f"cannot listen at {address}: {reason}. Choose another address with --port or --host.")
 
 
-def _queues(server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoolExecutor]) -> list[CallQueue]:
-    """The queues of all methods: reads have one of their own. No queue where grpcio is not as expected."""
+def _queues(
+    server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoolExecutor], replies: Replies
+) -> list[CallQueue]:
+    """The queues of all methods: reads and writes have one of their own. No queue where grpcio is not as expected."""
     if not queues.supported(server):
         return []
 
@@ -173,14 +216,30 @@ def _queues(server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoo
             incoming.watch()
             pools[Pool.WAIT].submit(logged, answer, incoming)
 
+    def write(incoming: Incoming) -> None:
+        if not incoming.read():
+            return
+        method, later = incoming.method, list[Ticket]()
+        response = method.answer(instance, incoming.request, incoming.metadata, incoming.remaining_s, None, later)
+        if not later:
+            incoming.reply(response)
+            return
+        (ticket,) = later
+        replies.when_durable(ticket, lambda error: incoming.reply(response if error is None else method.failed(error)))
+
     def other(incoming: Incoming) -> None:
         incoming.watch()
         pools[incoming.method.pool].submit(logged, read_and_answer, incoming)
 
     reads = [m for m in METHODS.values() if m.pool is Pool.READ]
-    others = [m for m in METHODS.values() if m.pool is not Pool.READ]
+    writes = [m for m in METHODS.values() if m.pool is Pool.WRITE]
+    others = [m for m in METHODS.values() if m.pool not in (Pool.READ, Pool.WRITE)]
     reading = CallQueue(server, reads, read, THREADS[Pool.READ], "elanus-read")
-    return [reading, CallQueue(server, others, other, 1, "elanus-calls")]
+    return [
+        reading,
+        CallQueue(server, writes, write, THREADS[Pool.WRITE], "elanus-write"),
+        CallQueue(server, others, other, 1, "elanus-calls"),
+    ]
 
 
 def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler:
