@@ -152,6 +152,61 @@ def test_a_barrier_waits_for_all_before_it(writer):
     assert writer.commit.barrier() == end
 
 
+def test_who_does_not_wait_is_told_when_it_is_durable_and_applied(writer):
+    told = []
+    done = threading.Semaphore(0)
+
+    def tell(key):
+        def told_of(error):
+            told.append((key, error, key in writer.applied, key in writer.logged()))
+            done.release()
+
+        return told_of
+
+    for key in range(20):
+        writer.commit.enqueue(write(key)).then(tell(key))
+    for _ in range(20):
+        assert done.acquire(timeout=20)
+    assert told == [(key, None, True, True) for key in range(20)]
+    late = writer.commit.enqueue(write(20))
+    writer.commit.barrier()
+    late.then(tell(20))
+    assert told[-1] == (20, None, True, True)
+
+
+def test_who_is_told_badly_keeps_nobody_from_being_told(writer):
+    held, done = threading.Event(), threading.Event()
+    writer.on_apply = lambda group: held.wait(20)
+    tickets = [writer.commit.enqueue(write(key)) for key in range(3)]
+    tickets[0].then(lambda error: 1 / 0)
+    tickets[1].then(lambda error: 1 / 0)
+    tickets[2].then(lambda error: done.set())
+    held.set()
+    assert done.wait(20)
+    writer.commit.append(write(3))
+
+
+def test_those_who_wait_and_those_who_are_told_are_all_served(writer):
+    told = []
+    lock = threading.Lock()
+
+    def waiting():
+        for _ in range(100):
+            writer.commit.append(write(1))
+
+    def telling():
+        for _ in range(100):
+            came = threading.Event()
+            writer.commit.enqueue(write(2)).then(lambda error, came=came: came.set())
+            assert came.wait(20)
+            with lock:
+                told.append(2)
+
+    assert run(*([waiting] * 3 + [telling] * 3)) == [None] * 6
+    assert len(told) == 300
+    assert sorted(writer.applied) == [1] * 300 + [2] * 300
+
+
 def test_groups_are_bounded_but_a_long_record_goes_alone(tmp_path):
     size = write(1).encode().byte_size
     writer = Writer(tmp_path, group_bytes=3 * size)
@@ -209,6 +264,21 @@ def test_a_full_disk_fails_those_in_the_group_and_no_others(writer):
     assert writer.commit.barrier() == writer.log.end
     with pytest.raises(StoreError):
         failed.wait()
+
+
+def test_who_does_not_wait_is_told_of_what_failed(writer):
+    told = []
+    writer.disk.fail("write", "log/*", errno.ENOSPC, written=30, times=1)
+    writer.commit.enqueue(write(1)).then(told.append)
+    writer.commit.barrier()
+    writer.commit.enqueue(write(2)).then(told.append)
+    writer.commit.barrier()
+    writer.disk.fail("sync", "log/*", times=1)
+    writer.commit.enqueue(write(3)).then(told.append)
+    with pytest.raises(WriterStopped):
+        writer.commit.barrier()
+    assert [type(error) for error in told] == [StoreError, type(None), WriterStopped]
+    assert writer.applied == [2]
 
 
 def test_after_a_failed_sync_nothing_is_acknowledged(writer):

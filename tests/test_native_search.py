@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from elanus import Collection, DataType, Elanus, InvalidParameter, PartitionNotFound
+from elanus.engine.jobs.board import run
+from elanus.engine.jobs.cover import cover
 from tests.native_case import BOOKS, DIM, STATES, book, books, bring_to, open_folder, vector, vectors
 
 
@@ -226,3 +228,37 @@ def test_a_row_is_found_as_soon_as_its_insert_returned(db: Elanus) -> None:
     for number in range(30):
         collection.insert([book(number)])
         assert collection.search(vector(number), limit=1, metric="L2").keys[0].tolist() == [number]
+
+
+def test_a_query_alone_finds_what_it_finds_among_others(db: Elanus) -> None:
+    """Alone it is one compiled call for all units, whose plan goes on from the one before; among others it is not."""
+    generator = np.random.default_rng(5)
+    collection = db.create_collection("plain", dimension=16, metric="L2")
+
+    def insert(first: int, count: int) -> None:
+        rows = np.round(generator.standard_normal((count, 16), np.float32), 1)
+        rows[1::2] = rows[: count // 2 * 2 : 2]  # equal ones, whose keys decide
+        collection.insert({"id": np.arange(first, first + count), "vector": rows, "n": np.arange(count) % 10})
+
+    insert(0, 3_000)
+    collection.flush()
+    collection.wait_for_indexes()
+    insert(3_000, 6_000)
+    run(cover(collection._instance.collection(collection._ctx, "plain")))
+    shown = str(collection.explain(np.zeros(16, np.float32)))
+    assert "interim lists" in shown
+    assert "graph ef=" in shown
+    for turn in range(12):
+        insert(9_000 + 20 * turn, 20)
+        if turn % 3 == 1:
+            insert(100 * turn, 7)  # copies of keys that are there
+        if turn % 3 == 2:
+            collection.delete([*range(50 * turn, 50 * turn + 30), 9_000 + 20 * turn])
+        queries = np.round(generator.standard_normal((3, 16), np.float32), 1)
+        for limit, offset, condition in ((1, 0, ""), (10, 0, ""), (7, 5, ""), (10, 0, "n == 3"), (50, 3, "n < 9")):
+            asked: dict[str, Any] = {"limit": limit, "offset": offset, "filter": condition, "params": {"ef": 100}}
+            together = collection.search(queries, **asked)
+            for query, keys, scores in zip(queries, together.keys, together.scores, strict=True):
+                alone = collection.search(query, **asked)
+                assert alone[0].keys.tolist() == keys.tolist()
+                assert alone[0].scores.tolist() == scores.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
+from pymilvus import MilvusClient, MilvusException
 from pymilvus.grpc_gen import milvus_pb2
 from pymilvus.grpc_gen.milvus_pb2_grpc import MilvusServiceStub
 
 from elanus.service.instance import Instance
+from elanus.store.disk import LocalDisk
+from elanus.testing.faulty import FaultyDisk, Operation
 from elanus.wire.grpc import queues
 from elanus.wire.grpc.dispatch import METHODS
 from elanus.wire.grpc.queues import Incoming
@@ -54,6 +58,63 @@ def test_more_calls_at_once_than_were_requested_in_advance(tmp_path: Path) -> No
         calls = [stub.GetVersion.future(VERSION, timeout=30) for _ in range(50 * queues.REQUESTED)]
         assert {call.result().version for call in calls} == {stub.GetVersion(VERSION).version}
     server.stop()
+    instance.close()
+
+
+def test_a_write_is_answered_by_what_became_of_it(tmp_path: Path) -> None:
+    disk = FaultyDisk(LocalDisk(tmp_path))
+    instance = Instance.open(tmp_path, disk=disk)
+    server = Server.start(instance)
+    client = MilvusClient(f"http://127.0.0.1:{server.port}", dedicated=True)
+    client.create_collection("books", dimension=2)
+    rows = [{"id": number, "vector": [number, 0]} for number in range(3)]
+    assert client.insert("books", rows[:1])["insert_count"] == 1
+    disk.fail("write", "log/*", errno.ENOSPC, times=1)
+    with pytest.raises(MilvusException, match="free space"):
+        client.insert("books", rows[1:2])
+    assert client.insert("books", rows[2:])["insert_count"] == 1
+    assert [row["id"] for row in client.query("books", "id >= 0", output_fields=["id"])] == [0, 2]
+    client.close()
+    server.stop()
+    instance.close()
+
+
+class SlowDisk(FaultyDisk):
+    """One sync of the log takes until `go`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(LocalDisk(folder))
+        self.slow, self.syncing, self.go = threading.Event(), threading.Event(), threading.Event()
+
+    def check(self, kind: Operation, name: str) -> None:
+        if kind == "sync" and name.startswith("log/") and self.slow.is_set():
+            self.syncing.set()
+            assert self.go.wait(20)
+        super().check(kind, name)
+
+
+def test_stopping_waits_for_writes_that_are_not_durable_yet(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    instance = Instance.open(tmp_path, disk=disk)
+    server = Server.start(instance)
+    client = MilvusClient(f"http://127.0.0.1:{server.port}", dedicated=True)
+    client.create_collection("books", dimension=2)
+    answers: list[Any] = []
+    disk.slow.set()
+    row = {"id": 1, "vector": [1, 0]}
+    writing = threading.Thread(target=lambda: answers.append(client.insert("books", [row])["insert_count"]))
+    writing.start()
+    assert disk.syncing.wait(20)
+    stopping = threading.Thread(target=server.stop)
+    stopping.start()
+    time.sleep(0.2)
+    assert not answers
+    assert stopping.is_alive()
+    disk.go.set()
+    stopping.join()
+    writing.join()
+    assert answers == [1]
+    client.close()
     instance.close()
 
 

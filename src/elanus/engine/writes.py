@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,11 @@ from elanus.log.record import WriteRecord
 from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParameter
 from elanus.model.schema import PARTITION_FIELD_ID
 from elanus.model.types import OnDuplicateKey
+
+MANY_ROWS = 256
+"""The partition column of batches with more rows is made anew each time."""
+
+_PARTITION_COLUMN = str(PARTITION_FIELD_ID)
 
 Settle = Callable[[Ticket], object]
 """Sees to it that nobody hears of a write before it is durable: by default by waiting."""
@@ -157,13 +163,20 @@ def _keys_of(collection: Collection, rows: pa.RecordBatch) -> pa.Array:
 def _record(
     collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
 ) -> WriteRecord:
-    partitions = pa.array(np.full(rows.num_rows, collection.manifest.partition_id(partition), np.int64))
+    of_rows = _FEW if rows.num_rows <= MANY_ROWS else _partition_column
     return WriteRecord(
         collection.id,
         collection.schema.version,
-        rows=rows.append_column(str(PARTITION_FIELD_ID), partitions),
+        rows=rows.append_column(_PARTITION_COLUMN, of_rows(rows.num_rows, collection.manifest.partition_id(partition))),
         delete_keys=delete_keys,
     )
+
+
+def _partition_column(rows: int, partition_id: int) -> pa.Array:
+    return pa.array(np.full(rows, partition_id, np.int64))
+
+
+_FEW = lru_cache(maxsize=256)(_partition_column)
 
 
 def _deletion(collection: Collection, keys: pa.Array, partitions: Sequence[str]) -> WriteRecord:

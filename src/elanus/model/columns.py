@@ -47,6 +47,9 @@ _ADVICE: dict[DataType, str] = {
     DataType.VARCHAR: "Send a string.",
 }
 
+FEW_FLOATS = 500
+"""Up to so many numpy's own functions keep the interpreter."""
+
 _encode: Callable[[Any], bytes] = partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -362,7 +365,8 @@ def _vectors(field: Field, values: Column) -> pa.Array:
     with np.errstate(over="ignore", invalid="ignore"):
         vectors = np.ascontiguousarray(given, np.float32)
         flat = vectors.reshape(-1)
-        square_sum = float(np.dot(flat, flat))
+        # `dot` always lets go of the interpreter, and among many writers of single rows takes long to get it back.
+        square_sum = float(np.dot(flat, flat) if flat.size > FEW_FLOATS else np.square(flat).sum())
     if not square_sum <= MAX_VECTOR_SQUARE:
         finite = np.isfinite(vectors)
         if not finite.all():
