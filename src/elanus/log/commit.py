@@ -46,8 +46,8 @@ GROUP_BYTES = 32 << 20
 """What one frame takes, unless a single record is longer: all in a group wait for all of it."""
 
 GATHER_S = 0.002
-"""Where the last group for those that do not wait was larger than what has come since, the others are given so long:
-each group costs a sync. With 8 clients of single rows groups grew from 2.2 records to 5.4, and a write took 540 µs of
+"""Where the last group was larger than what has come since and nobody waits, the others are given so long: each group
+costs a sync. With 8 clients of single rows groups grew from 2.2 records to 5.4, and a write took 540 µs of
 CPU instead of 690."""
 
 Record = WriteRecord | CarryRecord | FenceRecord
@@ -315,8 +315,9 @@ class GroupCommit:
         while self._standby_calls.get():
             with self._lock:
                 leads = bool(self._queue) and self._take_lead()
+                gathers = len(self._queue) < self._gathered and all(t._wake is None for t in self._queue)
             if leads:
-                if len(self._queue) < self._gathered:
+                if gathers:
                     time.sleep(GATHER_S)
                 self._gathered = len(self._queue)
                 self._lead()

@@ -7,8 +7,8 @@ into waiting for memory, so that everything is fetched ahead: the codes of all n
 of them is compared. Measured on one core of a 2.6 GHz server, ef 64, M 16, k 10 of 20 candidates, a query each:
 
                             faiss f32   faiss bf16   faiss sq8   this, bf16   this, sq8
-    200 k × 128 synthetic      127 µs       105 µs       98 µs        69 µs       38 µs
-    99 k × 384 sentences       180 µs       217 µs      257 µs       150 µs       80 µs
+    200 k × 128 synthetic      127 µs       105 µs       98 µs        69 µs       47 µs
+    99 k × 384 sentences       180 µs       217 µs      257 µs       150 µs       95 µs
 
 One byte a dimension is compared in whole numbers. A vector x is stored as codes c, of which each stands for
 x_j = low_j + width_j (c_j + ½) / 255. With t_j = q_j width_j / 255, and q_j - low_j for q_j with L2,
