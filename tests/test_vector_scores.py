@@ -1,10 +1,12 @@
 """Scores are exact, the same whichever way a row was found, and ties go to the smaller row."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from elanus.model.types import Metric
-from elanus.vector import metrics
+from elanus.vector import kernels, metrics
 
 
 def expected(metric, queries, vectors):
@@ -124,3 +126,28 @@ def test_read_only_mapped_columns_are_read_in_place(tmp_path, queries, vectors):
     assert np.array_equal(
         metrics.top_k(Metric.COSINE, queries, mapped, 5)[1], metrics.top_k(Metric.COSINE, queries, vectors, 5)[1]
     )
+
+
+def test_short_kernels_keep_the_interpreter_and_others_let_it_go():
+    vectors = np.zeros((200_000, 64), np.float32)
+    found = np.empty((1, 1), np.float32), np.empty((1, 1), np.int64)
+    ticks = [0]
+    stop = threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks[0] += 1
+
+    def ticks_while(scan):
+        before = ticks[0]
+        scan(kernels.L2, vectors[:1], vectors, 0, len(vectors), metrics.NO_BITMAP, False, *found)
+        return ticks[0] - before
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    held = min(ticks_while(kernels.scan_held) for _ in range(9))
+    free = max(ticks_while(kernels.scan) for _ in range(9))
+    stop.set()
+    ticking.join()
+    # Before and after, the other thread has its 5 ms.
+    assert held * 2 < free

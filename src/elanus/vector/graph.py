@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elanus.model.types import Metric
-from elanus.vector import walk_kernels
+from elanus.vector import kernels, walk_kernels
 from elanus.vector.metrics import CODE_OF, NO_BITMAP, Bitmap, Rows, Scores, Vectors
 from elanus.vector.payload import Array, Payload
 from elanus.vector.untyped import faiss
@@ -142,11 +142,7 @@ def threads(count: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-_WALKS: dict[Codes, Callable[..., None]] = {
-    Codes.F32: walk_kernels.walk_floats,
-    Codes.BF16: walk_kernels.walk_halves,
-    Codes.SQ8: walk_kernels.walk_bytes,
-}
+_TYPES = {Codes.F32: kernels.f32, Codes.BF16: kernels.u16, Codes.SQ8: kernels.u8}
 
 _NOTHING: Vectors = np.empty(0, np.float32)
 
@@ -184,7 +180,7 @@ class Graph:
         slots = link_slots(meta["m"], sections["levels"])
         return cls(
             overfetch=1 if codes is Codes.F32 and metric is not Metric.COSINE else OVERFETCH,
-            _walk=_WALKS[codes],
+            _walk=walk_kernels.walk_over(_TYPES[codes]),
             _metric=CODE_OF[metric],
             _walked=(
                 compared,

@@ -15,9 +15,11 @@ handful of rows, giving the lock away costs more than the work.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import xxhash
 from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic
@@ -27,20 +29,37 @@ L2, IP, COSINE = 0, 1, 2
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_SOURCES = xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+
 REORDER = {"reassoc", "contract", "nsz"}
 """Sums may be reordered, so that they vectorise; infinities and NaN keep their meaning."""
 
 
 def compiled(signature: Any, *, nogil: bool = True) -> Callable[[_F], _F]:
     """`numba.njit` for one signature, typed as the function it decorates."""
-    decorate: Callable[[_F], _F] = njit(signature, nogil=nogil, cache=True, fastmath=REORDER)
+
+    def decorate(function: _F) -> _F:
+        named = _named(function, "free" if nogil else "held")
+        decorated: _F = njit(signature, nogil=nogil, cache=True, fastmath=REORDER)(named)
+        return decorated
+
     return decorate
 
 
 def inlined(function: _F) -> _F:
     """A function that only kernels call."""
-    decorated: _F = njit(cache=True, fastmath=REORDER)(function)
+    decorated: _F = njit(cache=True, fastmath=REORDER)(_named(function, "inlined"))
     return decorated
+
+
+def _named(function: _F, way: str) -> _F:
+    """`function` under the name by which numba keeps what it compiled: it says in which `way`, and of which sources.
+
+    numba itself looks only at the file of the function, not at those of the functions that it calls, so that after an
+    upgrade it would go on with half of the old; and of a function compiled in two ways it takes the first for both.
+    """
+    function.__qualname__ = f"{function.__name__}_{way}_{_SOURCES}"
+    return function
 
 
 def readable(dtype: Any, ndim: int) -> Any:
@@ -100,7 +119,8 @@ FETCHED_BYTES = 1024
 candidates of a walk lie anywhere in memory: without, 20 of 128 dimensions take 10.8 µs right after it, with 6.6."""
 
 
-f32, i32, i64, u8, b1, void = types.float32, types.int32, types.int64, types.uint8, types.boolean, types.void
+f32, i32, i64, b1, void = types.float32, types.int32, types.int64, types.boolean, types.void
+u8, u16 = types.uint8, types.uint16
 
 
 @inlined

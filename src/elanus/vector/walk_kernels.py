@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -347,7 +348,18 @@ def _walk(
         _rescore_query(metric, queries, q, vectors, candidates, best_costs, best_rows, scores[q], rows[q])
 
 
-def _compiled_for(dtype: Any) -> Any:
+@cache
+def walk_over(dtype: Any) -> Callable[..., None]:
+    """The kernel for codes of numba's type `dtype`, uint8, uint16 (bf16) or float32, compiled when first asked for.
+
+    (metric, queries (nq, d), codes (n, d), trained (2 d,), squares (n,), slots (n + 1,), neighbors, m, entry, top,
+    vectors (n, d), count, ef, bitmap, filtered, out scores (nq, k), out rows (nq, k)): for each query the k best, by
+    exact score, of the `count` that are nearest by their codes among what a walk of `ef` >= count >= k meets; of those
+    in `bitmap` alone where `filtered`, met in a walk through all.
+
+    `squares` are used, and have to be there, with one byte a dimension and L2. With COSINE the codes are those of
+    vectors of length one.
+    """
     return compiled(
         void(
             i64,
@@ -371,13 +383,4 @@ def _compiled_for(dtype: Any) -> Any:
     )(_walk)
 
 
-walk_bytes = _compiled_for(u8)
-"""(metric, queries (nq, d), codes (n, d), trained (2 d,), squares (n,), slots (n + 1,), neighbors, m, entry, top,
-vectors (n, d), count, ef, bitmap, filtered, out scores (nq, k), out rows (nq, k)): for each query the k best, by exact
-score, of the `count` that are nearest by their codes among what a walk of `ef` >= count >= k meets; of those in
-`bitmap` alone where `filtered`, met in a walk through all.
-
-`squares` are used, and have to be there, with one byte a dimension and L2. With COSINE the codes are those of vectors
-of length one."""
-walk_halves = _compiled_for(types.uint16)
-walk_floats = _compiled_for(f32)
+walk_bytes = walk_over(u8)
