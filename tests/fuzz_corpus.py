@@ -45,6 +45,11 @@ NESTED: dict[tuple[str, str], type[Any]] = {
 """Fields of bytes that hold a message: it is mutated as one."""
 
 
+def is_repeated(field: Any) -> bool:
+    """Whether a field of a message holds any number of values; protobuf before 6.31 has another word for it."""
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+
+
 def _pairs(**values: Any) -> list[common_pb2.KeyValuePair]:
     return [
         common_pb2.KeyValuePair(key=key, value=value if isinstance(value, str) else orjson.dumps(value).decode())
@@ -237,7 +242,7 @@ def corpus() -> dict[str, list[Any]]:
         request = method.request()
         for name, value in (("collection_name", TARGET), ("partition_name", "part"), ("alias", "fuzz_alias")):
             field = method.request.DESCRIPTOR.fields_by_name.get(name)
-            if field is not None and field.type == field.TYPE_STRING and not field.is_repeated:
+            if field is not None and field.type == field.TYPE_STRING and not is_repeated(field):
                 setattr(request, name, value)
         found[method.name] = [method.request(), request] if request.ByteSize() else [request]
     assert not given.keys() - found.keys(), "no such RPC"

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tests.fuzz_corpus import NESTED, TEXTS
+from tests.fuzz_corpus import NESTED, TEXTS, is_repeated
 
 INTEGERS = (
     0,
@@ -85,7 +85,7 @@ def _change_somewhere(message: Any, chance: random.Random) -> None:
     field = chance.choice(there) if there and chance.random() < 0.7 else chance.choice(fields)
     if chance.random() < 0.1:
         message.ClearField(field.name)
-    elif field.is_repeated:
+    elif is_repeated(field):
         _change_repeated(message, field, chance)
     elif field.cpp_type == field.CPPTYPE_MESSAGE:
         getattr(message, field.name).SetInParent()
@@ -98,7 +98,7 @@ def _messages_in(message: Any) -> list[Any]:
     for field, value in message.ListFields():
         if field.cpp_type != field.CPPTYPE_MESSAGE:
             continue
-        if not field.is_repeated:
+        if not is_repeated(field):
             found.append(value)
         elif _is_map(field):
             found += [value[key] for key in value] if _holds_messages(field) else []

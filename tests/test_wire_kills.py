@@ -212,6 +212,7 @@ def _quiet_sdk(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.crash
+@pytest.mark.timeout(900)  # the first SDK of version 3 waits ten seconds for each server that was killed
 def test_what_a_server_acknowledged_survives_its_kill_and_nothing_else_but_whole_requests(
     tmp_path: Path, effort: Effort, seed: int
 ) -> None:

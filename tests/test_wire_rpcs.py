@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 from pymilvus.grpc_gen import milvus_pb2
 
+from tests.fuzz_corpus import is_repeated
 from tests.wire_case import Served, Wire, make_books
 
 SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
@@ -91,18 +92,18 @@ def nonsense(message: Any, draw: random.Random, depth: int) -> Any:
     for field in message.DESCRIPTOR.fields:
         if draw.random() < 0.3 or (depth > 3 and field.message_type) or field.name == "guarantee_timestamp":
             continue
-        many = draw.randrange(3) if field.is_repeated else 1
+        many = draw.randrange(3) if is_repeated(field) else 1
         if field.message_type and field.message_type.GetOptions().map_entry:
             continue
         for _ in range(many):
             if field.message_type:
                 part = getattr(message, field.name)
-                nonsense(part.add() if field.is_repeated else part, draw, depth + 1)
-                if not field.is_repeated:
+                nonsense(part.add() if is_repeated(field) else part, draw, depth + 1)
+                if not is_repeated(field):
                     part.SetInParent()
                 continue
             value = _value(field, draw)
-            if field.is_repeated:
+            if is_repeated(field):
                 getattr(message, field.name).append(value)
             else:
                 setattr(message, field.name, value)
