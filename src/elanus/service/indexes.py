@@ -130,7 +130,8 @@ def alter(
             raise InvalidParameter(f"{key} is not a configable index property: {', '.join(sorted(ALTERABLE))} are")
     if found.manifest.loaded is not None:
         raise CollectionLoaded(
-            f"can't alter index on loaded collection, please release the collection first: {collection}"
+            "can't alter index on loaded collection, please release the collection first: "
+            f"collection already loaded[collection={collection}]"
         )
     if name not in found.manifest.indexes:
         raise IndexNotFound(f"index not found[indexName={name}][collection={collection}]")
