@@ -112,8 +112,8 @@ def plan(snapshot: Snapshot, request: SearchRequest, known: Iterable[Step] = ())
     are as they were stand in the new plan as they are.
     Raises `InvalidParameter` where the metric differs from the index's or a parameter is out of range.
     """
-    field = request.vector_field
-    definition = snapshot.manifest.index_of(field.id)
+    searched = request.vector_field
+    definition = snapshot.manifest.index_of(searched.id)
     metric = metric_of(snapshot, request)
     spec = resolve(definition.kind, definition.params) if definition is not None else _FLAT
     k = request.limit + request.offset
@@ -123,11 +123,11 @@ def plan(snapshot: Snapshot, request: SearchRequest, known: Iterable[Step] = ())
     steps = []
     for number, unit in enumerate(snapshot.units):
         mask = select(snapshot, unit, request.condition, wanted)
-        index = unit.indexes.get(field.id)
-        interim = snapshot.interim(unit, field.id, metric) if index is None and spec.has_file else None
+        index = unit.indexes.get(searched.id)
+        interim = snapshot.interim(unit, searched.id, metric) if index is None and spec.has_file else None
         step = known_of.get(number)
         if step is None or step.view is not unit.view or step.interim is not interim or not (mask is step.mask is None):
-            step = _step(number, unit, mask, index, interim, spec, k, params, field.dim or 0)
+            step = _step(number, unit, mask, index, interim, spec, k, params, searched.dim or 0)
         if step is not None:
             steps.append(step)
     condition = request.condition

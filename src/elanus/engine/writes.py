@@ -163,11 +163,11 @@ def _keys_of(collection: Collection, rows: pa.RecordBatch) -> pa.Array:
 def _record(
     collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
 ) -> WriteRecord:
-    of_rows = _FEW if rows.num_rows <= MANY_ROWS else _partition_column
+    column = _partition_column if rows.num_rows > MANY_ROWS else _kept_partition_column
     return WriteRecord(
         collection.id,
         collection.schema.version,
-        rows=rows.append_column(_PARTITION_COLUMN, of_rows(rows.num_rows, collection.manifest.partition_id(partition))),
+        rows=rows.append_column(_PARTITION_COLUMN, column(rows.num_rows, collection.manifest.partition_id(partition))),
         delete_keys=delete_keys,
     )
 
@@ -176,7 +176,7 @@ def _partition_column(rows: int, partition_id: int) -> pa.Array:
     return pa.array(np.full(rows, partition_id, np.int64))
 
 
-_FEW = lru_cache(maxsize=256)(_partition_column)
+_kept_partition_column = lru_cache(maxsize=256)(_partition_column)
 
 
 def _deletion(collection: Collection, keys: pa.Array, partitions: Sequence[str]) -> WriteRecord:

@@ -38,8 +38,6 @@ UNIT_TOLERANCE = 1e-3
 SAMPLE_ROWS = 8_192
 SAMPLE_QUERIES = 64
 SAMPLE_K = 10
-_UNTRAINED: Array = np.empty(0, np.float32)
-
 ENOUGH_RECALL = 0.98
 """Codes are coarse enough to matter when twice k candidates by codes miss more than 2 % of the k nearest."""
 
@@ -187,7 +185,7 @@ def _are_unit(vectors: Vectors) -> bool:
 def _storage(coding: Coding, metric: Metric, vectors: Vectors) -> Any:
     """An empty storage with room for all rows, so that adding them block by block moves nothing."""
     storage = graph.storage_for(coding.building, metric, vectors.shape[1])
-    storage.is_trained = True
+    graph.set_trained(storage, coding.building, coding.trained)
     storage.codes.resize(len(vectors) * storage.code_size)
     storage.codes.clear()
     return storage
@@ -205,9 +203,9 @@ def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, repor
 
 def _choose_coding(metric: Metric, vectors: Vectors) -> Coding:
     normalise = metric is Metric.COSINE and not _are_unit(vectors)
-    halves_serve = normalise or _serves(Codes.BF16, _UNTRAINED, metric, vectors, normalise)
-    building = Codes.BF16 if halves_serve else Codes.F32
     ranges = _ranges(vectors, normalise=normalise)
+    halves_serve = normalise or _serves(Codes.BF16, ranges, metric, vectors, normalise)
+    building = Codes.BF16 if halves_serve else Codes.F32
     bytes_serve = _serves(Codes.SQ8, ranges, metric, vectors, normalise)
     return Coding(building, Codes.SQ8 if bytes_serve else building, ranges, normalise)
 

@@ -438,6 +438,16 @@ def _merge(
                     again[p] = 1
 
 
+MERGED = (
+    writable(i32, 2),
+    writable(i64, 2),
+    writable(i64, 2),
+    writable(f32, 2),
+    writable(i64, 1),
+    writable(u8, 1),
+)
+"""The types of what `merge` writes."""
+
 _MERGE = void(
     i64,
     readable(f32, 1),
@@ -445,12 +455,7 @@ _MERGE = void(
     readable(i64, 1),
     readable(i64, 2),
     b1,
-    writable(i32, 2),
-    writable(i64, 2),
-    writable(i64, 2),
-    writable(f32, 2),
-    writable(i64, 1),
-    writable(u8, 1),
+    *MERGED,
 )
 merge = compiled(_MERGE)(_merge)
 """(metric, scores, rows, keys, table (parts, PART), distinct, out units, rows, keys and scores (nq, k), out filled

@@ -96,10 +96,11 @@ def encode(
 @inlined
 def _nearest(costs: Any, best_costs: Any, best: Any, count: int) -> int:
     """Put the `count` smallest of `costs`, and where they stand, in order into the first places; returns `count`."""
+    heap_costs, heap = best_costs[:count], best[:count]
     found = 0
     for i in range(costs.shape[0]):
-        if found < count or costs[i] < best_costs[0]:
-            found = _offer(best_costs[:count], best[:count], found, costs[i], i)
+        if found < count or costs[i] < heap_costs[0]:
+            found = _offer(heap_costs, heap, found, costs[i], i)
     _sort(best_costs, best, found)
     return found
 

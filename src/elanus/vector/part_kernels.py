@@ -8,19 +8,17 @@ import numpy as np
 from numba import carray
 
 from elanus.vector.kernels import (
+    MERGED,
     PART,
     _pointer,
     b1,
     compiled,
     f32,
-    i32,
     i64,
     merge,
     readable,
     scan,
-    u8,
     void,
-    writable,
 )
 from elanus.vector.list_kernels import ADDRESSES, EXTRA_CANDIDATES, search_blocks
 from elanus.vector.walk_kernels import walk_bytes
@@ -117,9 +115,7 @@ def _search_parts(
         merging[p, 4] = table[p, KEYS]
         merging[p, 5] = begin
         begin += shown
-    merge(
-        metric, scores, rows, rows, merging, distinct, best_units, best_rows, best_keys, best_scores, filled, again
-    )  # fmt: skip
+    merge(metric, scores, rows, rows, merging, distinct, best_units, best_rows, best_keys, best_scores, filled, again)
     if short:
         again[:] = 1
 
@@ -129,12 +125,7 @@ _SEARCH_PARTS = void(
     readable(f32, 2),
     readable(i64, 2),
     b1,
-    writable(i32, 2),
-    writable(i64, 2),
-    writable(i64, 2),
-    writable(f32, 2),
-    writable(i64, 1),
-    writable(u8, 1),
+    *MERGED,
 )
 search_parts = compiled(_SEARCH_PARTS)(_search_parts)
 """(metric, query (1, d), table (parts, WIDTH), distinct, out units, rows, keys and scores (1, k), out filled (1,), out
