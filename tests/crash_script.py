@@ -22,6 +22,7 @@ from elanus import Elanus, Settings, StoreError
 from elanus.engine.builders import InlineBuilders
 from elanus.engine.collection import Collection as EngineCollection
 from elanus.log.record import WriteRecord
+from elanus.model.canonical import Batch
 from elanus.model.schema import PARTITION_FIELD_ID
 from elanus.model.timestamps import FakeClock
 from elanus.service import rows
@@ -181,7 +182,7 @@ def _record(collection: EngineCollection, name: Name, keys: Sequence[int], value
     batch = pa.RecordBatch.from_arrays(columns, schema=schema.arrow_schema)
     partition = pa.array([collection.manifest.partition_id(DEFAULT)] * len(keys), pa.int64())
     batch = batch.append_column(str(PARTITION_FIELD_ID), partition)
-    return WriteRecord(collection.id, schema.version, batch, delete_keys=batch.column(0))
+    return WriteRecord(collection.id, schema.version, Batch.of(batch), delete_keys=batch.column(0))
 
 
 def engine_collection(db: Elanus, name: Name) -> EngineCollection:

@@ -19,6 +19,7 @@ from elanus.engine.query import QueryRequest, count, query
 from elanus.engine.search import search
 from elanus.engine.writes import delete_keys, insert, upsert
 from elanus.log.file import FileLog
+from elanus.model.canonical import Batch
 from elanus.model.schema import Field, Schema
 from elanus.model.timestamps import FakeClock
 from elanus.model.types import DataType, Metric, OnDuplicateKey
@@ -95,11 +96,11 @@ class EngineCase:
             return pa.array([f"key-{key}" for key in keys], pa.large_string())
         return pa.array(keys, pa.int64())
 
-    def rows(self, keys: list[int], value: int) -> pa.RecordBatch:
+    def rows(self, keys: list[int], value: int) -> Batch:
         schema = self.collection.schema
         vectors = pa.array([vector_of(key, value) for key in keys], schema.vectors[0].arrow_type)
         values = pa.array([value] * len(keys), pa.int64())
-        return pa.RecordBatch.from_arrays([self.keys(keys), values, vectors], schema=schema.arrow_schema)
+        return Batch.of(pa.RecordBatch.from_arrays([self.keys(keys), values, vectors], schema=schema.arrow_schema))
 
     # --- definitions and checks ------------------------------------------------------------------------------------
 

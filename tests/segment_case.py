@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from elanus.model.canonical import Batch
 from elanus.model.schema import Field, Schema
 from elanus.model.types import DataType
 from elanus.segment.view import Mask, SegmentView
@@ -50,13 +51,13 @@ def row_of(schema: Schema, number: int, salt: int = 0) -> Row:
     }
 
 
-def batch_of(schema: Schema, rows: Sequence[Row], partition: int | Sequence[int] = PARTITIONS[0]) -> pa.RecordBatch:
+def batch_of(schema: Schema, rows: Sequence[Row], partition: int | Sequence[int] = PARTITIONS[0]) -> Batch:
     """The canonical batch, as it comes out of the log: decoded from an IPC message."""
     partitions = [partition] * len(rows) if isinstance(partition, int) else list(partition)
     columns = [pa.array([row[f.name] for row in rows], f.arrow_type) for f in schema.fields]
     full = schema.arrow_schema.append(pa.field("2", pa.int64()))
     batch = pa.RecordBatch.from_arrays([*columns, pa.array(partitions, pa.int64())], schema=full)
-    return pa.ipc.read_record_batch(batch.serialize(), full)
+    return Batch.of(pa.ipc.read_record_batch(batch.serialize(), full))
 
 
 def keys_of(schema: Schema, numbers: Sequence[int]) -> pa.Array:

@@ -10,12 +10,12 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from elanus.model.batch import canonical_batch
+from elanus.model import batch as batches
 from elanus.model.errors import InvalidParameter, SchemaMismatch
 from elanus.model.ids import AutoIds
 from elanus.model.schema import Field, Schema
 from elanus.model.timestamps import FakeClock, TimestampOracle
-from elanus.model.types import DataType
+from elanus.model.types import NUMPY_OF, DataType
 
 SCHEMA = Schema(
     (
@@ -31,6 +31,23 @@ SCHEMA = Schema(
 ).checked()
 
 STATIC = Schema((Field("id", DataType.INT64, is_primary=True), Field("vector", DataType.FLOAT_VECTOR, dim=2))).checked()
+
+
+def canonical_batch(data: Any, schema: Schema, make_keys: batches.MakeKeys | None = None) -> pa.RecordBatch:
+    """The canonical batch, which holds what belongs there, as an Arrow batch."""
+    batch = batches.canonical_batch(data, schema, make_keys)
+    for field in schema.fields:
+        held = batch.columns[field.id]
+        if isinstance(held, np.ndarray):
+            assert held.flags.c_contiguous
+            assert held.dtype == NUMPY_OF.get(field.dtype, np.float32)
+        else:
+            assert not field.is_vector
+    assert list(batch.columns) == [field.id for field in schema.fields]
+    columns = [batch.arrow(field.id) for field in schema.fields]
+    assert {len(column) for column in columns} == {batch.num_rows}
+    return pa.RecordBatch.from_arrays(columns, names=[str(field.id) for field in schema.fields])
+
 
 ROWS = [
     {"id": 1, "vector": [1, 2], "small": 5, "name": "ab", "price": 1.5, "flag": True, "info": {"a": 1}, "x": 1},
@@ -313,7 +330,7 @@ def test_made_keys_rise_and_are_never_given_twice(dtype: DataType) -> None:
 
 def test_ids_stay_new_after_a_restart_with_a_clock_that_stepped_back() -> None:
     oracle = TimestampOracle(FakeClock(start_ms=2_000_000))
-    last = AutoIds(oracle).keys(DataType.INT64, 10)[9].as_py()
+    last = int(AutoIds(oracle).keys(DataType.INT64, 10)[9])
     kept = oracle.next()  # the timestamp of the write that carried them
     restarted = TimestampOracle(FakeClock(start_ms=1_000_000))
     restarted.advance_to(kept)
@@ -339,8 +356,8 @@ def test_conversion_is_within_its_budget() -> None:
     ).checked()
     columns = {"id": np.arange(5000), "vector": np.random.default_rng(0).random((5000, 128), np.float32)}
     one = {"id": 1, "vector": columns["vector"][0].tolist(), "tag": "x"}
-    assert min(timeit.repeat(lambda: canonical_batch(columns, schema), number=20, repeat=5)) / 20 <= 300e-6
-    assert min(timeit.repeat(lambda: canonical_batch(one, schema), number=200, repeat=5)) / 200 <= 40e-6
+    assert min(timeit.repeat(lambda: batches.canonical_batch(columns, schema), number=20, repeat=5)) / 20 <= 300e-6
+    assert min(timeit.repeat(lambda: batches.canonical_batch(one, schema), number=200, repeat=5)) / 200 <= 40e-6
 
 
 def test_a_vector_too_long_to_be_scored_is_refused() -> None:

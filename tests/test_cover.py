@@ -17,6 +17,7 @@ from elanus.engine.search import search
 from elanus.engine.snapshot import Snapshot
 from elanus.engine.writes import delete_keys, insert
 from elanus.expr.compile import compile_filter
+from elanus.model.canonical import Batch
 from elanus.model.types import Metric
 from elanus.vector.cost import Route
 from tests.engine_case import EngineCase
@@ -34,11 +35,8 @@ def case(quick_path: Path) -> EngineCase:
     vectors = centres[rng.integers(0, 50, ROWS)] + rng.standard_normal((ROWS, 4)).astype(np.float32) / 20
     schema = case.collection.schema
     keys = np.arange(ROWS)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=schema.vectors[0].arrow_type)
-    insert(
-        case.collection,
-        pa.RecordBatch.from_arrays([pa.array(keys), pa.array(keys % 10), column], schema=schema.arrow_schema),
-    )
+    ids = [f.id for f in schema.fields]
+    insert(case.collection, Batch(dict(zip(ids, (keys, keys % 10, vectors), strict=True)), ROWS))
     case.vectors = vectors  # type: ignore[attr-defined]
     return case
 

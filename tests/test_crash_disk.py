@@ -18,6 +18,7 @@ from elanus.log.carry import CarryRecord
 from elanus.log.commit import GroupCommit
 from elanus.log.file import FileLog
 from elanus.log.record import RawRecord, WriteRecord
+from elanus.model.canonical import Batch
 from elanus.model.errors import StoreError
 from elanus.model.timestamps import FakeClock, TimestampOracle
 from elanus.store.disk import LocalDisk
@@ -34,7 +35,7 @@ SCHEMA = pa.schema([("100", pa.int64()), ("101", pa.large_binary()), ("2", pa.in
 
 
 def write(key, blob=b""):
-    return WriteRecord(1, 1, pa.record_batch([[key], [blob], [1]], schema=SCHEMA))
+    return WriteRecord(1, 1, Batch.of(pa.record_batch([[key], [blob], [1]], schema=SCHEMA)))
 
 
 @pytest.fixture
@@ -51,9 +52,9 @@ def keys_of(log):
     keys = []
     for _, record in log.read():
         if isinstance(record, RawRecord):
-            keys.append(record.decode(SCHEMA).rows.column(0)[0].as_py())
+            keys.append(record.decode(SCHEMA).rows.arrow(100)[0].as_py())
         elif isinstance(record, CarryRecord):
-            keys = [raw.decode(SCHEMA).rows.column(0)[0].as_py() for raw in record.sections[1]]
+            keys = [raw.decode(SCHEMA).rows.arrow(100)[0].as_py() for raw in record.sections[1]]
     return keys
 
 

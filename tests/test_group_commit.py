@@ -9,12 +9,14 @@ import textwrap
 import threading
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from elanus.log.commit import GroupCommit
 from elanus.log.file import FileLog
 from elanus.log.record import RawRecord, WriteRecord
+from elanus.model.canonical import Batch
 from elanus.model.errors import Closed, StoreError, WriterStopped
 from elanus.model.timestamps import FakeClock, TimestampOracle
 from elanus.store.disk import LocalDisk
@@ -24,11 +26,11 @@ SCHEMA = pa.schema([("100", pa.int64()), ("2", pa.int64())])
 
 
 def write(*keys):
-    return WriteRecord(1, 1, pa.record_batch([pa.array(keys, pa.int64()), pa.array([1] * len(keys))], schema=SCHEMA))
+    return WriteRecord(1, 1, Batch({100: np.array(keys), 2: np.ones(len(keys), np.int64)}, len(keys)))
 
 
 def key_of(record):
-    return record.rows.column(0)[0].as_py()
+    return record.rows.arrow(100)[0].as_py()
 
 
 class Writer:

@@ -11,17 +11,19 @@ from elanus.log.carry import CarryRecord
 from elanus.log.file import FIRST_STEP_BYTES, FileLog
 from elanus.log.position import Position
 from elanus.log.record import FenceRecord, RawRecord, WriteRecord
+from elanus.model.canonical import Batch
 from elanus.model.errors import Closed, CorruptData, StoreError, WriterStopped
 from elanus.model.timestamps import compose
 from elanus.store.disk import LocalDisk
 from elanus.testing.faulty import FaultyDisk, no_more_files
+from tests.batch_case import held_by
 
 SCHEMA = pa.schema([("100", pa.int64()), ("2", pa.int64())])
 
 
 def write(*keys, collection_id=1):
     columns = [pa.array(keys, pa.int64()), pa.array([1] * len(keys), pa.int64())]
-    return WriteRecord(collection_id, 1, pa.record_batch(columns, schema=SCHEMA))
+    return WriteRecord(collection_id, 1, Batch.of(pa.record_batch(columns, schema=SCHEMA)))
 
 
 def append(log, *keys, timestamp=None):
@@ -34,7 +36,7 @@ def keys_of(log, start=Position(0, 0)):
         key
         for _, record in log.read(start)
         if isinstance(record, RawRecord)
-        for key in record.decode(SCHEMA).rows.column(0).to_pylist()
+        for key in record.decode(SCHEMA).rows.arrow(100).to_pylist()
     ]
 
 
@@ -77,10 +79,10 @@ def test_one_record_is_read_by_its_position(log, disk):
     big = write(*range(10_000))
     first, second = log.append([(write(7).encode(), 1), (big.encode(), 2)])
     for opened in (log, reopen(log, disk)):
-        assert opened.read_at(first).decode(SCHEMA).rows.column(0).to_pylist() == [7]
+        assert opened.read_at(first).decode(SCHEMA).rows.arrow(100).to_pylist() == [7]
         raw = opened.read_at(second)
         assert raw.timestamp == 2
-        assert raw.decode(SCHEMA).rows.equals(big.rows)
+        assert held_by(raw.decode(SCHEMA).rows) == held_by(big.rows)
         with pytest.raises(CorruptData, match="no whole write record at offset"):
             opened.read_at(Position(first.sequence, first.offset + 8))
         opened.close()
@@ -106,7 +108,7 @@ def test_a_carry_is_read_as_what_it_carries(log):
     *_, (_, record) = log.read()
     assert isinstance(record, CarryRecord)
     assert record.timestamp == 9
-    assert record.sections[1][0].decode(SCHEMA).rows.column(0).to_pylist() == [1]
+    assert record.sections[1][0].decode(SCHEMA).rows.arrow(100).to_pylist() == [1]
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

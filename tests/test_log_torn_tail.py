@@ -10,6 +10,7 @@ from elanus.log.file import FileLog
 from elanus.log.frame import FRAME_HEADER_BYTES, MAGIC
 from elanus.log.record import RawRecord, WriteRecord
 from elanus.log.tail import LogFileHeader, find_tail
+from elanus.model.canonical import Batch
 from elanus.model.errors import CorruptData, FormatTooNew
 from elanus.store.disk import LocalDisk
 
@@ -17,7 +18,7 @@ SCHEMA = pa.schema([("100", pa.int64()), ("101", pa.large_binary()), ("2", pa.in
 
 
 def write(key, blob=b""):
-    return WriteRecord(1, 1, pa.record_batch([[key], [blob], [1]], schema=SCHEMA))
+    return WriteRecord(1, 1, Batch.of(pa.record_batch([[key], [blob], [1]], schema=SCHEMA)))
 
 
 def append(log, *keys, blob=b""):
@@ -26,7 +27,7 @@ def append(log, *keys, blob=b""):
 
 def rows_of(log):
     return [
-        (record.decode(SCHEMA).rows.column(0)[0].as_py(), record.decode(SCHEMA).rows.column(1)[0].as_py())
+        (record.decode(SCHEMA).rows.arrow(100)[0].as_py(), record.decode(SCHEMA).rows.arrow(101)[0].as_py())
         for _, record in log.read()
         if isinstance(record, RawRecord)
     ]

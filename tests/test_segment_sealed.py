@@ -254,7 +254,7 @@ def test_rows_that_never_grew_are_written_too(store: MemoryStore) -> None:
     schema = schema_of()
     rows = [row_of(schema, n) for n in (5, 3, 4, 1)]
     batch = batch_of(schema, rows)
-    columns = {f.id: batch.column(i) for i, f in enumerate(schema.fields)}
+    columns = {f.id: batch.arrow(f.id) for f in schema.fields}
     source = ColumnsInMemory(columns, np.full(4, 9, np.uint64), np.array([8, 8, 7, 7]))
     view, _ = seal(store, schema, SegmentRows.of([source], LATE))
     assert [(p, row["key"]) for p, _, row in rows_of(view, schema, LATE)] == [(7, 1), (7, 4), (8, 3), (8, 5)]

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import pyarrow as pa
+import numpy as np
 import xxhash
 
 from elanus.log.record import WriteRecord
+from elanus.model.canonical import Values
 from elanus.model.ids import consecutive_keys
 from elanus.model.schema import Schema
 from elanus.model.timestamps import Clock, milliseconds_of
@@ -57,7 +58,7 @@ class Outcome:
     count: int
     first_key: int | None
 
-    def keys(self, schema: Schema, named: pa.Array) -> pa.Array:
+    def keys(self, schema: Schema, named: Values) -> Values:
         """The keys of the rows: those that the request had `named`, unless they were made for it."""
         if self.first_key is None:
             return named
@@ -103,7 +104,7 @@ class RecentWrites:
         """Know `record`, which has an identity, and whose rows readers see."""
         rows, keys, primary = record.rows, record.delete_keys, schema.primary
         count = rows.num_rows if rows is not None else 0 if keys is None else len(keys)
-        first_key = int(rows.column(str(primary.id))[0].as_py()) if rows is not None and primary.auto_id else None
+        first_key = _first(rows.columns[primary.id]) if rows is not None and primary.auto_id else None
         with self._lock:
             self._under_way.pop(record.identity, None)
             self._outcomes[record.identity] = Outcome(record.timestamp, count, first_key)
@@ -117,3 +118,8 @@ class RecentWrites:
             if len(self._outcomes) <= self._limit and milliseconds_of(oldest.timestamp) >= oldest_ms:
                 return
             self._outcomes.popitem(last=False)
+
+
+def _first(keys: Values) -> int:
+    """The first of keys that were made, which are numbers or the text of numbers."""
+    return int(keys[0] if isinstance(keys, np.ndarray) else keys[0].as_py())

@@ -26,14 +26,13 @@ from elanus.engine.retries import NO_IDENTITY
 from elanus.expr.bind import BoundFilter
 from elanus.log.commit import Ticket
 from elanus.log.record import WriteRecord
+from elanus.model.canonical import Batch, Values, arrow_of
 from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParameter
 from elanus.model.schema import PARTITION_FIELD_ID
 from elanus.model.types import OnDuplicateKey
 
 MANY_ROWS = 256
 """The partition column of batches with more rows is made anew each time."""
-
-_PARTITION_COLUMN = str(PARTITION_FIELD_ID)
 
 Settle = Callable[[Ticket], object]
 """Sees to it that nobody hears of a write before it is durable: by default by waiting."""
@@ -46,14 +45,18 @@ class WriteResult:
     Of a delete by filter that was done before, the keys are not known any more: there are none, and `count` stands.
     """
 
-    keys: pa.Array
+    key_values: Values
     count: int
     timestamp: int
+
+    @property
+    def keys(self) -> pa.Array:
+        return arrow_of(self.key_values)
 
 
 def insert(
     collection: Collection,
-    rows: pa.RecordBatch,
+    rows: Batch,
     partition: str = DEFAULT_PARTITION,
     identity: bytes = NO_IDENTITY,
     settle: Settle = Ticket.wait,
@@ -64,13 +67,15 @@ def insert(
     "reject", `PartitionNotFound`, `StoreError` where the log cannot take the record.
     """
     manifest = collection.manifest
-    keys = _keys_of(collection, rows)
+    key_id = manifest.schema.primary.id
+    if manifest.on_duplicate_key is OnDuplicateKey.KEEP:
+        values = rows.columns[key_id]
+        return _commit(collection, identity, values, lambda: _record(collection, rows, partition), settle)
+    keys = rows.arrow(key_id)
     if manifest.on_duplicate_key is OnDuplicateKey.REPLACE:
         rows = _last_of_each_key(rows, keys)
-        keys = _keys_of(collection, rows)
+        keys = rows.arrow(key_id)
         return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, keys), settle)
-    if manifest.on_duplicate_key is OnDuplicateKey.KEEP:
-        return _commit(collection, identity, keys, lambda: _record(collection, rows, partition), settle)
 
     def new_rows() -> WriteRecord:
         collection.log.barrier()
@@ -82,7 +87,7 @@ def insert(
 
 def upsert(
     collection: Collection,
-    rows: pa.RecordBatch,
+    rows: Batch,
     partition: str = DEFAULT_PARTITION,
     replaces: pa.Array | None = None,
     identity: bytes = NO_IDENTITY,
@@ -93,7 +98,7 @@ def upsert(
     `replaces` are the keys to delete where they are not those of `rows` (autoID gives a replaced row a new key).
     Raises `InvalidParameter` when a key stands twice in the batch.
     """
-    keys = _keys_of(collection, rows)
+    keys = rows.arrow(collection.schema.primary.id)
     old = keys if replaces is None else replaces
     if len(old) != pc.count_distinct(old).as_py():
         raise InvalidParameter("duplicate primary keys are not allowed in the same batch: send each key once")
@@ -130,7 +135,7 @@ def delete_where(
 def _commit(
     collection: Collection,
     identity: bytes,
-    keys: pa.Array | None,
+    keys: Values | None,
     decide: Callable[[], WriteRecord],
     settle: Settle,
 ) -> WriteResult:
@@ -156,24 +161,18 @@ def _commit(
     return WriteResult(keys, len(keys), ticket.timestamp)
 
 
-def _keys_of(collection: Collection, rows: pa.RecordBatch) -> pa.Array:
-    return rows.column(str(collection.schema.primary.id))
-
-
-def _record(
-    collection: Collection, rows: pa.RecordBatch, partition: str, delete_keys: pa.Array | None = None
-) -> WriteRecord:
+def _record(collection: Collection, rows: Batch, partition: str, delete_keys: pa.Array | None = None) -> WriteRecord:
     column = _partition_column if rows.num_rows > MANY_ROWS else _kept_partition_column
     return WriteRecord(
         collection.id,
         collection.schema.version,
-        rows=rows.append_column(_PARTITION_COLUMN, column(rows.num_rows, collection.manifest.partition_id(partition))),
+        rows=rows.with_column(PARTITION_FIELD_ID, column(rows.num_rows, collection.manifest.partition_id(partition))),
         delete_keys=delete_keys,
     )
 
 
-def _partition_column(rows: int, partition_id: int) -> pa.Array:
-    return pa.array(np.full(rows, partition_id, np.int64))
+def _partition_column(rows: int, partition_id: int) -> Values:
+    return np.full(rows, partition_id, np.int64)
 
 
 _kept_partition_column = lru_cache(maxsize=256)(_partition_column)
@@ -201,13 +200,13 @@ def _put(collection: Collection, record: WriteRecord) -> Ticket:
     return collection.log.enqueue(record)
 
 
-def _last_of_each_key(rows: pa.RecordBatch, keys: pa.Array) -> pa.RecordBatch:
+def _last_of_each_key(rows: Batch, keys: pa.Array) -> Batch:
     """`rows` without those whose key comes again later in the batch."""
     if pc.count_distinct(keys).as_py() == len(keys):
         return rows
     table = pa.table({"key": keys, "row": np.arange(len(keys))})
     last = table.group_by("key").aggregate([("row", "max")]).column("row_max").combine_chunks()
-    return rows.take(last.take(pc.sort_indices(last)))
+    return rows.take(np.sort(last.to_numpy()))
 
 
 def _refuse_duplicates(collection: Collection, keys: pa.Array) -> None:

@@ -38,6 +38,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import xxhash
 
+from elanus.log.message import message_of
+from elanus.model.canonical import Batch
 from elanus.model.errors import CorruptData
 from elanus.store.disk import Piece
 
@@ -119,7 +121,7 @@ class WriteRecord:
 
     collection_id: int
     schema_version: int
-    rows: pa.RecordBatch | None = None
+    rows: Batch | None = None
     delete_keys: pa.Array | None = None
     delete_partitions: tuple[int, ...] = ()
     timestamp: int = 0
@@ -133,12 +135,12 @@ class WriteRecord:
             body.append(struct.pack(f"<{len(partitions)}q", *partitions))
         if keys is not None and len(keys):
             key_count, key_type = len(keys), _KEY_TYPES[keys.type]
-            message = _message(pa.record_batch([keys], schema=_KEY_SCHEMAS[key_type]))
+            message = message_of(Batch({0: keys}, key_count))
             key_bytes = len(message)
             body.append(message)
         if rows is not None and rows.num_rows:
             row_count = rows.num_rows
-            body.append(_message(rows))
+            body.append(message_of(rows))
         return encode_body(
             body,
             collection_id=self.collection_id,
@@ -226,7 +228,7 @@ class RawRecord:
             if header.key_type:
                 keys = _read_batch(body[keys_at:rows_at], _KEY_SCHEMAS[header.key_type]).column(0)
             if header.row_count:
-                rows = _read_batch(body[rows_at:], schema)
+                rows = Batch.of(_read_batch(body[rows_at:], schema))
         except (pa.ArrowException, OSError, KeyError) as error:
             raise CorruptData(
                 f"a record of collection {header.collection_id}, written at {header.timestamp} with schema version "
@@ -263,11 +265,6 @@ def body_holds(header: RecordHeader, view: memoryview, offset: int) -> bool:
 
 def fence_of(raw: RawRecord) -> FenceRecord:
     return FenceRecord(_EPOCH.unpack_from(raw.body)[0], raw.timestamp)
-
-
-def _message(batch: pa.RecordBatch) -> memoryview:
-    """`batch` as an IPC message without its schema; Arrow pads it to a multiple of 8 bytes."""
-    return memoryview(batch.serialize())
 
 
 def _read_batch(message: memoryview, schema: pa.Schema) -> Any:

@@ -4,8 +4,7 @@ Taken are: a list of rows (mappings from field name to value), a single row, a m
 Arrow arrays; vectors as (rows, dim)), an Arrow table or record batch, and anything that exports an Arrow stream
 (`__arrow_c_stream__`: pandas and polars data frames).
 
-A canonical batch is a `pa.RecordBatch` whose columns are named by field id, in schema order, with the types of
-`Schema.arrow_schema`. Every check of Milvus has been made on it: it fits the schema.
+What comes out is described in `canonical`. Every check of Milvus has been made on it: it fits the schema.
 
 Names that the schema does not have become keys of the row's dynamic object where the collection has one, else they
 are refused. A row without dynamic keys holds `{}`. A column `$meta` (Python objects, or JSON text as bytes) is taken
@@ -18,6 +17,7 @@ giver leaves it alone until the write returns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from elanus.model.canonical import Batch, Values, arrow_of
 from elanus.model.columns import Column, check_json_length, convert, json_array, shown
 from elanus.model.errors import InvalidParameter, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
@@ -33,11 +34,14 @@ from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 Rows = Any
 """What the module docstring lists."""
 
-MakeKeys = Callable[[int], pa.Array]
+FEW_ROWS = 64
+"""Up to so many rows have their column of empty dynamic objects ready."""
+
+MakeKeys = Callable[[int], Values]
 """Makes so many new keys."""
 
 
-def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = None) -> pa.RecordBatch:
+def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = None) -> Batch:
     """`data` as a canonical batch of `schema`; empty data give an empty batch.
 
     Where `make_keys` is given the key column must not be, and is filled with what it makes.
@@ -45,10 +49,10 @@ def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = Non
     """
     if isinstance(data, (list, tuple)):
         return _from_rows(data, schema, make_keys)
-    if isinstance(data, Mapping):
+    if type(data) is dict or isinstance(data, Mapping):
         if _is_one_row(data, schema):
             return _from_rows([data], schema, make_keys)
-        columns = dict(data)
+        columns = data if type(data) is dict else dict(data)
     else:
         columns = _columns_of_arrow(data)
     return _from_columns(columns, _row_count(columns), schema, make_keys)
@@ -90,7 +94,7 @@ def _row_count(columns: Mapping[str, Column]) -> int:
     return next(iter(lengths.values()), 0)
 
 
-def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None) -> pa.RecordBatch:
+def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None) -> Batch:
     if set(map(type, rows)) - {dict}:
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping):
@@ -131,35 +135,37 @@ def _from_columns(
     schema: Schema,
     make_keys: MakeKeys | None,
     objects: list[dict[str, Any]] | None = None,
-) -> pa.RecordBatch:
+) -> Batch:
     """`objects` are the rows' dynamic parts where they have been found already."""
     if objects is None:
         extra = [name for name in columns if schema.get(name) is None]
         if extra:
             _check_extra(extra, schema, columns, lambda _: 0)
             objects = _objects({name: _python_values(columns[name]) for name in extra})
-    arrays = []
+    held: dict[int, Values] = {}
     for field in schema.fields:
         if field.is_dynamic:
-            array = _dynamic(field, columns.get(field.name), objects, rows, schema)
+            values = _dynamic(field, columns.get(field.name), objects, rows, schema)
         elif field.is_primary and make_keys is not None:
             if field.name in columns:
                 raise SchemaMismatch(
                     f'field "{field.name}" is autoID: its keys are made for you. Leave it out of the rows.'
                 )
-            array = make_keys(rows)
+            values = make_keys(rows)
         elif field.name in columns:
-            array = convert(field, columns[field.name])
+            values = convert(field, columns[field.name])
         else:
-            array = _absent(field, rows)
-        arrays.append(array)
-    return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow_schema)
+            values = _absent(field, rows)
+        held[field.id] = values
+    return Batch(held, rows)
 
 
-def _absent(field: Field, rows: int) -> pa.Array:
+def _absent(field: Field, rows: int) -> Values:
+    if not rows:
+        return convert(field, [])
     if field.default is not None:
         return pa.repeat(pa.scalar(field.default, field.arrow_type), rows)
-    if field.nullable or not rows:
+    if field.nullable:
         return pa.nulls(rows, field.arrow_type)
     raise SchemaMismatch(
         f'Insert missed a field "{field.name}": it is not nullable and has no default. Send a value in every row.'
@@ -207,14 +213,21 @@ def _dynamic(
         try:
             texts = json_array(objects)
         except TypeError:
-            return convert(field, objects)  # says which row
+            return arrow_of(convert(field, objects))  # says which row
         check_json_length(field.name, texts)
         return texts
     if column is None:
-        return pa.repeat(pa.scalar(b"{}", field.arrow_type), rows)
-    texts = convert(field, column).fill_null(b"{}")
+        return _kept_empty_objects(rows) if rows <= FEW_ROWS else _empty_objects(rows)
+    texts = arrow_of(convert(field, column)).fill_null(b"{}")
     _check_objects(texts, schema)
     return texts
+
+
+def _empty_objects(rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(b"{}", pa.large_binary()), rows)
+
+
+_kept_empty_objects = lru_cache(maxsize=FEW_ROWS)(_empty_objects)
 
 
 def _check_objects(texts: pa.Array, schema: Schema) -> None:

@@ -1,7 +1,7 @@
-"""One column: from what a user gives to the Arrow array a field is held in, checked.
+"""One column: from what a user gives to the values a field is held in, checked.
 
-A column is a list of Python values, a numpy array or an Arrow array. `convert` makes of it an array of exactly
-`Field.arrow_type`, in which nulls stand only where the field is nullable and has no default. It refuses what does
+A column is a list of Python values, a numpy array or an Arrow array. `convert` makes of it what a canonical batch
+holds, in which nulls stand only where the field is nullable and has no default. It refuses what does
 not fit instead of bending it: no text for numbers, no fractions for integers, no truth values for either, no NaN or
 infinity, nothing too long. An error names the field, the value and the first row that is wrong.
 
@@ -26,6 +26,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model.canonical import Values
 from elanus.model.errors import SchemaMismatch
 from elanus.model.schema import MAX_JSON_BYTES, MAX_VECTOR_SQUARE, Field
 from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
@@ -47,14 +48,11 @@ _ADVICE: dict[DataType, str] = {
     DataType.VARCHAR: "Send a string.",
 }
 
-FEW_FLOATS = 500
-"""Up to so many numpy's own functions keep the interpreter."""
-
 _encode: Callable[[Any], bytes] = partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def convert(field: Field, values: Column) -> pa.Array:
-    """`values` as an array of `field.arrow_type`. Raises `SchemaMismatch` for the first row that does not fit."""
+def convert(field: Field, values: Column) -> Values:
+    """`values` as a canonical batch holds them. Raises `SchemaMismatch` for the first row that does not fit."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if isinstance(values, pa.Array):
@@ -69,7 +67,8 @@ def convert(field: Field, values: Column) -> pa.Array:
             values = values.astype(values.dtype.newbyteorder("="))
     elif not isinstance(values, list):
         values = list(values)
-    return _resolve_nulls(field, _CONVERTERS[field.dtype](field, values))
+    converted = _CONVERTERS[field.dtype](field, values)
+    return converted if isinstance(converted, np.ndarray) else _resolve_nulls(field, converted)
 
 
 def json_array(values: list[Any]) -> pa.Array:
@@ -172,31 +171,47 @@ def _check_length(name: str, what: str, texts: pa.Array, most: int) -> None:
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _bools(field: Field, values: Column) -> pa.Array:
+def _bools(field: Field, values: Column) -> Values:
     if isinstance(values, list):
-        _check_types(field, values)
-        return pa.array(values, pa.bool_())
+        with_nulls = _check_types(field, values)
+        return pa.array(values, pa.bool_()) if with_nulls else np.array(values, np.bool_)
     if isinstance(values, np.ndarray):
         if values.dtype.kind != "b":
             raise _mismatch(field, values[0].item() if len(values) else values.dtype, 0)
-        return pa.array(values)
+        return np.ascontiguousarray(values)
     if not pa.types.is_boolean(values.type) and not pa.types.is_null(values.type):
         raise _wrong_arrow(field, values)
     return values.cast(pa.bool_())
 
 
-def _integers(field: Field, values: Column) -> pa.Array:
-    if isinstance(values, list):
-        _check_types(field, values)
-    elif isinstance(values, np.ndarray):
-        if values.dtype.kind not in "iu":
-            raise _mismatch(field, values[0].item() if len(values) else values.dtype, 0)
-    elif not pa.types.is_integer(values.type) and not pa.types.is_null(values.type):
-        raise _wrong_arrow(field, values)
+def _integers(field: Field, values: Column) -> Values:
+    if isinstance(values, pa.Array):
+        if not pa.types.is_integer(values.type) and not pa.types.is_null(values.type):
+            raise _wrong_arrow(field, values)
+    elif isinstance(values, list):
+        if not _check_types(field, values):
+            return _fitting(field, values, np.array(values) if values else np.empty(0, np.int64))
+    elif values.dtype.kind in "iu":
+        return _fitting(field, values, values)
+    else:
+        raise _mismatch(field, values[0].item() if len(values) else values.dtype, 0)
     try:
         return values.cast(field.arrow_type) if isinstance(values, pa.Array) else pa.array(values, field.arrow_type)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise _out_of_range(field, values) from error
+
+
+def _fitting(field: Field, values: Column, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """`numbers`, which numpy made of `values`, in the field's own dtype."""
+    dtype = NUMPY_OF[field.dtype]
+    if numbers.dtype != dtype:
+        if numbers.dtype.kind not in "iu":  # what numpy makes of numbers beyond 64 bits
+            raise _out_of_range(field, values)
+        if len(numbers) and not np.can_cast(numbers.dtype, dtype):
+            range_of = np.iinfo(dtype)
+            if int(numbers.min()) < range_of.min or int(numbers.max()) > range_of.max:
+                raise _out_of_range(field, values)
+    return np.ascontiguousarray(numbers, dtype)
 
 
 def _out_of_range(field: Field, values: Column) -> SchemaMismatch:
@@ -209,7 +224,7 @@ def _out_of_range(field: Field, values: Column) -> SchemaMismatch:
     )
 
 
-def _floats(field: Field, values: Column) -> pa.Array:
+def _floats(field: Field, values: Column) -> Values:
     dtype = NUMPY_OF[field.dtype]
     missing: npt.NDArray[np.bool_] | None = None
     if isinstance(values, pa.Array):
@@ -236,7 +251,7 @@ def _floats(field: Field, values: Column) -> pa.Array:
     if not finite.all():
         row = int(np.argmin(finite))
         raise _not_finite(field, values[row], row)
-    return pa.array(numbers, mask=missing)
+    return np.ascontiguousarray(numbers) if missing is None else pa.array(numbers, mask=missing)
 
 
 def _not_finite(field: Field, value: Any, row: int) -> SchemaMismatch:
@@ -350,7 +365,7 @@ def _is_json_text(text: bytes) -> bool:
 # --- vectors ---------------------------------------------------------------------------------------------------------
 
 
-def _vectors(field: Field, values: Column) -> pa.Array:
+def _vectors(field: Field, values: Column) -> Values:
     if isinstance(values, pa.Array):
         given = _arrow_vectors(field, values)
     elif isinstance(values, np.ndarray):
@@ -361,13 +376,11 @@ def _vectors(field: Field, values: Column) -> pa.Array:
         raise _mismatch(field, given.dtype, 0, f"Send {field.dim} numbers a row.")
     if given.ndim != 2 or given.shape[1] != field.dim:
         raise _wrong_dim(field, given.shape[1] if given.ndim == 2 else 0, 0)
-    # The square sum of all rows is small only if every number is finite and no row is too long: the cheapest such pass.
-    with np.errstate(over="ignore", invalid="ignore"):
-        vectors = np.ascontiguousarray(given, np.float32)
-        flat = vectors.reshape(-1)
-        # `dot` always lets go of the interpreter, and among many writers of single rows takes long to get it back.
-        square_sum = float(np.dot(flat, flat) if flat.size > FEW_FLOATS else np.square(flat).sum())
-    if not square_sum <= MAX_VECTOR_SQUARE:
+    vectors = given if given.dtype == np.float32 and given.flags.c_contiguous else _single(given)
+    # Their square sum is small only if every number is finite and no row is too long: the cheapest pass that says so.
+    # `dot` would warn of large ones, and lets go of the interpreter for the shortest, too.
+    flat = vectors.reshape(-1)
+    if not np.vdot(flat, flat) <= MAX_VECTOR_SQUARE:
         finite = np.isfinite(vectors)
         if not finite.all():
             row = int(np.argmin(finite.all(axis=1)))
@@ -379,7 +392,12 @@ def _vectors(field: Field, values: Column) -> pa.Array:
                 f'field "{field.name}" holds FloatVector; the one in row {row} has length {math.sqrt(squares[row]):g}: '
                 f"scores of vectors longer than {math.sqrt(MAX_VECTOR_SQUARE):.3g} are beyond float32. Scale them down."
             )
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=field.arrow_type)
+    return vectors
+
+
+def _single(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(vectors, np.float32)
 
 
 def _wrong_dim(field: Field, got: int, row: int) -> SchemaMismatch:
@@ -432,7 +450,7 @@ def _stacked(field: Field, rows: list[Any]) -> npt.NDArray[Any]:
     return stacked
 
 
-_CONVERTERS: dict[DataType, Callable[[Field, Column], pa.Array]] = {
+_CONVERTERS: dict[DataType, Callable[[Field, Column], Values]] = {
     DataType.BOOL: _bools,
     **dict.fromkeys(INTEGERS, _integers),
     **dict.fromkeys(FLOATS, _floats),

@@ -13,6 +13,7 @@ import threading
 import numpy as np
 import pyarrow as pa
 
+from elanus.model.canonical import Values
 from elanus.model.timestamps import TimestampOracle
 from elanus.model.types import DataType
 
@@ -31,12 +32,12 @@ class AutoIds:
             self._oracle.advance_to(first + count - 1)
             return first
 
-    def keys(self, dtype: DataType, count: int) -> pa.Array:
+    def keys(self, dtype: DataType, count: int) -> Values:
         """`count` new keys, rising: int64, or their decimal text as large_string for VarChar keys."""
         return consecutive_keys(dtype, self.reserve(count) if count else 0, count)
 
 
-def consecutive_keys(dtype: DataType, first: int, count: int) -> pa.Array:
+def consecutive_keys(dtype: DataType, first: int, count: int) -> Values:
     """The keys that `AutoIds.keys` makes of `count` ids from `first` on: of a call of it, one number tells all."""
-    numbers = pa.array(np.arange(first, first + count, dtype=np.int64))
-    return numbers.cast(pa.large_string()) if dtype is DataType.VARCHAR else numbers
+    numbers = np.arange(first, first + count, dtype=np.int64)
+    return pa.array(numbers).cast(pa.large_string()) if dtype is DataType.VARCHAR else numbers

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model.canonical import Values
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
 from elanus.model.timestamps import MAX_TIMESTAMP
 from elanus.segment.growing_columns import Column, FixedColumn, VectorColumn, new_column
@@ -63,8 +64,8 @@ class Chunk:
         self.latest_mask: tuple[int, int, Mask] | None = None
         """(rows, last_delete, mask): what `alive` was for that many rows and from that timestamp on."""
 
-    def append(self, values: Mapping[int, pa.Array], count: int, timestamp: int) -> int:
-        """Write `count` rows: an array for every column and for the partition. Returns their size in bytes."""
+    def append(self, values: Mapping[int, Values], count: int, timestamp: int) -> int:
+        """Write `count` rows: values for every column and for the partition. Returns their size in bytes."""
         start = self.rows
         stop = start + count
         size = count * SYSTEM_BYTES

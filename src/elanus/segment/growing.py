@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elanus.model.canonical import Batch, Values, sliced
 from elanus.model.schema import PARTITION_FIELD_ID, Schema
 from elanus.segment.chunk import Chunk, ChunkView
 from elanus.segment.key_runs import KeyRuns, Keys
@@ -84,8 +85,7 @@ class GrowingSegment:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._expected = _batch_schema(schema)
-        self._field_ids = tuple(f.id for f in schema.fields)
+        self._expected = _column_ids(schema)
         self._key_id = schema.primary.id
         self._chunks: list[Chunk] = []
         self._closed: tuple[ChunkView, ...] = ()
@@ -125,7 +125,7 @@ class GrowingSegment:
         """The timestamp of the last row; 0 while there is none."""
         return self._max_timestamp
 
-    def append(self, rows: pa.RecordBatch, timestamp: int) -> None:
+    def append(self, rows: Batch, timestamp: int) -> None:
         """Add `rows`, a canonical batch with the partition column "2", written at `timestamp`.
 
         A field that the batch does not have (written before the field was added) gets its default or null; a
@@ -143,7 +143,7 @@ class GrowingSegment:
         while written < count:
             chunk = self._chunk_with_room(count - written)
             part = min(count - written, chunk.capacity - chunk.rows)
-            piece = values if part == count else {i: array.slice(written, part) for i, array in values.items()}
+            piece = values if part == count else {i: sliced(v, written, part) for i, v in values.items()}
             self._byte_size += chunk.append(piece, part, timestamp)
             written += part
         self._keys.append(probes)
@@ -177,8 +177,7 @@ class GrowingSegment:
     def evolve(self, schema: Schema) -> None:
         """Take rows of `schema` from now on; the rows so far answer for its new fields with default or null."""
         self._schema = schema
-        self._expected = _batch_schema(schema)
-        self._field_ids = tuple(f.id for f in schema.fields)
+        self._expected = _column_ids(schema)
         if self._chunks:
             self._chunks[-1].capacity = self._chunks[-1].rows
         self._closed = tuple(ChunkView(chunk, chunk.rows, schema) for chunk in self._chunks)
@@ -199,23 +198,14 @@ class GrowingSegment:
         """
         return SegmentRows.of(self.view().chunks, up_to, drop_deleted_before)
 
-    def _values(self, rows: pa.RecordBatch) -> dict[int, pa.Array]:
-        """The batch's columns by field id, in the schema's types."""
-        if rows.schema.equals(self._expected):
-            columns = rows.columns
-            values = dict(zip(self._field_ids, columns, strict=False))
-            values[PARTITION_FIELD_ID] = columns[-1]
-            return values
-        values = {PARTITION_FIELD_ID: rows.column(str(PARTITION_FIELD_ID))}
+    def _values(self, rows: Batch) -> dict[int, Values]:
+        """The batch's columns by field id, those of the schema."""
+        if rows.columns.keys() == self._expected:
+            return rows.columns
+        values: dict[int, Values] = {PARTITION_FIELD_ID: rows.columns[PARTITION_FIELD_ID]}
         for f in self._schema.fields:
-            at = rows.schema.get_field_index(str(f.id))
-            if at < 0:
-                values[f.id] = absent_column(f, rows.num_rows)
-            elif rows.schema.field(at).type.equals(f.arrow_type):
-                values[f.id] = rows.column(at)
-            else:
-                found = rows.schema.field(at).type
-                raise TypeError(f"column {f.id} ({f.name}) of the batch is {found}; its field holds {f.arrow_type}")
+            held = rows.columns.get(f.id)
+            values[f.id] = absent_column(f, rows.num_rows) if held is None else held
         return values
 
     def _chunk_with_room(self, wanted: int) -> Chunk:
@@ -236,8 +226,8 @@ class GrowingSegment:
             self._closed = (*self._closed, ChunkView(chunk, chunk.rows, self._schema))
 
 
-def _batch_schema(schema: Schema) -> pa.Schema:
-    return schema.arrow_schema.append(pa.field(str(PARTITION_FIELD_ID), pa.int64()))
+def _column_ids(schema: Schema) -> frozenset[int]:
+    return frozenset((PARTITION_FIELD_ID, *(f.id for f in schema.fields)))
 
 
 def _same_keys(

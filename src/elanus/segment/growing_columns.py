@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elanus.model.canonical import Values
 from elanus.model.schema import Field
 from elanus.model.types import NUMPY_OF, DataType
 from elanus.segment.view import Vectors
@@ -27,7 +28,7 @@ _BYTES_A_ROW = 16
 
 
 class Column(Protocol):
-    def append(self, values: pa.Array, at: int) -> int:
+    def append(self, values: Values, at: int) -> int:
         """Write `values`, at least one, at row `at` and following; returns their size in bytes."""
         ...
 
@@ -60,8 +61,8 @@ class _Validity:
         self._capacity = capacity
         self._valid: npt.NDArray[np.bool_] | None = None
 
-    def append(self, values: pa.Array, at: int) -> None:
-        if values.null_count:
+    def append(self, values: Values, at: int) -> None:
+        if not isinstance(values, np.ndarray) and values.null_count:
             if self._valid is None:
                 valid = np.empty(self._capacity, np.bool_)
                 valid[:at] = True
@@ -85,9 +86,13 @@ class FixedColumn:
         self._size = self._data.itemsize
         self._validity = _Validity(capacity)
 
-    def append(self, values: pa.Array, at: int) -> int:
+    def append(self, values: Values, at: int) -> int:
         count, data, size = len(values), self._data, self._size
-        data[at : at + count] = np.frombuffer(values.buffers()[1], data.dtype, count, values.offset * size)
+        if not isinstance(values, np.ndarray):
+            numbers = np.frombuffer(values.buffers()[1], data.dtype, count, values.offset * size)
+        else:
+            numbers = values
+        data[at : at + count] = numbers
         self._validity.append(values, at)
         return count * size
 
@@ -108,10 +113,9 @@ class BoolColumn:
         self._data = np.empty(capacity, np.bool_)
         self._validity = _Validity(capacity)
 
-    def append(self, values: pa.Array, at: int) -> int:
-        count, skipped = len(values), values.offset % 8
-        packed = np.frombuffer(values.buffers()[1], np.uint8, (skipped + count + 7) // 8, values.offset // 8)
-        self._data[at : at + count] = np.unpackbits(packed, count=skipped + count, bitorder="little")[skipped:]
+    def append(self, values: Values, at: int) -> int:
+        count = len(values)
+        self._data[at : at + count] = values if isinstance(values, np.ndarray) else _unpacked(values)
         self._validity.append(values, at)
         return count
 
@@ -130,12 +134,9 @@ class VectorColumn:
         self._dim = field.dim
         self._data = _small_pages(capacity, field.dim)
 
-    def append(self, values: pa.Array, at: int) -> int:
-        count, dim, flat = len(values), self._dim, values.values
-        first = flat.offset + values.offset * dim
-        source = np.frombuffer(flat.buffers()[1], np.float32, count * dim, first * 4)
-        self._data[at : at + count] = source.reshape(count, dim)
-        return count * dim * 4
+    def append(self, values: Values, at: int) -> int:
+        self._data[at : at + len(values)] = values
+        return len(values) * self._dim * 4
 
     def array(self, rows: int) -> pa.Array:
         flat = pa.Array.from_buffers(pa.float32(), rows * self._dim, [None, pa.py_buffer(self._data[:rows])])
@@ -175,7 +176,7 @@ class TextColumn:
         self._bytes = np.empty(capacity * _BYTES_A_ROW, np.uint8)
         self._validity = _Validity(capacity)
 
-    def append(self, values: pa.Array, at: int) -> int:
+    def append(self, values: Values, at: int) -> int:
         count = len(values)
         _, offset_buffer, data = values.buffers()
         offsets = np.frombuffer(offset_buffer, np.int64, count + 1, values.offset * 8)
@@ -205,6 +206,13 @@ class TextColumn:
             larger = np.empty(max(2 * len(self._bytes), needed), np.uint8)
             larger[:used] = self._bytes[:used]
             self._bytes = larger
+
+
+def _unpacked(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """What stands for null is anything."""
+    count, skipped = len(values), values.offset % 8
+    packed = np.frombuffer(values.buffers()[1], np.uint8, (skipped + count + 7) // 8, values.offset // 8)
+    return np.unpackbits(packed, count=skipped + count, bitorder="little")[skipped:].view(np.bool_)
 
 
 def _packed(truth: npt.NDArray[np.bool_]) -> pa.Buffer:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elanus.model.canonical import Values
 from elanus.model.schema import MAX_VARCHAR_BYTES
 
 Probes = npt.NDArray[np.uint64]
@@ -38,8 +39,10 @@ _BLOCK_BYTES = 1 << 16
 assert _BLOCK_BYTES > MAX_VARCHAR_BYTES
 
 
-def probe(keys: pa.Array) -> Probes:
+def probe(keys: Values) -> Probes:
     """The probes of `keys` (int64 or large_string, without nulls), (len(keys),)."""
+    if isinstance(keys, np.ndarray):
+        return keys.view(np.uint64) ^ _SIGN
     if pa.types.is_int64(keys.type):
         return int_values(keys).view(np.uint64) ^ _SIGN
     if not pa.types.is_large_string(keys.type):
@@ -52,8 +55,10 @@ def is_exact(key_type: pa.DataType) -> bool:
     return bool(pa.types.is_int64(key_type))
 
 
-def int_values(keys: pa.Array) -> npt.NDArray[np.int64]:
-    """An int64 array without nulls as numpy, not a copy."""
+def int_values(keys: Values) -> npt.NDArray[np.int64]:
+    """Whole numbers of 64 bits without nulls as numpy, not a copy."""
+    if isinstance(keys, np.ndarray):
+        return keys
     count = len(keys)
     if count == 0:
         return np.empty(0, np.int64)

@@ -6,7 +6,7 @@ answer is missing: it is done once, and the answer is the first one's. See `engi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from elanus.engine.retries import NO_IDENTITY, WriteKind, identity_of
 from elanus.engine.writes import WriteResult
 from elanus.expr.compile import compile_filter
 from elanus.model.batch import Rows, canonical_batch
+from elanus.model.canonical import Values, arrow_of
 from elanus.model.columns import convert
 from elanus.model.digest import digest_of
 from elanus.model.errors import InvalidParameter, SchemaOutdated
@@ -56,8 +57,8 @@ def insert(
         batch = canonical_batch(rows, found.schema)
     if not batch.num_rows:
         return _nothing(found)
-    asked = batch.drop_columns([str(primary.id)]) if primary.auto_id else batch
-    identity = _identity(ctx, found, WriteKind.INSERT, asked, [partition])
+    asked = batch.without(primary.id) if primary.auto_id else batch
+    identity = _identity(ctx, found, WriteKind.INSERT, asked.columns.values(), [partition])
     return writes.insert(found, batch, partition, identity, ctx.settle)
 
 
@@ -74,14 +75,11 @@ def upsert(
     batch = canonical_batch(rows, found.schema)
     if not batch.num_rows:
         return _nothing(found)
-    identity = _identity(ctx, found, WriteKind.UPSERT, batch, [partition])
+    identity = _identity(ctx, found, WriteKind.UPSERT, batch.columns.values(), [partition])
     if not primary.auto_id:
         return writes.upsert(found, batch, partition, identity=identity, settle=ctx.settle)
-    place = batch.schema.get_field_index(str(primary.id))
-    old = batch.column(place)
-    made = instance.ids.keys(primary.dtype, len(old))
-    batch = batch.set_column(place, batch.schema.field(place), made)
-    return writes.upsert(found, batch, partition, old, identity, ctx.settle)
+    made = batch.with_column(primary.id, instance.ids.keys(primary.dtype, batch.num_rows))
+    return writes.upsert(found, made, partition, batch.arrow(primary.id), identity, ctx.settle)
 
 
 def delete_keys(
@@ -95,8 +93,7 @@ def delete_keys(
     array = key_array(found.schema, keys)
     if not len(array):
         return _nothing(found)
-    asked = pa.record_batch([array], ["keys"])
-    identity = _identity(ctx, found, WriteKind.DELETE, asked, partitions)
+    identity = _identity(ctx, found, WriteKind.DELETE, [array], partitions)
     return writes.delete_keys(found, array, tuple(partitions), identity, ctx.settle)
 
 
@@ -156,23 +153,23 @@ def key_array(schema: Schema, keys: Any) -> pa.Array:
     if isinstance(keys, (str, int)):
         keys = [keys]
     # A key longer than any that may be stored names no row; it is not an error to ask for one.
-    return convert(replace(schema.primary, max_length=None, auto_id=False), keys)
+    return arrow_of(convert(replace(schema.primary, max_length=None, auto_id=False), keys))
 
 
 def _identity(
     ctx: RequestContext,
     collection: Collection,
     kind: WriteKind,
-    asked: pa.RecordBatch | tuple[str, Mapping[str, Any] | None],
+    asked: Iterable[Values] | tuple[str, Mapping[str, Any] | None],
     partitions: Sequence[str],
 ) -> bytes:
-    """Of a request for `asked`: rows or keys, or a filter with its values."""
+    """Of a request for `asked`: columns, or a filter with its values."""
     if not ctx.request_id:
         return NO_IDENTITY
     if isinstance(asked, tuple):
         what = orjson.dumps(asked, default=repr, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     else:
-        what = digest_of(asked.columns)
+        what = digest_of(asked)
     return identity_of(collection.id, kind, ctx.request_id, what, *map(str.encode, partitions))
 
 

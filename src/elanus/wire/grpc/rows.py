@@ -75,8 +75,8 @@ def _columns(
 def _mutation(schema: Schema, written: WriteResult) -> milvus_pb2.MutationResult:
     """The answer to a write. Nothing may fail here, not even for the deadline: the rows are there."""
     response = milvus_pb2.MutationResult(acknowledged=True, timestamp=written.timestamp)
-    ids(schema.primary, written.keys, response.IDs)
-    response.MergeFromString(_succeeded(len(written.keys)))
+    ids(schema.primary, written.key_values, response.IDs)
+    response.MergeFromString(_succeeded(len(written.key_values)))
     return response
 
 

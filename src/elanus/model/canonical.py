@@ -1,0 +1,80 @@
+"""Canonical batches: rows as they go from a request to the log and into memory.
+
+A batch has one column for each field, by field id, in the order of the schema; with the partition ids as column "2"
+behind them once it is known where the rows go. Its columns are `Values`:
+
+- vectors: numpy float32 (rows, dim), C-contiguous;
+- numbers and booleans of which none is null: numpy (rows,), C-contiguous, of exactly the field's dtype, or Arrow;
+- everything else: an Arrow array of `Field.arrow_type`.
+
+Numpy where it can be, because Arrow's functions let go of the interpreter and are large: a thread that inserts a few
+rows between two pauses spent most of its time on getting back the one and on finding the other in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from elanus.model.types import DataType, arrow_type
+
+Values = Any
+"""A column, numpy or Arrow; see the module."""
+
+
+class Batch:
+    """`num_rows` rows, in columns by field id. Whoever holds one does not change it."""
+
+    __slots__ = ("columns", "num_rows")
+
+    def __init__(self, columns: dict[int, Values], num_rows: int) -> None:
+        self.columns = columns
+        self.num_rows = num_rows
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> Batch:
+        """Views of an Arrow batch whose columns are named by field id."""
+        named = zip(batch.schema.names, batch.columns, strict=True)
+        return cls({int(name): _held(column) for name, column in named}, batch.num_rows)
+
+    def arrow(self, field_id: int) -> pa.Array:
+        return arrow_of(self.columns[field_id])
+
+    def with_column(self, field_id: int, values: Values) -> Batch:
+        """This batch with other values for a field, or with one field more."""
+        return Batch({**self.columns, field_id: values}, self.num_rows)
+
+    def without(self, field_id: int) -> Batch:
+        return Batch({i: values for i, values in self.columns.items() if i != field_id}, self.num_rows)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Batch:
+        return Batch({i: _taken(values, rows) for i, values in self.columns.items()}, len(rows))
+
+
+def arrow_of(values: Values) -> pa.Array:
+    """`values` as an Arrow array that shares their memory, but for booleans."""
+    if not isinstance(values, np.ndarray):
+        return values
+    if values.ndim == 1:
+        return pa.array(values)
+    kind = arrow_type(DataType.FLOAT_VECTOR, values.shape[1])
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
+
+
+def sliced(values: Values, begin: int, count: int) -> Values:
+    """`count` of the values, from `begin` on; a view."""
+    return values[begin : begin + count] if isinstance(values, np.ndarray) else values.slice(begin, count)
+
+
+def _taken(values: Values, rows: npt.NDArray[np.int64]) -> Values:
+    return values[rows] if isinstance(values, np.ndarray) else values.take(pa.array(rows))
+
+
+def _held(column: pa.Array) -> Values:
+    if not pa.types.is_fixed_size_list(column.type):
+        return column
+    numbers = column.flatten().to_numpy()
+    return numbers.reshape(len(column), column.type.list_size)
