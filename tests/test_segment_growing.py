@@ -122,6 +122,23 @@ def test_chunks_grow_from_small_to_large() -> None:
     assert last.vectors(101).shape == (last.rows, 4)
 
 
+def test_the_first_chunk_is_a_large_one_where_there_are_many_rows_already() -> None:
+    schema = schema_of()
+    for before, capacity in (
+        (0, 256),
+        (1_000, 256),
+        (10_000, 4_096),
+        (200_000, MAX_CHUNK_ROWS),
+        (10**9, MAX_CHUNK_ROWS),
+    ):
+        growing = GrowingSegment(schema, rows_before=before)
+        some = batch_of(schema, [row_of(schema, 1)])
+        growing.append(some.take(np.zeros(capacity, np.int64)), 1)
+        assert [chunk.rows for chunk in growing.view().chunks] == [capacity]
+        growing.append(some, 2)
+        assert [chunk.rows for chunk in growing.view().chunks] == [capacity, 1]
+
+
 def test_a_view_does_not_see_later_rows_deletes_or_texts() -> None:
     schema = schema_of()
     growing = GrowingSegment(schema)

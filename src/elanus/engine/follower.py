@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from elanus.engine.manifest import IndexDefinition, Manifest, SegmentEntry
+from elanus.engine.precedence import give_way
 from elanus.engine.retries import RecentWrites
 from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit, place_of
 from elanus.log.record import WriteRecord
@@ -78,7 +79,7 @@ class LogFollower:
         self._lock = threading.Lock()
         self._manifest = manifest
         self._timestamp = manifest.sealed_to
-        self._growing = GrowingSegment(manifest.schema)
+        self._growing = _growing(manifest)
         self._frozen: Frozen | None = None
         self._sealed: dict[int, _Sealed] = {}
         self._interims: Mapping[Place, InterimIndex] = {}
@@ -144,6 +145,7 @@ class LogFollower:
                 if record.rows is not None:
                     self._growing.append(record.rows, record.timestamp)
                 self._timestamp = record.timestamp
+            give_way()
             self._publish()
             for record in records:
                 if record.identity:
@@ -157,7 +159,7 @@ class LogFollower:
         with self._lock:
             if self._frozen is None and self._has_unsealed():
                 self._frozen = Frozen(self._growing, self._timestamp)
-                self._growing = GrowingSegment(self._manifest.schema)
+                self._growing = _growing(self._manifest)
                 self._publish()
             return self._frozen
 
@@ -220,7 +222,7 @@ class LogFollower:
             if self._frozen is not None and self._frozen.sealed_to <= manifest.sealed_to:
                 self._frozen = None
             if self._timestamp <= manifest.sealed_to:
-                self._growing = GrowingSegment(manifest.schema)
+                self._growing = _growing(manifest)
             self._forget_deletes()
             self._timestamp = max(self._timestamp, manifest.sealed_to)
             self._publish()
@@ -298,6 +300,10 @@ class LogFollower:
             i: handles.get(i) or self._open_index(segment, definitions[i], key) for i, key in entry.indexes.items()
         }
         return _Sealed(segment, deletes, saved, None, indexes)
+
+
+def _growing(manifest: Manifest) -> GrowingSegment:
+    return GrowingSegment(manifest.schema, sum(entry.meta.rows for entry in manifest.segments.values()))
 
 
 def _with_delete(segment: SealedSegment, deletes: Deletes, delete: _Delete) -> Deletes:

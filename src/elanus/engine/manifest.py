@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from elanus.model.errors import IndexNotFound, InvalidParameter, PartitionNotFound
@@ -166,6 +167,10 @@ class Manifest:
     @property
     def schema(self) -> Schema:
         return self.schemas[-1]
+
+    @cached_property
+    def partition_ids(self) -> frozenset[int]:
+        return frozenset(self.partitions.values())
 
     def schema_of(self, version: int) -> Schema:
         return next(s for s in self.schemas if s.version == version)

@@ -9,7 +9,7 @@ Masks are evaluated here, once, since how many rows pass decides the strategy; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from elanus.engine import masks
 from elanus.engine.masks import Mask
 from elanus.engine.query import select
-from elanus.engine.snapshot import IndexHandle, Snapshot, Unit
+from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.schema import Field
 from elanus.model.types import Metric
@@ -90,6 +90,8 @@ class Plan:
     params: SearchParams
     filter: str
     steps: tuple[Step, ...]
+    spec: IndexSpec = field(repr=False, compare=False)
+    interims: Mapping[Place, InterimIndex] = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         lines = [f"search for {self.k} by {self.metric}, {self.kind or 'no index'}"]
@@ -105,34 +107,43 @@ def _line(step: Step) -> str:
     return f"  {step.source}: {how.route}{width}, {step.passing} of {step.rows} rows, about {how.microseconds:.0f} µs"
 
 
-def plan(snapshot: Snapshot, request: SearchRequest, known: Iterable[Step] = ()) -> Plan:
+def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None) -> Plan:
     """Decide how `request` is answered on `snapshot`.
 
-    `known` are the steps of a plan for the same request on an earlier snapshot of the same manifest; those whose units
-    are as they were stand in the new plan as they are.
+    `earlier` is a plan for the same request on an earlier snapshot of the same manifest; what it says of units that are
+    as they were stands in the new plan as it is.
     Raises `InvalidParameter` where the metric differs from the index's or a parameter is out of range.
     """
-    searched = request.vector_field
-    definition = snapshot.manifest.index_of(searched.id)
+    searched, condition = request.vector_field, request.condition
+    decided = earlier if earlier is not None else _without_steps(snapshot, request)
+    spec, metric, interims = decided.spec, decided.metric, snapshot.interims
+    wanted = snapshot.partition_ids(request.partitions)
+    known_of = {step.unit: step for step in decided.steps}
+    steps = []
+    for number, unit in enumerate(snapshot.units):
+        mask = select(snapshot, unit, condition, wanted)
+        known = known_of.get(number)
+        same = known is not None and mask is None and known.mask is None and known.view is unit.view
+        if not same or interims is not decided.interims:
+            index = unit.indexes.get(searched.id)
+            interim = snapshot.interim(unit, searched.id, metric) if index is None and spec.has_file else None
+            if not same or known is None or known.interim is not interim:
+                known = _step(number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0)
+        if known is not None:
+            steps.append(known)
+    return Plan(metric, decided.k, decided.kind, decided.params, decided.filter, tuple(steps), spec, interims)
+
+
+def _without_steps(snapshot: Snapshot, request: SearchRequest) -> Plan:
+    """What is decided for all units together."""
+    definition = snapshot.manifest.index_of(request.vector_field.id)
     metric = metric_of(snapshot, request)
     spec = resolve(definition.kind, definition.params) if definition is not None else _FLAT
     k = request.limit + request.offset
     params = search_params(spec, request.params, k)
-    wanted = snapshot.partition_ids(request.partitions)
-    known_of = {step.unit: step for step in known}
-    steps = []
-    for number, unit in enumerate(snapshot.units):
-        mask = select(snapshot, unit, request.condition, wanted)
-        index = unit.indexes.get(searched.id)
-        interim = snapshot.interim(unit, searched.id, metric) if index is None and spec.has_file else None
-        step = known_of.get(number)
-        if step is None or step.view is not unit.view or step.interim is not interim or not (mask is step.mask is None):
-            step = _step(number, unit, mask, index, interim, spec, k, params, searched.dim or 0)
-        if step is not None:
-            steps.append(step)
-    condition = request.condition
     kind = definition.kind if definition is not None else ""
-    return Plan(metric, k, kind, params, condition.describe() if condition is not None else "", tuple(steps))
+    condition = request.condition.describe() if request.condition is not None else ""
+    return Plan(metric, k, kind, params, condition, (), spec, snapshot.interims)
 
 
 def _step(

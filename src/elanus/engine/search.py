@@ -7,8 +7,11 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +22,7 @@ import pyarrow.compute as pc
 from elanus.engine.batches import in_parts
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
+from elanus.engine.precedence import IN_COMPILED_CODE
 from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import OnDuplicateKey
@@ -31,6 +35,17 @@ Offsets = npt.NDArray[np.int64]
 
 PLANS_KEPT = 64
 """Plans remembered with a snapshot; each may hold a mask a unit."""
+
+MISSED_SHARE = 0.02
+"""Of answers, those that may lack something before units are asked for more than their share: rows that are alike may
+lie together."""
+
+LEAST_EFFORT = 0.5
+"""What is near may lie in any list, and be many steps away in a graph, however few rows are asked for."""
+
+SHARE_DEVIATIONS = 4.0
+"""A unit with the share s of all rows holds s k of the k nearest and, if rows are spread by chance, in one of a
+thousand answers so many standard deviations more: sqrt(s (1 - s) k)."""
 
 _NO_KEYS: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -60,15 +75,30 @@ class _Hits(NamedTuple):
     offsets: Offsets
 
 
-class _Prepared(NamedTuple):
+@dataclass(slots=True)
+class _Tally:
+    """How often units were asked for their share only, and how often that was too little."""
+
+    tries: int = 0
+    misses: int = 0
+
+    @property
+    def pays(self) -> bool:
+        return self.misses <= MISSED_SHARE * (self.tries + 100)
+
+
+@dataclass(slots=True)
+class _Prepared:
     """A plan, and what follows from it: whether two of its units may hold one key; what one query asks of each of its
-    steps, and of all at once.
+    steps, and of all at once. Where `shared`, that is no more than each unit's share.
     """
 
     plan: Plan
     copies: bool
     asked: list[list[Part]] | None
     parts: Parts | None
+    shared: bool
+    tally: _Tally
 
 
 class _Part(NamedTuple):
@@ -101,71 +131,92 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
     prepared: _Prepared | None = snapshot.plans.get(key)
     if prepared is None:
         earlier: _Prepared | None = snapshot.earlier_plans.get(key)
-        made = plan(snapshot, request, earlier.plan.steps if earlier is not None else ())
+        made = plan(snapshot, request, earlier.plan if earlier is not None else None)
         copies = bool(made.steps) and _copies_possible(snapshot, made.steps)
-        asked = _asked(snapshot, request, made, earlier) if alone else None
-        parts = None
-        if asked is not None:
-            from elanus.vector.parts import Parts
-
-            parts = Parts.of(list(chain.from_iterable(asked)), sum(step.strategy.microseconds for step in made.steps))
-        prepared = _Prepared(made, copies, asked, parts)
+        tally = earlier.tally if earlier is not None else _Tally()
+        shared = tally.pays and len(made.steps) > 1
+        asked = _asked(snapshot, request, made, earlier, shared) if alone else None
+        prepared = _Prepared(made, copies, asked, _at_once(made, asked), shared, tally)
         if len(snapshot.plans) < PLANS_KEPT:
             snapshot.plans[key] = prepared
     return prepared
 
 
 def _asked(
-    snapshot: Snapshot, request: SearchRequest, made: Plan, earlier: _Prepared | None
+    snapshot: Snapshot, request: SearchRequest, made: Plan, earlier: _Prepared | None, shared: bool
 ) -> list[list[Part]] | None:
-    """What one query asks of each unit; None where that cannot be said in one call.
+    """What one query asks of each unit: its share, or as much as the answer may need; None where that cannot be said in
+    one call.
 
-    Of a step that was in an `earlier` plan it is what it was then.
+    Of a step that was in an `earlier` plan it is what it was then, if that is as much.
     """
     if not made.steps or any(step.keys[1] is None for step in made.steps):
         return None
     known = {}
     if earlier is not None and earlier.asked is not None:
         known = {id(step): parts for step, parts in zip(earlier.plan.steps, earlier.asked, strict=True)}
+    passing = sum(step.passing for step in made.steps)
     asked = []
     for step in made.steps:
-        parts = known.get(id(step)) or _asked_of(snapshot, request, made, step)
+        settled = _is_settled(snapshot, step)
+        width = _width(made, step, settled)
+        if shared:
+            width = min(width, _share(made.k, step.passing / passing))
+        parts = known.get(id(step))
+        if parts is None or parts[0].width != width:
+            parts = _asked_of(snapshot, request, made, step, width, settled)
         if parts is None:
             return None
         asked.append(parts)
     return asked
 
 
-def _asked_of(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step) -> list[Part] | None:
+def _share(k: int, share: float) -> int:
+    """How many of the k nearest rows a unit with this share of all rows holds at most, and one more."""
+    return math.ceil(share * k + SHARE_DEVIATIONS * math.sqrt(share * (1 - share) * k)) + 1
+
+
+def _asked_of(
+    snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, width: int, settled: bool
+) -> list[Part] | None:
+    """A unit that is asked for fewer rows than `made.k` is searched less thoroughly by as much."""
     from elanus.vector import parts
 
-    settled = _is_settled(snapshot, step)
-    width = _width(made, step, settled)
     keys = step.keys[1]
     assert keys is not None
     vectors = step.view.vectors(request.vector_field.id)
-    unit = parts.Unit(step.unit, step.rows, width, _more(step, width, settled), vectors, keys, step.mask)
+    effort = min(1.0, max(LEAST_EFFORT, width / made.k))
+    unit = parts.Unit(step.unit, step.rows, width, _more(made, step, width, settled), vectors, keys, step.mask)
     if step.index is not None:
-        part = step.index.open().part(unit, step.strategy)
+        part = step.index.open().part(unit, step.strategy, made.k, effort)
         return None if part is None else [part]
     interim = step.interim
     if interim is None:
         return [parts.scan(unit)]
-    covered = parts.lists(unit, interim, interim.nprobe, interim.wanted)
+    covered = parts.lists(unit, interim, math.ceil(effort * interim.nprobe), math.ceil(effort * interim.wanted))
     return [covered] if interim.rows == step.rows else [covered, parts.scan(unit, interim.rows)]
+
+
+def _at_once(made: Plan, asked: list[list[Part]] | None) -> Parts | None:
+    """All that is asked, for one call."""
+    if asked is None:
+        return None
+    from elanus.vector.parts import Parts
+
+    return Parts.of(list(chain.from_iterable(asked)), sum(step.strategy.microseconds for step in made.steps))
 
 
 def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _Hits:
     """The rows that answer."""
-    made, copies, _, parts = prepared
+    made, copies = prepared.plan, prepared.copies
     steps = made.steps
     if not steps:
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
         return _Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
-    if parts is not None:
-        at_once = _at_once(request, made, copies, parts)
-        if at_once is not None:
-            return at_once
+    if prepared.parts is not None:
+        hits = _in_one_call(snapshot, request, prepared, prepared.parts)
+        if hits is not None:
+            return hits
     one = len(steps) == 1 and not copies
     if one and steps[0].interim is None and _in_key_order(snapshot.units[steps[0].unit]):
         (part,) = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
@@ -176,7 +227,7 @@ def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _H
     if one and len(runs[0]) == 1 and not _has_equal_scores(runs[0][0]):
         return _single(runs[0][0], request.offset, made.k)
     while True:
-        more = [_more(step, most, done) for step, most, done in zip(steps, k, settled, strict=True)]
+        more = [_more(made, step, most, done) for step, most, done in zip(steps, k, settled, strict=True)]
         hits, again = _merge(snapshot, made, runs, more, copies, request.offset)
         if not again:
             return hits
@@ -185,12 +236,29 @@ def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _H
             runs[i] = _run(snapshot, request, made, steps[i], k[i])
 
 
-def _at_once(request: SearchRequest, made: Plan, copies: bool, parts: Parts) -> _Hits | None:
-    """The answer in one call; None where more has to be seen of some unit."""
+def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared, parts: Parts) -> _Hits | None:
+    """The answer in one call, or in two; None where more has to be seen of some unit."""
     from elanus.vector.parts import search
 
-    best = search(made.metric, request.queries, parts, made.k, distinct=copies)
-    if best.again.any():
+    made, copies, tally = prepared.plan, prepared.copies, prepared.tally
+    thread = get_ident()
+    IN_COMPILED_CODE.add(thread)
+    try:
+        best = search(made.metric, request.queries, parts, made.k, distinct=copies)
+    finally:
+        IN_COMPILED_CODE.discard(thread)
+    again = 1 in best.again.tolist()
+    if prepared.shared:
+        tally.tries += 1
+        if again:
+            tally.misses += 1
+            whole = _at_once(made, _asked(snapshot, request, made, None, shared=False))
+            assert whole is not None
+            if not tally.pays:
+                prepared.parts, prepared.shared = whole, False
+            best = search(made.metric, request.queries, whole, made.k, distinct=copies)
+            again = 1 in best.again.tolist()
+    if again:
         return None
     at = slice(request.offset, int(best.filled[0]))
     rows = best.rows[0, at]
@@ -208,11 +276,11 @@ def _width(made: Plan, step: Step, settled: bool) -> int:
     return min(made.k if settled else made.k + 1, step.passing)
 
 
-def _more(step: Step, width: int, settled: bool) -> int:
+def _more(made: Plan, step: Step, width: int, settled: bool) -> int:
     """Whether a unit that was asked for `width` rows has shown all; see `kernels.merge`."""
     if width == step.passing:
         return 0
-    return 1 if settled or width >= MOST_TIED else 2
+    return 1 if (settled and width >= made.k) or width >= MOST_TIED else 2
 
 
 def _in_key_order(unit: Unit) -> bool:

@@ -75,7 +75,7 @@ class Unit:
 
 
 def place_of(unit: Unit, field_id: int) -> Place:
-    return field_id, unit.view.vectors(field_id).ctypes.data
+    return field_id, int(unit.view.vectors(field_id).__array_interface__["data"][0])
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ class Snapshot:
     def units(self) -> tuple[Unit, ...]:
         return self.sealed + tuple(Unit(chunk) for view in self.growing for chunk in view.chunks if chunk.rows)
 
-    @cached_property
+    @property
     def live_partitions(self) -> frozenset[int]:
-        return frozenset(self.manifest.partitions.values())
+        return self.manifest.partition_ids
 
     def interim(self, unit: Unit, field_id: int, metric: Metric) -> InterimIndex | None:
         """The interim lists over the first rows of `unit`, if there are any for `metric`.

@@ -29,6 +29,9 @@ class CarryRecord:
     sections: Mapping[int, Sequence[RawRecord]]
     timestamp: int = 0
 
+    def at(self, timestamp: int) -> CarryRecord:
+        return CarryRecord(self.sections, timestamp)
+
     def encode(self) -> EncodedRecord:
         body: list[Piece] = []
         for collection_id, records in self.sections.items():

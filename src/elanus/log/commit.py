@@ -27,7 +27,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from queue import SimpleQueue
 
 from elanus.log.carry import CarryRecord
@@ -150,7 +149,7 @@ class GroupCommit:
             with self._lock:
                 self._check_open()
                 if not self._queued_bytes or self._queued_bytes + size <= self._max_queued_bytes:
-                    ticket = Ticket(self, replace(record, timestamp=self._oracle.next()), encoded)
+                    ticket = Ticket(self, record.at(self._oracle.next()), encoded)
                     self._queue.append(ticket)
                     self._queued_bytes += size
                     return ticket

@@ -33,6 +33,7 @@ from elanus.model.canonical import Batch, Values
 
 PADDED_TO = 8
 
+_PAIR = struct.Struct("<qq")
 _U16, _U32, _I32, _I64 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<i"), struct.Struct("<q")
 _PREFIX_BYTES = 8
 _NOTHING = memoryview(b"")
@@ -59,26 +60,35 @@ class _Form(NamedTuple):
 
 def message_of(batch: Batch) -> bytes:
     """`batch`, at least one row, as a message; its length is a multiple of 8."""
-    kinds, at = "", 0
+    kinds = ""
     nodes: list[int] = []
-    places: list[int] = []
-    pieces: list[bytes | bytearray | memoryview] = [b""]
+    lengths: list[int] = []
+    pieces: list[bytes | memoryview] = [b""]
     for values in batch.columns.values():
         laid = _laid(values, batch.num_rows)
         kinds += laid.kind
         nodes += laid.nodes
         for buffer in laid.buffers:
             length = buffer.nbytes
-            places += (at, length)
+            lengths.append(length)
             pieces += (buffer, _PADDING[length % PADDED_TO])
-            at += length + -length % PADDED_TO
-    form = _form(kinds)
-    head = pieces[0] = bytearray(form.head)
-    _I64.pack_into(head, form.body_length, at)
-    _I64.pack_into(head, form.length, batch.num_rows)
-    struct.pack_into(f"<{len(nodes)}q", head, form.nodes, *nodes)
-    struct.pack_into(f"<{len(places)}q", head, form.buffers, *places)
+    pieces[0] = _head(kinds, batch.num_rows, tuple(nodes), tuple(lengths))
     return b"".join(pieces)
+
+
+@lru_cache(maxsize=256)
+def _head(kinds: str, rows: int, nodes: tuple[int, ...], lengths: tuple[int, ...]) -> bytes:
+    """All that comes before the buffers, which are so long; batches of a client's rows are often of one size."""
+    form = _form(kinds)
+    head = bytearray(form.head)
+    at = 0
+    for i, length in enumerate(lengths):
+        _PAIR.pack_into(head, form.buffers + _PAIR.size * i, at, length)
+        at += length + -length % PADDED_TO
+    _I64.pack_into(head, form.body_length, at)
+    _I64.pack_into(head, form.length, rows)
+    struct.pack_into(f"<{len(nodes)}q", head, form.nodes, *nodes)
+    return bytes(head)
 
 
 def _laid(values: Values, rows: int) -> _Laid:

@@ -104,10 +104,14 @@ def encode_body(pieces: list[Piece], **fields: int) -> EncodedRecord:
     if length % ALIGNMENT:
         pieces.append(bytes(-length % ALIGNMENT))
         length += -length % ALIGNMENT
-    checksum = xxhash.xxh3_64()
-    for piece in pieces:
-        checksum.update(piece)
-    return EncodedRecord(RecordHeader(length, checksum.intdigest(), 0, **fields), tuple(pieces))
+    if len(pieces) == 1:
+        checksum = xxhash.xxh3_64_intdigest(pieces[0])
+    else:
+        state = xxhash.xxh3_64()
+        for piece in pieces:
+            state.update(piece)
+        checksum = state.intdigest()
+    return EncodedRecord(RecordHeader(length, checksum, 0, **fields), tuple(pieces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,17 @@ class WriteRecord:
     delete_partitions: tuple[int, ...] = ()
     timestamp: int = 0
     identity: bytes = b""
+
+    def at(self, timestamp: int) -> WriteRecord:
+        return WriteRecord(
+            self.collection_id,
+            self.schema_version,
+            self.rows,
+            self.delete_keys,
+            self.delete_partitions,
+            timestamp,
+            self.identity,
+        )
 
     def encode(self) -> EncodedRecord:
         partitions, keys, rows = self.delete_partitions, self.delete_keys, self.rows
@@ -161,6 +176,9 @@ class FenceRecord:
 
     epoch: int
     timestamp: int = 0
+
+    def at(self, timestamp: int) -> FenceRecord:
+        return FenceRecord(self.epoch, timestamp)
 
     def encode(self) -> EncodedRecord:
         return encode_body([_EPOCH.pack(self.epoch)], kind=RecordKind.FENCE)

@@ -30,12 +30,13 @@ from elanus.model.canonical import Batch, Values, arrow_of
 from elanus.model.columns import Column, check_json_length, convert, json_array, shown
 from elanus.model.errors import InvalidParameter, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
+from elanus.model.types import NUMPY_OF
 
 Rows = Any
 """What the module docstring lists."""
 
 FEW_ROWS = 64
-"""Up to so many rows have their column of empty dynamic objects ready."""
+"""Columns of so many rows in which one value is repeated are kept for the next batch."""
 
 MakeKeys = Callable[[int], Values]
 """Makes so many new keys."""
@@ -163,13 +164,24 @@ def _from_columns(
 def _absent(field: Field, rows: int) -> Values:
     if not rows:
         return convert(field, [])
-    if field.default is not None:
-        return pa.repeat(pa.scalar(field.default, field.arrow_type), rows)
-    if field.nullable:
-        return pa.nulls(rows, field.arrow_type)
+    if field.default is not None and field.dtype in NUMPY_OF:
+        return np.full(rows, field.default, NUMPY_OF[field.dtype])
+    if field.default is not None or field.nullable:
+        return _repeated(field.arrow_type, field.default, rows)
     raise SchemaMismatch(
         f'Insert missed a field "{field.name}": it is not nullable and has no default. Send a value in every row.'
     )
+
+
+def _repeated(kind: pa.DataType, value: Any, rows: int) -> pa.Array:
+    return (_kept if rows <= FEW_ROWS else _repeat)(kind, value, rows)
+
+
+def _repeat(kind: pa.DataType, value: Any, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, kind), rows)
+
+
+_kept = lru_cache(maxsize=4 * FEW_ROWS)(_repeat)
 
 
 # --- the dynamic field -----------------------------------------------------------------------------------------------
@@ -217,17 +229,10 @@ def _dynamic(
         check_json_length(field.name, texts)
         return texts
     if column is None:
-        return _kept_empty_objects(rows) if rows <= FEW_ROWS else _empty_objects(rows)
+        return _repeated(field.arrow_type, b"{}", rows)
     texts = arrow_of(convert(field, column)).fill_null(b"{}")
     _check_objects(texts, schema)
     return texts
-
-
-def _empty_objects(rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(b"{}", pa.large_binary()), rows)
-
-
-_kept_empty_objects = lru_cache(maxsize=FEW_ROWS)(_empty_objects)
 
 
 def _check_objects(texts: pa.Array, schema: Schema) -> None:

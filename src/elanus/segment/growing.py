@@ -1,7 +1,8 @@
 """A growing segment: the rows that only the log holds so far, in memory, in the order in which they were written.
 
 Rows live in chunks whose capacity grows sixteenfold from 256 to 65,536, so that ten thousand collections of a few rows
-cost little and a scan of a big one runs over few, long stretches of memory. `chunk.py` says what is true of a chunk's
+cost little and a scan of a big one runs over few, long stretches of memory; where many rows are sealed already, the
+first chunk is a large one. `chunk.py` says what is true of a chunk's
 memory.
 
 What is true between calls:
@@ -38,6 +39,9 @@ MAX_CHUNK_ROWS = 65_536
 CHUNK_GROWTH = 16
 """A search treats each chunk on its own, which costs it some µs, so few long ones are better than many. But a chunk's
 address space is set aside at once, and 65,536 × 768 floats are 200 MB of it."""
+
+SHARE_OF_ROWS_BEFORE = 4
+"""A first chunk has room for so small a share of the rows that the collection has already."""
 
 MAX_ROWS = 1 << 32
 """Row numbers of a growing segment fit into 32 bits."""
@@ -83,8 +87,10 @@ class GrowingView:
 class GrowingSegment:
     """Rows in memory, fed by the log. See the module for who may call what."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, rows_before: int = 0) -> None:
+        """`rows_before` are those that the collection has already, and say how many more may come."""
         self._schema = schema
+        self._first_capacity = 1 << (rows_before // SHARE_OF_ROWS_BEFORE).bit_length()
         self._expected = _column_ids(schema)
         self._key_id = schema.primary.id
         self._chunks: list[Chunk] = []
@@ -215,7 +221,8 @@ class GrowingSegment:
                 return last
             self._close(last)
         longest = self._chunks[-1].capacity if self._chunks else 0
-        capacity = min(max(MIN_CHUNK_ROWS, CHUNK_GROWTH * longest, 1 << (wanted - 1).bit_length()), MAX_CHUNK_ROWS)
+        enough = max(MIN_CHUNK_ROWS, self._first_capacity, CHUNK_GROWTH * longest, 1 << (wanted - 1).bit_length())
+        capacity = min(enough, MAX_CHUNK_ROWS)
         first_row = self._chunks[-1].first_row + self._chunks[-1].rows if self._chunks else 0
         chunk = Chunk(self._schema, capacity, first_row)
         self._chunks.append(chunk)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from elanus.engine import writes
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import DEFAULT_PARTITION
+from elanus.engine.precedence import give_way
 from elanus.engine.retries import NO_IDENTITY, WriteKind, identity_of
 from elanus.engine.writes import WriteResult
 from elanus.expr.compile import compile_filter
@@ -57,6 +58,7 @@ def insert(
         batch = canonical_batch(rows, found.schema)
     if not batch.num_rows:
         return _nothing(found)
+    give_way()
     asked = batch.without(primary.id) if primary.auto_id else batch
     identity = _identity(ctx, found, WriteKind.INSERT, asked.columns.values(), [partition])
     return writes.insert(found, batch, partition, identity, ctx.settle)
@@ -75,6 +77,7 @@ def upsert(
     batch = canonical_batch(rows, found.schema)
     if not batch.num_rows:
         return _nothing(found)
+    give_way()
     identity = _identity(ctx, found, WriteKind.UPSERT, batch.columns.values(), [partition])
     if not primary.auto_id:
         return writes.upsert(found, batch, partition, identity=identity, settle=ctx.settle)

@@ -8,9 +8,12 @@ import numpy as np
 from numba import carray, types
 
 from elanus.vector.kernels import (
+    FETCHED_BYTES,
+    LINE_BYTES,
     _add_product,
     _cost,
     _drain,
+    _fetch,
     _largest_factor,
     _offer,
     _pointer,
@@ -35,6 +38,9 @@ LARGEST_CODE = 127
 
 EXTRA_CANDIDATES = 24
 """Rows scored exactly beside twice the k asked for."""
+
+FETCHED_ROWS = 4
+"""Rows of the list that comes next whose codes are fetched ahead."""
 
 i8 = types.int8
 
@@ -127,6 +133,31 @@ def _coded_product(query: Any, codes: Any, at: int) -> Any:
     return np.float32(s)
 
 
+@inlined
+def _fetch_row(rows: Any, row: int) -> None:
+    for byte in range(0, min(rows.shape[1] * rows.itemsize, FETCHED_BYTES), LINE_BYTES):
+        _fetch(rows, row, byte)
+
+
+@inlined
+def _fetch_list(table: Any, lists: int, dim: int, c: int) -> None:
+    """Begin to bring the beginnings of list `c` in all blocks from memory: of a short list that is all, and the
+    processor does not guess where the next one lies.
+    """
+    for b in range(table.shape[0]):
+        n = table[b, 5]
+        offsets = carray(_pointer(table[b, 4]), lists + 1, np.int32)
+        at, end = offsets[c], offsets[c + 1]
+        if at < end:
+            codes = carray(_pointer(table[b, 1]), (n, dim), np.int8)
+            scales = carray(_pointer(table[b, 2]), (2, n), np.float32)
+            _fetch(scales, 0, 4 * at)
+            _fetch(scales, 1, 4 * at)
+            _fetch(carray(_pointer(table[b, 3]), n, np.int32), at, 0)
+            for row in range(at, min(end, at + FETCHED_ROWS)):
+                _fetch_row(codes, row)
+
+
 @compiled(
     void(
         i64,
@@ -180,6 +211,9 @@ def search_blocks(
             # The cosine's centroids are compared by inner product, as its rows are.
             all_costs[c] = _cost(1 if metric == 2 else metric, queries, q, square, centroids, c)
         ordered = _nearest(all_costs, list_costs, list_order, min(nprobe, lists))
+        for probed in range(ordered):
+            for b in range(blocks):
+                _fetch(carray(_pointer(table[b, 4]), lists + 1, np.int32), list_order[probed], 0)
         unit = _whole_numbers(queries, q, centroids, 0, False, square, query)
         held = 0
         ranked = 0
@@ -190,6 +224,8 @@ def search_blocks(
                 ordered = _nearest(all_costs, list_costs, list_order, lists)
             c = list_order[probed]
             base = list_costs[probed]
+            if probed + 1 < ordered:
+                _fetch_list(table, lists, dim, list_order[probed + 1])
             factor = -unit
             if metric == 0:
                 factor = np.float32(-2) * _whole_numbers(queries, q, centroids, c, True, base, query)
@@ -209,6 +245,10 @@ def search_blocks(
                         cost += scales[1, at]
                     if held < candidates or cost <= rough[0]:
                         held = _offer(rough, picked, held, cost, row)
+        for i in range(held):
+            b = np.searchsorted(starts, picked[i], side="right") - 1
+            vectors = carray(_pointer(table[b, 0]), (table[b, 5], dim), np.float32)
+            _fetch_row(vectors, picked[i] - starts[b])
         size = 0
         for i in range(held):
             row = picked[i]

@@ -7,6 +7,7 @@ with the last of them. Any number of threads may search at once.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -60,12 +61,17 @@ class VectorIndex:
         """How `search` goes about it when `passing` rows (None: all) take part."""
         return cost.choose(self.spec, self.rows, self.rows if passing is None else passing, k, params, self.dim)
 
-    def part(self, unit: parts.Unit, strategy: Strategy) -> Part | None:
-        """What `parts.search` is asked of this index; None where it cannot be asked there."""
+    def part(self, unit: parts.Unit, strategy: Strategy, k: int, effort: float) -> Part | None:
+        """What `parts.search` is asked of this index, with this share of what the strategy says for the `k` nearest;
+        None where it cannot be asked there.
+        """
         _, inner = self._held()
         if isinstance(inner, Graph):
-            return parts.graph(unit, inner, strategy.ef)
-        return parts.lists(unit, inner, strategy.nprobe, inner.wanted(strategy.nprobe)) if inner else parts.scan(unit)
+            return parts.graph(unit, inner, math.ceil(effort * max(strategy.ef, inner.overfetch * k)))
+        if inner is None:
+            return parts.scan(unit)
+        nprobe, wanted = strategy.nprobe, inner.wanted(strategy.nprobe)
+        return parts.lists(unit, inner, math.ceil(effort * nprobe), math.ceil(effort * wanted))
 
     def search(
         self,

@@ -49,6 +49,10 @@ class Part(NamedTuple):
     row: npt.NDArray[np.int64]
     kept: tuple[Any, ...]
 
+    @property
+    def width(self) -> int:
+        return int(self.row[columns.SHOWN])
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -60,7 +64,8 @@ class Parts:
 
     @classmethod
     def of(cls, parts: Sequence[Part], microseconds: float) -> Parts:
-        return cls(np.stack([part.row for part in parts]), microseconds, tuple(part.kept for part in parts))
+        table = np.concatenate([part.row for part in parts]).reshape(-1, columns.WIDTH)
+        return cls(table, microseconds, tuple(part.kept for part in parts))
 
 
 def scan(unit: Unit, first: int = 0) -> Part:

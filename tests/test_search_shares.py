@@ -1,0 +1,150 @@
+"""A search of many units asks each for its share of the answer, and for more where that was too little."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import elanus
+from elanus import Collection, DataType, Elanus, Field, Schema, Settings
+from elanus.engine import search as engine_search
+from elanus.engine.precedence import IN_COMPILED_CODE
+
+DIM = 8
+SMALL, LARGE = 600, 6_000
+SCHEMA = Schema((Field("id", DataType.INT64, is_primary=True), Field("vector", DataType.FLOAT_VECTOR, dim=DIM)))
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Elanus]:
+    with elanus.open(tmp_path / "db", settings=Settings(background=False)) as db:
+        yield db
+
+
+def filled(db: Elanus, parts: list[np.ndarray[Any, Any]], index: str = "FLAT") -> Collection:
+    """Each of `parts` in a sealed segment, but for the last, whose rows are growing."""
+    collection = db.create_collection("rows", SCHEMA)
+    collection.create_index("vector", index, metric="L2")
+    first = 0
+    for number, vectors in enumerate(parts):
+        collection.insert({"id": np.arange(first, first + len(vectors)), "vector": vectors})
+        first += len(vectors)
+        if number < len(parts) - 1:
+            collection.flush()
+    collection.wait_for_indexes()
+    return collection
+
+
+def nearest(vectors: np.ndarray[Any, Any], query: np.ndarray[Any, Any], k: int) -> list[int]:
+    """By exact distance, then key."""
+    distances = ((vectors - query) ** 2).sum(axis=1)
+    return np.lexsort((np.arange(len(vectors)), distances))[:k].tolist()
+
+
+def tally_of(collection: Collection) -> engine_search._Tally:
+    snapshot = collection._instance.collection(collection._ctx, collection.name).snapshot()
+    (prepared,) = snapshot.plans.values()
+    return prepared.tally
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 100])
+def test_rows_spread_by_chance_are_found_by_shares(db: Elanus, k: int) -> None:
+    rng = np.random.default_rng(k)
+    vectors = rng.standard_normal((LARGE + 3 * SMALL, DIM)).astype(np.float32)
+    collection = filled(db, np.split(vectors, [LARGE, LARGE + SMALL, LARGE + 2 * SMALL]))
+    for query in rng.standard_normal((200, DIM)).astype(np.float32):
+        assert collection.search(query, limit=k)[0].keys.tolist() == nearest(vectors, query, k)
+    tally = tally_of(collection)
+    assert tally.tries == 200
+    assert tally.misses <= 4
+
+
+@pytest.mark.parametrize("index", ["FLAT", "HNSW"])
+def test_rows_that_lie_together_are_found_all_the_same(db: Elanus, index: str) -> None:
+    """All that is near lies in the smallest segment: shares are too little each time, and are soon given up."""
+    rng = np.random.default_rng(0)
+    far = rng.standard_normal((LARGE + SMALL, DIM)).astype(np.float32) + 100
+    near = rng.standard_normal((2 * SMALL, DIM)).astype(np.float32)
+    vectors = np.concatenate((far[:LARGE], near, far[LARGE:]))
+    collection = filled(db, [far[:LARGE], near, far[LARGE:]], index)
+    for query in rng.standard_normal((50, DIM)).astype(np.float32):
+        assert collection.search(query, limit=10)[0].keys.tolist() == nearest(vectors, query, 10)
+    tally = tally_of(collection)
+    assert 1 <= tally.misses == tally.tries <= 5
+
+
+def test_equal_scores_go_by_key_across_units_that_were_asked_for_shares(db: Elanus) -> None:
+    """The same vectors in every segment: of equal ones, those of the smallest keys."""
+    rng = np.random.default_rng(1)
+    some = rng.integers(0, 3, (SMALL, DIM)).astype(np.float32)
+    parts = [np.concatenate([some] * 10), some, some, some[:200]]
+    collection = filled(db, parts)
+    vectors = np.concatenate(parts)
+    for query in some[:60]:
+        for offset in (0, 10):
+            hits = collection.search(query, limit=10, offset=offset)[0]
+            assert hits.keys.tolist() == nearest(vectors, query, 20)[offset : offset + 10]
+
+
+def test_equal_scores_of_a_small_unit_go_on_behind_its_share(db: Elanus) -> None:
+    """The first segment is small and holds each vector six times, under smaller keys than the others."""
+    rng = np.random.default_rng(5)
+    some = rng.standard_normal((100, DIM)).astype(np.float32)
+    vectors = np.concatenate((np.repeat(some, 6, axis=0), *[some] * 90, some + 100))
+    collection = filled(db, np.split(vectors, [SMALL, SMALL + 9_000]))
+    for query in some:
+        assert collection.search(query, limit=10)[0].keys.tolist() == nearest(vectors, query, 10)
+
+
+def test_a_filter_changes_the_shares(db: Elanus) -> None:
+    """What passes lies in one small segment, which then holds all of the answer."""
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((LARGE + 2 * SMALL, DIM)).astype(np.float32)
+    collection = filled(db, np.split(vectors, [LARGE, LARGE + SMALL]))
+    passing = vectors[LARGE : LARGE + SMALL]
+    for query in rng.standard_normal((20, DIM)).astype(np.float32):
+        hits = collection.search(query, limit=10, filter=f"{LARGE} <= id < {LARGE + SMALL}")[0]
+        assert hits.keys.tolist() == [LARGE + key for key in nearest(passing, query, 10)]
+        near_both = collection.search(query, limit=10, filter=f"id < 5 or id >= {LARGE + SMALL}")[0]
+        kept = np.concatenate((np.arange(5), np.arange(LARGE + SMALL, len(vectors))))
+        assert near_both.keys.tolist() == kept[nearest(vectors[kept], query, 10)].tolist()
+
+
+def test_rows_inserted_between_searches_are_found(db: Elanus) -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((LARGE + SMALL, DIM)).astype(np.float32)
+    collection = filled(db, np.split(vectors, [LARGE]))
+    for n in range(60):
+        more = rng.standard_normal((1 + n % 7, DIM)).astype(np.float32)
+        collection.insert({"id": np.arange(len(vectors), len(vectors) + len(more)), "vector": more})
+        vectors = np.concatenate((vectors, more))
+        for query in (more[0], vectors[n]):
+            assert collection.search(query, limit=10)[0].keys.tolist() == nearest(vectors, query, 10)
+
+
+def test_a_write_gives_way_while_a_search_is_in_compiled_code(db: Elanus) -> None:
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((200_000, DIM)).astype(np.float32)
+    collection = filled(db, [vectors, vectors[:10]])
+    seen: list[bool] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            seen.append(bool(IN_COMPILED_CODE))
+            time.sleep(1e-4)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for query in vectors[:200]:
+        collection.search(query, limit=10)
+    ended.set()
+    watcher.join()
+    assert any(seen)
+    assert not IN_COMPILED_CODE
