@@ -20,7 +20,6 @@ import elanus
 from bench.data import Vectors
 from elanus import DataType, Field, Schema, Settings
 from elanus.model.types import Metric
-from elanus.vector import graph
 
 NAME = "rows"
 GROUPS = 100
@@ -81,6 +80,8 @@ class Rows:
 
     def bare_graph(self) -> Any:
         """faiss's index of the only segment's graph: the links and codes that `nearest` walks, compared by L2."""
+        from elanus.vector import graph  # with it come compilers and kernels, whose memory others here measure
+
         (unit,) = self._snapshot().sealed
         (handle,) = unit.indexes.values()
         opened = handle.open()._open

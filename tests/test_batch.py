@@ -250,6 +250,11 @@ def test_large_finite_vectors_are_taken() -> None:
     assert named(batch, STATIC)[99]["vector"] == [np.float32(2e18), np.float32(-2e18)]
 
 
+def test_integers_of_several_types_make_one_column() -> None:
+    for keys in ([np.uint64(5), 3], [np.uint64(5), np.int64(3)], [True + 4, np.int8(3)]):
+        assert canonical_batch({"id": keys, "vector": [[1, 2]] * 2}, STATIC).column(0).to_pylist() == [5, 3]
+
+
 def test_integers_fit_float_fields_at_any_size() -> None:
     batch = canonical_batch([row(price=2**24 + 1), row(price=2**100), row(price=None)], SCHEMA)
     assert [r["price"] for r in named(batch)] == [float(2**24), float(2**100), None]

@@ -1,6 +1,6 @@
 """Records of the log give back what was put into them, from the bytes where they lie."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pyarrow as pa
 import pytest
@@ -140,3 +140,16 @@ def test_a_raw_record_is_a_view():
     data = memoryview(bytes(8) + bytes(through_bytes(WriteRecord(1, 1, rows([1]))).data))
     raw = RawRecord.parse(data, 8)
     assert raw.data.obj is data.obj
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        WriteRecord(1, 2, rows([3]), pa.array([4]), (5, 6), 7, b"8"),
+        CarryRecord({1: []}, 2),
+        FenceRecord(1, 2),
+    ],
+)
+def test_a_record_keeps_all_that_it_holds_when_its_time_comes(record):
+    assert all(getattr(record, field.name) for field in fields(record)), "a field with its default says nothing"
+    assert record.at(99) == replace(record, timestamp=99)

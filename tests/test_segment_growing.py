@@ -127,8 +127,8 @@ def test_the_first_chunk_is_a_large_one_where_there_are_many_rows_already() -> N
     for before, capacity in (
         (0, 256),
         (1_000, 256),
-        (10_000, 4_096),
-        (200_000, MAX_CHUNK_ROWS),
+        (10_000, 2_048),
+        (200_000, 32_768),
         (10**9, MAX_CHUNK_ROWS),
     ):
         growing = GrowingSegment(schema, rows_before=before)

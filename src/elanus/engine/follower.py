@@ -277,6 +277,7 @@ class LogFollower:
             tuple(g.view() for g in growing if g.rows),
             self._interims,
             earlier_plans=before.plans or before.earlier_plans if before.manifest is self._manifest else {},
+            tallies=before.tallies,
         )
 
     def _by_field(self, handles: Mapping[int, IndexHandle]) -> dict[int, IndexHandle]:

@@ -4,6 +4,9 @@
 segment or a growing chunk) are left out; the others are scanned exactly where they have no index, or where so few rows
 pass that scanning them costs less than the index, and go through their index under the mask of passing rows otherwise.
 
+A search of one query alone looks less closely at a unit that can hold only a small part of the answer; what a plan says
+is what is done at most (`search._shares`).
+
 Masks are evaluated here, once, since how many rows pass decides the strategy; the cost model is `vector.cost`.
 """
 
@@ -92,6 +95,7 @@ class Plan:
     steps: tuple[Step, ...]
     spec: IndexSpec = field(repr=False, compare=False)
     interims: Mapping[Place, InterimIndex] = field(repr=False, compare=False)
+    """Those of the snapshot: a step for the same view holds as long as they are the same."""
 
     def __str__(self) -> str:
         lines = [f"search for {self.k} by {self.metric}, {self.kind or 'no index'}"]

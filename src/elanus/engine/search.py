@@ -28,6 +28,7 @@ from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import OnDuplicateKey
 
 if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
+    from elanus.vector.metrics import Merged
     from elanus.vector.parts import Part, Parts
 
 Scores = npt.NDArray[np.float32]
@@ -77,20 +78,22 @@ class _Hits(NamedTuple):
 
 @dataclass(slots=True)
 class _Tally:
-    """How often units were asked for their share only, and how often that was too little."""
+    """Of searches by one field: how many there were, and how often a unit's share was too little.
 
-    tries: int = 0
+    It goes from snapshot to snapshot. Threads count in it without a lock, so it may miss a few.
+    """
+
+    searches: int = 0
     misses: int = 0
 
     @property
-    def pays(self) -> bool:
-        return self.misses <= MISSED_SHARE * (self.tries + 100)
+    def shares_pay(self) -> bool:
+        return self.misses <= MISSED_SHARE * (self.searches + 100)
 
 
-@dataclass(slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """A plan, and what follows from it: whether two of its units may hold one key; what one query asks of each of its
-    steps, and of all at once. Where `shared`, that is no more than each unit's share.
+    steps, and of all at once. Where `shared`, that is less of some unit than the answer may need.
     """
 
     plan: Plan
@@ -123,6 +126,7 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
         alone,
         request.vector_field.id,
         request.limit + request.offset,
+        request.offset > 0,
         request.condition,
         request.partitions,
         request.metric,
@@ -133,55 +137,56 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
         earlier: _Prepared | None = snapshot.earlier_plans.get(key)
         made = plan(snapshot, request, earlier.plan if earlier is not None else None)
         copies = bool(made.steps) and _copies_possible(snapshot, made.steps)
-        tally = earlier.tally if earlier is not None else _Tally()
-        shared = tally.pays and len(made.steps) > 1
-        asked = _asked(snapshot, request, made, earlier, shared) if alone else None
-        prepared = _Prepared(made, copies, asked, _at_once(made, asked), shared, tally)
+        tally: _Tally = snapshot.tallies.setdefault(request.vector_field.id, _Tally())
+        widths = whole = [_width(made, step, _is_settled(snapshot, step)) for step in made.steps]
+        if tally.shares_pay and not request.offset:  # pages that follow another look as closely as they can
+            widths = _shares(made, whole)
+        asked = _asked(snapshot, request, made, widths, earlier) if alone else None
+        prepared = _Prepared(made, copies, asked, _at_once(made, asked), widths != whole, tally)
         if len(snapshot.plans) < PLANS_KEPT:
             snapshot.plans[key] = prepared
     return prepared
 
 
-def _asked(
-    snapshot: Snapshot, request: SearchRequest, made: Plan, earlier: _Prepared | None, shared: bool
-) -> list[list[Part]] | None:
-    """What one query asks of each unit: its share, or as much as the answer may need; None where that cannot be said in
-    one call.
+def _shares(made: Plan, widths: Sequence[int]) -> list[int]:
+    """Those of `widths` that are more than a unit holds of the nearest, cut to that and one more.
 
-    Of a step that was in an `earlier` plan it is what it was then, if that is as much.
+    It holds that many at most if rows are spread by chance; see `SHARE_DEVIATIONS`.
+    """
+    k, passing = made.k, sum(step.passing for step in made.steps)
+    shares = [step.passing / passing for step in made.steps]
+    most = [math.ceil(s * k + SHARE_DEVIATIONS * math.sqrt(s * (1 - s) * k)) + 1 for s in shares]
+    return list(map(min, widths, most))
+
+
+def _asked(
+    snapshot: Snapshot, request: SearchRequest, made: Plan, widths: Sequence[int], earlier: _Prepared | None = None
+) -> list[list[Part]] | None:
+    """What one query asks of each unit, as many rows as `widths` says; None where that cannot be said in one call.
+
+    Of a step that was in an `earlier` plan it is what it was then, if that was as many.
     """
     if not made.steps or any(step.keys[1] is None for step in made.steps):
         return None
     known = {}
     if earlier is not None and earlier.asked is not None:
         known = {id(step): parts for step, parts in zip(earlier.plan.steps, earlier.asked, strict=True)}
-    passing = sum(step.passing for step in made.steps)
     asked = []
-    for step in made.steps:
-        settled = _is_settled(snapshot, step)
-        width = _width(made, step, settled)
-        if shared:
-            width = min(width, _share(made.k, step.passing / passing))
+    for step, width in zip(made.steps, widths, strict=True):
         parts = known.get(id(step))
         if parts is None or parts[0].width != width:
-            parts = _asked_of(snapshot, request, made, step, width, settled)
+            parts = _asked_of(snapshot, request, made, step, width)
         if parts is None:
             return None
         asked.append(parts)
     return asked
 
 
-def _share(k: int, share: float) -> int:
-    """How many of the k nearest rows a unit with this share of all rows holds at most, and one more."""
-    return math.ceil(share * k + SHARE_DEVIATIONS * math.sqrt(share * (1 - share) * k)) + 1
-
-
-def _asked_of(
-    snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, width: int, settled: bool
-) -> list[Part] | None:
-    """A unit that is asked for fewer rows than `made.k` is searched less thoroughly by as much."""
+def _asked_of(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, width: int) -> list[Part] | None:
+    """A unit that is asked for fewer rows than `made.k` is searched less closely by as much, at most by half."""
     from elanus.vector import parts
 
+    settled = _is_settled(snapshot, step)
     keys = step.keys[1]
     assert keys is not None
     vectors = step.view.vectors(request.vector_field.id)
@@ -238,32 +243,36 @@ def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _H
 
 def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared, parts: Parts) -> _Hits | None:
     """The answer in one call, or in two; None where more has to be seen of some unit."""
-    from elanus.vector.parts import search
-
-    made, copies, tally = prepared.plan, prepared.copies, prepared.tally
-    thread = get_ident()
-    IN_COMPILED_CODE.add(thread)
-    try:
-        best = search(made.metric, request.queries, parts, made.k, distinct=copies)
-    finally:
-        IN_COMPILED_CODE.discard(thread)
-    again = 1 in best.again.tolist()
-    if prepared.shared:
-        tally.tries += 1
-        if again:
-            tally.misses += 1
-            whole = _at_once(made, _asked(snapshot, request, made, None, shared=False))
-            assert whole is not None
-            if not tally.pays:
-                prepared.parts, prepared.shared = whole, False
-            best = search(made.metric, request.queries, whole, made.k, distinct=copies)
-            again = 1 in best.again.tolist()
-    if again:
+    made, tally = prepared.plan, prepared.tally
+    tally.searches += 1
+    best, complete = _search_parts(request, prepared, parts)
+    if not complete and prepared.shared:
+        tally.misses += 1
+        widths = [_width(made, step, _is_settled(snapshot, step)) for step in made.steps]
+        whole = _at_once(made, _asked(snapshot, request, made, widths))
+        assert whole is not None
+        if not tally.shares_pay:
+            snapshot.plans.clear()  # it is made anew
+        best, complete = _search_parts(request, prepared, whole)
+    if not complete:
         return None
     at = slice(request.offset, int(best.filled[0]))
     rows = best.rows[0, at]
     units = made.steps[0].unit if len(made.steps) == 1 else best.units[0, at]
     return _Hits(Found(units, rows), best.keys[0, at], best.scores[0, at], np.array((0, len(rows))))
+
+
+def _search_parts(request: SearchRequest, prepared: _Prepared, parts: Parts) -> tuple[Merged, bool]:
+    """What `parts` find, and whether it is the answer."""
+    from elanus.vector.parts import search
+
+    thread = get_ident()
+    IN_COMPILED_CODE.add(thread)
+    try:
+        best = search(prepared.plan.metric, request.queries, parts, prepared.plan.k, distinct=prepared.copies)
+    finally:
+        IN_COMPILED_CODE.discard(thread)
+    return best, 1 not in best.again.tolist()
 
 
 def _is_settled(snapshot: Snapshot, step: Step) -> bool:

@@ -96,6 +96,9 @@ class Snapshot:
     earlier_plans: Mapping[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """The same of the picture before, of the same manifest: most of it still holds."""
 
+    tallies: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+    """By field id, how searches have fared; the same for all pictures of a collection."""
+
     def at(self, timestamp: int) -> Snapshot:
         """This picture as it was at an earlier `timestamp`: without what was written or deleted since.
 

@@ -36,7 +36,8 @@ Rows = Any
 """What the module docstring lists."""
 
 FEW_ROWS = 64
-"""Columns of so many rows in which one value is repeated are kept for the next batch."""
+FEW_BYTES = 64
+"""Columns of so many rows in which one value, no longer than that, is repeated are kept for the next batch."""
 
 MakeKeys = Callable[[int], Values]
 """Makes so many new keys."""
@@ -174,7 +175,8 @@ def _absent(field: Field, rows: int) -> Values:
 
 
 def _repeated(kind: pa.DataType, value: Any, rows: int) -> pa.Array:
-    return (_kept if rows <= FEW_ROWS else _repeat)(kind, value, rows)
+    few = rows <= FEW_ROWS and (value is None or len(value) <= FEW_BYTES)
+    return (_kept if few else _repeat)(kind, value, rows)
 
 
 def _repeat(kind: pa.DataType, value: Any, rows: int) -> pa.Array:

@@ -190,7 +190,9 @@ def _integers(field: Field, values: Column) -> Values:
             raise _wrong_arrow(field, values)
     elif isinstance(values, list):
         if not _check_types(field, values):
-            return _fitting(field, values, np.array(values) if values else np.empty(0, np.int64))
+            numbers = np.array(values) if values else np.empty(0, np.int64)
+            if numbers.dtype.kind in "iu":  # not where some are beyond 64 bits, or of several types
+                return _fitting(field, values, numbers)
     elif values.dtype.kind in "iu":
         return _fitting(field, values, values)
     else:
@@ -204,13 +206,10 @@ def _integers(field: Field, values: Column) -> Values:
 def _fitting(field: Field, values: Column, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """`numbers`, which numpy made of `values`, in the field's own dtype."""
     dtype = NUMPY_OF[field.dtype]
-    if numbers.dtype != dtype:
-        if numbers.dtype.kind not in "iu":  # what numpy makes of numbers beyond 64 bits
+    if len(numbers) and not np.can_cast(numbers.dtype, dtype):
+        range_of = np.iinfo(dtype)
+        if int(numbers.min()) < range_of.min or int(numbers.max()) > range_of.max:
             raise _out_of_range(field, values)
-        if len(numbers) and not np.can_cast(numbers.dtype, dtype):
-            range_of = np.iinfo(dtype)
-            if int(numbers.min()) < range_of.min or int(numbers.max()) > range_of.max:
-                raise _out_of_range(field, values)
     return np.ascontiguousarray(numbers, dtype)
 
 

@@ -196,8 +196,8 @@ class Collection:
 
         `vectors` is (queries, dim) or one vector (dim,). `field` names the vector field where there are several.
         `metric` (L2, IP, COSINE) need not be given; where the field has an index it must be the index's. `params` are
-        the index kind's, such as `{"ef": 128}` or `{"nprobe": 16}`. Scores are exact: L2 squared, IP as it is, COSINE
-        in [-1, 1].
+        the index kind's, such as `{"ef": 128}` or `{"nprobe": 16}`; a segment that can hold only a small part of the
+        answer is searched with less, down to half. Scores are exact: L2 squared, IP as it is, COSINE in [-1, 1].
 
         Raises `InvalidParameter` for limits (1..16,384, also with the offset), a wrong dim, another metric, unknown
         fields, a filter that cannot be parsed; `PartitionNotFound`.

@@ -2,8 +2,7 @@
 
 Rows live in chunks whose capacity grows sixteenfold from 256 to 65,536, so that ten thousand collections of a few rows
 cost little and a scan of a big one runs over few, long stretches of memory; where many rows are sealed already, the
-first chunk is a large one. `chunk.py` says what is true of a chunk's
-memory.
+first chunk is a large one. `chunk.py` says what is true of a chunk's memory.
 
 What is true between calls:
 
@@ -41,7 +40,7 @@ CHUNK_GROWTH = 16
 address space is set aside at once, and 65,536 × 768 floats are 200 MB of it."""
 
 SHARE_OF_ROWS_BEFORE = 4
-"""A first chunk has room for so small a share of the rows that the collection has already."""
+"""A first chunk has room for about one of so many rows that the collection has already, at most."""
 
 MAX_ROWS = 1 << 32
 """Row numbers of a growing segment fit into 32 bits."""
@@ -90,7 +89,7 @@ class GrowingSegment:
     def __init__(self, schema: Schema, rows_before: int = 0) -> None:
         """`rows_before` are those that the collection has already, and say how many more may come."""
         self._schema = schema
-        self._first_capacity = 1 << (rows_before // SHARE_OF_ROWS_BEFORE).bit_length()
+        self._first_capacity = 1 << (rows_before // SHARE_OF_ROWS_BEFORE).bit_length() >> 1
         self._expected = _column_ids(schema)
         self._key_id = schema.primary.id
         self._chunks: list[Chunk] = []

@@ -119,6 +119,12 @@ FETCHED_BYTES = 1024
 candidates of a walk lie anywhere in memory: without, 20 of 128 dimensions take 10.8 µs right after it, with 6.6."""
 
 
+@inlined
+def _fetch_row(vectors: Any, row: int) -> None:
+    for byte in range(0, min(vectors.shape[1] * vectors.itemsize, FETCHED_BYTES), LINE_BYTES):
+        _fetch(vectors, row, byte)
+
+
 f32, i32, i64, b1, void = types.float32, types.int32, types.int64, types.boolean, types.void
 u8, u16 = types.uint8, types.uint16
 
@@ -242,8 +248,7 @@ def _rescore_query(
     """The best of the rows `candidates` for query `q`, as many as `scores` has places; negative ones are skipped."""
     for i in range(candidates.shape[0]):
         if candidates[i] >= 0:
-            for byte in range(0, min(4 * vectors.shape[1], FETCHED_BYTES), LINE_BYTES):
-                _fetch(vectors, candidates[i], byte)
+            _fetch_row(vectors, candidates[i])
     square = _square(queries, q)
     size = 0
     for i in range(candidates.shape[0]):

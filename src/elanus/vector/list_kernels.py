@@ -8,12 +8,11 @@ import numpy as np
 from numba import carray, types
 
 from elanus.vector.kernels import (
-    FETCHED_BYTES,
-    LINE_BYTES,
     _add_product,
     _cost,
     _drain,
     _fetch,
+    _fetch_row,
     _largest_factor,
     _offer,
     _pointer,
@@ -131,12 +130,6 @@ def _coded_product(query: Any, codes: Any, at: int) -> Any:
     for j in range(query.shape[0]):
         s = _add_product(s, query[j], codes[at, j])
     return np.float32(s)
-
-
-@inlined
-def _fetch_row(rows: Any, row: int) -> None:
-    for byte in range(0, min(rows.shape[1] * rows.itemsize, FETCHED_BYTES), LINE_BYTES):
-        _fetch(rows, row, byte)
 
 
 @inlined

@@ -37,11 +37,11 @@ from numba.extending import intrinsic, overload
 
 from elanus.vector.kernels import (
     _F,
-    FETCHED_BYTES,
     LINE_BYTES,
     REORDER,
     _add_product,
     _fetch,
+    _fetch_row,
     _largest_factor,
     _rescore_query,
     b1,
@@ -222,8 +222,7 @@ def _passes(bitmap: Any, row: int) -> Any:
 
 @inlined
 def _fetch_codes(metric: int, codes: Any, squares: Any, node: int) -> None:
-    for byte in range(0, min(codes.shape[1] * codes.itemsize, FETCHED_BYTES), LINE_BYTES):
-        _fetch(codes, node, byte)
+    _fetch_row(codes, node)
     if metric == 0 and squares.shape[0]:
         _fetch(squares, node, 0)
 
