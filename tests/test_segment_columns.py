@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elanus.model.canonical import vectors_of
 from elanus.model.errors import CorruptData, FormatTooNew, StoreError
 from elanus.model.types import DataType, arrow_type
 from elanus.segment.blocks import BLOCK_BYTES, PAYLOAD_OFFSET, map_payload, verify_file, wrap_payload
 from elanus.segment.column import data_offset, open_column, write_column, write_vectors
-from elanus.segment.view import vectors_of
 from elanus.store.header import HEADER_BYTES, FileKind
 
 VECTOR = arrow_type(DataType.FLOAT_VECTOR, 128)

@@ -169,7 +169,7 @@ class Manifest:
         return self.schemas[-1]
 
     @cached_property
-    def partition_ids(self) -> frozenset[int]:
+    def live_partitions(self) -> frozenset[int]:
         return frozenset(self.partitions.values())
 
     def schema_of(self, version: int) -> Schema:

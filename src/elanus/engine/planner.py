@@ -30,6 +30,7 @@ from elanus.model.types import Metric
 from elanus.segment.view import SegmentView
 from elanus.vector import cost
 from elanus.vector.cost import Route, Strategy
+from elanus.vector.payload import address
 from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, resolve, search_params
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _step(
 
 def _keys_at(unit: Unit) -> KeysAt:
     numbers = unit.view.key_numbers
-    return (0, None) if numbers is None else (int(numbers.__array_interface__["data"][0]), numbers)
+    return (0, None) if numbers is None else (address(numbers), numbers)
 
 
 def metric_of(snapshot: Snapshot, request: SearchRequest) -> Metric:

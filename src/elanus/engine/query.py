@@ -105,7 +105,7 @@ def existing_keys(snapshot: Snapshot, keys: pa.Array) -> pa.Array:
     """Those of `keys` that some visible row has."""
     found = []
     for unit in snapshot.units:
-        visible = snapshot.visible(unit, snapshot.live_partitions)
+        visible = snapshot.visible(unit, snapshot.manifest.live_partitions)
         rows = unit.view.find(keys)
         if visible is not None and len(rows):
             rows = rows[masks.bits(visible, rows)]

@@ -93,11 +93,13 @@ class _Tally:
 
 class _Prepared(NamedTuple):
     """A plan, and what follows from it: whether two of its units may hold one key; what one query asks of each of its
-    steps, and of all at once. Where `shared`, that is less of some unit than the answer may need.
+    steps, and of all at once. `widths` are how many rows each unit has to be asked for; where `shared`, some are asked
+    for fewer there.
     """
 
     plan: Plan
     copies: bool
+    widths: list[int]
     asked: list[list[Part]] | None
     parts: Parts | None
     shared: bool
@@ -138,11 +140,11 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
         made = plan(snapshot, request, earlier.plan if earlier is not None else None)
         copies = bool(made.steps) and _copies_possible(snapshot, made.steps)
         tally: _Tally = snapshot.tallies.setdefault(request.vector_field.id, _Tally())
-        widths = whole = [_width(made, step, _is_settled(snapshot, step)) for step in made.steps]
+        widths = shares = [_width(snapshot, made, step) for step in made.steps]
         if tally.shares_pay and not request.offset:  # pages that follow another look as closely as they can
-            widths = _shares(made, whole)
-        asked = _asked(snapshot, request, made, widths, earlier) if alone else None
-        prepared = _Prepared(made, copies, asked, _at_once(made, asked), widths != whole, tally)
+            shares = _shares(made, widths)
+        asked = _asked(snapshot, request, made, shares, earlier) if alone else None
+        prepared = _Prepared(made, copies, widths, asked, _at_once(made, asked), shares != widths, tally)
         if len(snapshot.plans) < PLANS_KEPT:
             snapshot.plans[key] = prepared
     return prepared
@@ -186,12 +188,11 @@ def _asked_of(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step
     """A unit that is asked for fewer rows than `made.k` is searched less closely by as much, at most by half."""
     from elanus.vector import parts
 
-    settled = _is_settled(snapshot, step)
     keys = step.keys[1]
     assert keys is not None
     vectors = step.view.vectors(request.vector_field.id)
     effort = min(1.0, max(LEAST_EFFORT, width / made.k))
-    unit = parts.Unit(step.unit, step.rows, width, _more(made, step, width, settled), vectors, keys, step.mask)
+    unit = parts.Unit(step.unit, step.rows, width, _more(snapshot, made, step, width), vectors, keys, step.mask)
     if step.index is not None:
         part = step.index.open().part(unit, step.strategy, made.k, effort)
         return None if part is None else [part]
@@ -226,13 +227,12 @@ def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _H
     if one and steps[0].interim is None and _in_key_order(snapshot.units[steps[0].unit]):
         (part,) = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
         return _single(part, request.offset, made.k)
-    settled = [_is_settled(snapshot, step) for step in steps]
-    k = [_width(made, step, done) for step, done in zip(steps, settled, strict=True)]
+    k = list(prepared.widths)
     runs = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
     if one and len(runs[0]) == 1 and not _has_equal_scores(runs[0][0]):
         return _single(runs[0][0], request.offset, made.k)
     while True:
-        more = [_more(made, step, most, done) for step, most, done in zip(steps, k, settled, strict=True)]
+        more = [_more(snapshot, made, step, most) for step, most in zip(steps, k, strict=True)]
         hits, again = _merge(snapshot, made, runs, more, copies, request.offset)
         if not again:
             return hits
@@ -248,8 +248,7 @@ def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared
     best, complete = _search_parts(request, prepared, parts)
     if not complete and prepared.shared:
         tally.misses += 1
-        widths = [_width(made, step, _is_settled(snapshot, step)) for step in made.steps]
-        whole = _at_once(made, _asked(snapshot, request, made, widths))
+        whole = _at_once(made, _asked(snapshot, request, made, prepared.widths))
         assert whole is not None
         if not tally.shares_pay:
             snapshot.plans.clear()  # it is made anew
@@ -280,16 +279,16 @@ def _is_settled(snapshot: Snapshot, step: Step) -> bool:
     return step.index is not None or _in_key_order(snapshot.units[step.unit])
 
 
-def _width(made: Plan, step: Step, settled: bool) -> int:
+def _width(snapshot: Snapshot, made: Plan, step: Step) -> int:
     """How many rows a unit is asked for. One more than wanted shows whether scores equal to the last one go on."""
-    return min(made.k if settled else made.k + 1, step.passing)
+    return min(made.k if _is_settled(snapshot, step) else made.k + 1, step.passing)
 
 
-def _more(made: Plan, step: Step, width: int, settled: bool) -> int:
+def _more(snapshot: Snapshot, made: Plan, step: Step, width: int) -> int:
     """Whether a unit that was asked for `width` rows has shown all; see `kernels.merge`."""
     if width == step.passing:
         return 0
-    return 1 if (settled and width >= made.k) or width >= MOST_TIED else 2
+    return 1 if width >= MOST_TIED or (width >= made.k and _is_settled(snapshot, step)) else 2
 
 
 def _in_key_order(unit: Unit) -> bool:

@@ -19,6 +19,7 @@ from elanus.model.types import Metric
 from elanus.segment.growing import GrowingView
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.segment.view import SegmentView
+from elanus.vector.payload import address
 
 if TYPE_CHECKING:  # they load compilers and kernels, which only searches need
     from elanus.vector.interim import InterimIndex
@@ -75,7 +76,7 @@ class Unit:
 
 
 def place_of(unit: Unit, field_id: int) -> Place:
-    return field_id, int(unit.view.vectors(field_id).__array_interface__["data"][0])
+    return field_id, address(unit.view.vectors(field_id))
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,6 @@ class Snapshot:
     def units(self) -> tuple[Unit, ...]:
         return self.sealed + tuple(Unit(chunk) for view in self.growing for chunk in view.chunks if chunk.rows)
 
-    @property
-    def live_partitions(self) -> frozenset[int]:
-        return self.manifest.partition_ids
-
     def interim(self, unit: Unit, field_id: int, metric: Metric) -> InterimIndex | None:
         """The interim lists over the first rows of `unit`, if there are any for `metric`.
 
@@ -126,7 +123,7 @@ class Snapshot:
     def partition_ids(self, names: Sequence[str]) -> frozenset[int]:
         """The ids of `names`, or of every partition where none is named. Raises `PartitionNotFound`."""
         if not names:
-            return self.live_partitions
+            return self.manifest.live_partitions
         return frozenset(self.manifest.partition_id(name) for name in names)
 
     def visible(self, unit: Unit, partitions: frozenset[int]) -> Mask | None:
@@ -136,7 +133,7 @@ class Snapshot:
     def droppable_rows(self, unit: Unit, timestamp: int) -> int:
         """How many rows of `unit` a merge may leave out: deleted before `timestamp`, or of a dropped partition."""
         deleted, _ = unit.view.deletions(timestamp)
-        kept = unit.partition_mask(self.live_partitions)
+        kept = unit.partition_mask(self.manifest.live_partitions)
         if kept is None:
             return len(deleted)
         in_kept = int(masks.bits(kept, deleted).sum())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -30,9 +29,6 @@ from elanus.model.canonical import Batch, Values, arrow_of
 from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParameter
 from elanus.model.schema import PARTITION_FIELD_ID
 from elanus.model.types import OnDuplicateKey
-
-MANY_ROWS = 256
-"""The partition column of batches with more rows is made anew each time."""
 
 Settle = Callable[[Ticket], object]
 """Sees to it that nobody hears of a write before it is durable: by default by waiting."""
@@ -162,20 +158,13 @@ def _commit(
 
 
 def _record(collection: Collection, rows: Batch, partition: str, delete_keys: pa.Array | None = None) -> WriteRecord:
-    column = _partition_column if rows.num_rows > MANY_ROWS else _kept_partition_column
+    partition_id = collection.manifest.partition_id(partition)
     return WriteRecord(
         collection.id,
         collection.schema.version,
-        rows=rows.with_column(PARTITION_FIELD_ID, column(rows.num_rows, collection.manifest.partition_id(partition))),
+        rows=rows.with_column(PARTITION_FIELD_ID, np.full(rows.num_rows, partition_id, np.int64)),
         delete_keys=delete_keys,
     )
-
-
-def _partition_column(rows: int, partition_id: int) -> Values:
-    return np.full(rows, partition_id, np.int64)
-
-
-_kept_partition_column = lru_cache(maxsize=256)(_partition_column)
 
 
 def _deletion(collection: Collection, keys: pa.Array, partitions: Sequence[str]) -> WriteRecord:

@@ -21,7 +21,6 @@ from "FlatBuffers internals".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import Batch, Values
+from elanus.model.canonical import Batch, Values, numbers_of
 
 PADDED_TO = 8
 
@@ -98,17 +97,16 @@ def _laid(values: Values, rows: int) -> _Laid:
         return _Laid("n", (rows, 0), (_NOTHING, _bits(values) if values.dtype == np.bool_ else values.data))
     nulls = values.null_count
     valid = _bits(values.is_valid().to_numpy(zero_copy_only=False)) if nulls else _NOTHING
-    first, kind = values.offset, values.type
+    kind = values.type
     if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
         _, ends, data = values.buffers()
-        offsets = np.frombuffer(ends, np.int64, rows + 1, 8 * first)
+        offsets = np.frombuffer(ends, np.int64, rows + 1, 8 * values.offset)
         begin, end = offsets[[0, rows]].tolist()
         text = memoryview(data)[begin:end] if end > begin else _NOTHING
         return _Laid("t", (rows, nulls), (valid, (offsets - begin if begin else offsets).data, text))
     if pa.types.is_boolean(kind):
         return _Laid("n", (rows, nulls), (valid, _bits(values.fill_null(False).to_numpy(zero_copy_only=False))))
-    size = kind.bit_width // 8
-    return _Laid("n", (rows, nulls), (valid, memoryview(values.buffers()[1])[size * first : size * (first + rows)]))
+    return _Laid("n", (rows, nulls), (valid, numbers_of(values, kind.to_pandas_dtype()).data))
 
 
 def _bits(truth: npt.NDArray[np.bool_]) -> memoryview:
@@ -140,7 +138,7 @@ def _follow(head: bytes, at: int) -> int:
     return at + int(_U32.unpack_from(head, at)[0])
 
 
-def _fields(head: bytes, table: int, count: int) -> Iterable[int]:
+def _fields(head: bytes, table: int, count: int) -> list[int]:
     """Where the first `count` fields of a table are; each is there."""
     offsets = table - _I32.unpack_from(head, table)[0]
     return [table + _U16.unpack_from(head, offsets + 4 + 2 * i)[0] for i in range(count)]

@@ -104,14 +104,10 @@ def encode_body(pieces: list[Piece], **fields: int) -> EncodedRecord:
     if length % ALIGNMENT:
         pieces.append(bytes(-length % ALIGNMENT))
         length += -length % ALIGNMENT
-    if len(pieces) == 1:
-        checksum = xxhash.xxh3_64_intdigest(pieces[0])
-    else:
-        state = xxhash.xxh3_64()
-        for piece in pieces:
-            state.update(piece)
-        checksum = state.intdigest()
-    return EncodedRecord(RecordHeader(length, checksum, 0, **fields), tuple(pieces))
+    checksum = xxhash.xxh3_64()
+    for piece in pieces:
+        checksum.update(piece)
+    return EncodedRecord(RecordHeader(length, checksum.intdigest(), 0, **fields), tuple(pieces))
 
 
 @dataclass(frozen=True, slots=True)

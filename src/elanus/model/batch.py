@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from elanus.model.canonical import Batch, Values, arrow_of
+from elanus.model.canonical import Batch, Values
 from elanus.model.columns import Column, check_json_length, convert, json_array, shown
 from elanus.model.errors import InvalidParameter, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
@@ -51,10 +51,10 @@ def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = Non
     """
     if isinstance(data, (list, tuple)):
         return _from_rows(data, schema, make_keys)
-    if type(data) is dict or isinstance(data, Mapping):
+    if isinstance(data, (dict, Mapping)):
         if _is_one_row(data, schema):
             return _from_rows([data], schema, make_keys)
-        columns = data if type(data) is dict else dict(data)
+        columns = dict(data)
     else:
         columns = _columns_of_arrow(data)
     return _from_columns(columns, _row_count(columns), schema, make_keys)
@@ -227,12 +227,12 @@ def _dynamic(
         try:
             texts = json_array(objects)
         except TypeError:
-            return arrow_of(convert(field, objects))  # says which row
+            return convert(field, objects)  # says which row
         check_json_length(field.name, texts)
         return texts
     if column is None:
         return _repeated(field.arrow_type, b"{}", rows)
-    texts = arrow_of(convert(field, column)).fill_null(b"{}")
+    texts = convert(field, column).fill_null(b"{}")
     _check_objects(texts, schema)
     return texts
 

@@ -69,12 +69,26 @@ def sliced(values: Values, begin: int, count: int) -> Values:
     return values[begin : begin + count] if isinstance(values, np.ndarray) else values.slice(begin, count)
 
 
+def vectors_of(array: pa.Array) -> npt.NDArray[np.float32]:
+    """A vector column as (rows, dim) float32 over the same memory."""
+    dim = array.type.list_size
+    flat: npt.NDArray[np.float32] = array.values.to_numpy(zero_copy_only=True)
+    return flat[array.offset * dim : (array.offset + len(array)) * dim].reshape(len(array), dim)
+
+
+def numbers_of(values: Values, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Numbers of `dtype` as numpy, where they lie; what stands for null is anything."""
+    if isinstance(values, np.ndarray):
+        return values
+    count = len(values)
+    if count == 0:
+        return np.empty(0, dtype)
+    return np.frombuffer(values.buffers()[1], dtype, count, values.offset * np.dtype(dtype).itemsize)
+
+
 def _taken(values: Values, rows: npt.NDArray[np.int64]) -> Values:
     return values[rows] if isinstance(values, np.ndarray) else values.take(pa.array(rows))
 
 
 def _held(column: pa.Array) -> Values:
-    if not pa.types.is_fixed_size_list(column.type):
-        return column
-    numbers = column.flatten().to_numpy()
-    return numbers.reshape(len(column), column.type.list_size)
+    return vectors_of(column) if pa.types.is_fixed_size_list(column.type) else column

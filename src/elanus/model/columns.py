@@ -1,9 +1,9 @@
 """One column: from what a user gives to the values a field is held in, checked.
 
 A column is a list of Python values, a numpy array or an Arrow array. `convert` makes of it what a canonical batch
-holds, in which nulls stand only where the field is nullable and has no default. It refuses what does
-not fit instead of bending it: no text for numbers, no fractions for integers, no truth values for either, no NaN or
-infinity, nothing too long. An error names the field, the value and the first row that is wrong.
+holds, in which nulls stand only where the field is nullable and has no default. It refuses what does not fit instead of
+bending it: no text for numbers, no fractions for integers, no truth values for either, no NaN or infinity, nothing too
+long. An error names the field, the value and the first row that is wrong.
 
 Where the memory already fits (contiguous numpy of the right dtype, Arrow of the right type) the result shares it.
 

@@ -21,12 +21,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elanus.model.canonical import Values
+from elanus.model.canonical import Values, numbers_of, vectors_of
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
 from elanus.model.timestamps import MAX_TIMESTAMP
 from elanus.segment.growing_columns import Column, FixedColumn, VectorColumn, new_column
-from elanus.segment.probe import int_values
-from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column, vectors_of
+from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column
 
 SYSTEM_BYTES = 8 + 8 + 8
 """Timestamp, partition and delete timestamp of a row."""
@@ -73,7 +72,7 @@ class Chunk:
             size += column.append(values[field_id], start)
         self.timestamps[start:stop] = timestamp
         self.deleted_at[start:stop] = MAX_TIMESTAMP
-        self._append_partitions(int_values(values[PARTITION_FIELD_ID]), start)
+        self._append_partitions(numbers_of(values[PARTITION_FIELD_ID], np.int64), start)
         self.rows = stop
         return size
 

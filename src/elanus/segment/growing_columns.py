@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import Values
+from elanus.model.canonical import Values, numbers_of
 from elanus.model.schema import Field
 from elanus.model.types import NUMPY_OF, DataType
 from elanus.segment.view import Vectors
@@ -87,14 +87,10 @@ class FixedColumn:
         self._validity = _Validity(capacity)
 
     def append(self, values: Values, at: int) -> int:
-        count, data, size = len(values), self._data, self._size
-        if not isinstance(values, np.ndarray):
-            numbers = np.frombuffer(values.buffers()[1], data.dtype, count, values.offset * size)
-        else:
-            numbers = values
-        data[at : at + count] = numbers
+        count, data = len(values), self._data
+        data[at : at + count] = numbers_of(values, data.dtype)
         self._validity.append(values, at)
-        return count * size
+        return count * self._size
 
     def array(self, rows: int) -> pa.Array:
         return pa.Array.from_buffers(self._type, rows, [self._validity.buffer(rows), pa.py_buffer(self._data[:rows])])

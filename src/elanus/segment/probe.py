@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import Values
+from elanus.model.canonical import Values, numbers_of
 from elanus.model.schema import MAX_VARCHAR_BYTES
 
 Probes = npt.NDArray[np.uint64]
@@ -41,10 +41,8 @@ assert _BLOCK_BYTES > MAX_VARCHAR_BYTES
 
 def probe(keys: Values) -> Probes:
     """The probes of `keys` (int64 or large_string, without nulls), (len(keys),)."""
-    if isinstance(keys, np.ndarray):
-        return keys.view(np.uint64) ^ _SIGN
-    if pa.types.is_int64(keys.type):
-        return int_values(keys).view(np.uint64) ^ _SIGN
+    if isinstance(keys, np.ndarray) or pa.types.is_int64(keys.type):
+        return numbers_of(keys, np.int64).view(np.uint64) ^ _SIGN
     if not pa.types.is_large_string(keys.type):
         raise TypeError(f"keys are int64 or large_string, got {keys.type}")
     return _text_probes(keys)
@@ -53,16 +51,6 @@ def probe(keys: Values) -> Probes:
 def is_exact(key_type: pa.DataType) -> bool:
     """Whether equal probes mean equal keys."""
     return bool(pa.types.is_int64(key_type))
-
-
-def int_values(keys: Values) -> npt.NDArray[np.int64]:
-    """Whole numbers of 64 bits without nulls as numpy, not a copy."""
-    if isinstance(keys, np.ndarray):
-        return keys
-    count = len(keys)
-    if count == 0:
-        return np.empty(0, np.int64)
-    return np.frombuffer(keys.buffers()[1], np.int64, count, keys.offset * 8)
 
 
 def mix(values: Probes) -> Probes:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from elanus.model.canonical import vectors_of
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Field
-from elanus.segment.view import Rows, RowSource, Timestamps, Vectors, absent_column, vectors_of
+from elanus.segment.view import Rows, RowSource, Timestamps, Vectors, absent_column
 
 _BLOCK_BYTES = 8 << 20
 """Vectors gathered at a time: sealing a million of them needs this much memory for them, not gigabytes."""

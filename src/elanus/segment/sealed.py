@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model.canonical import vectors_of
 from elanus.model.errors import CorruptData
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
 from elanus.segment.column import open_column
@@ -24,7 +25,7 @@ from elanus.segment.deletes import Deletes
 from elanus.segment.keys import KeyIndex
 from elanus.segment.matches import Places
 from elanus.segment.meta import SegmentMeta
-from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column, vectors_of
+from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column
 from elanus.segment.write import WrittenSegment, write_segment
 from elanus.store.base import Store
 

@@ -94,10 +94,3 @@ def absent_column(field: Field, rows: int) -> pa.Array:
     if field.default is None:
         return pa.nulls(rows, field.arrow_type)
     return pa.repeat(pa.scalar(field.default, field.arrow_type), rows)
-
-
-def vectors_of(array: pa.Array) -> Vectors:
-    """A vector column as (rows, dim) float32 over the same memory."""
-    dim = array.type.list_size
-    flat: Vectors = array.values.to_numpy(zero_copy_only=True)
-    return flat[array.offset * dim : (array.offset + len(array)) * dim].reshape(len(array), dim)

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model.canonical import numbers_of
 from elanus.model.schema import TIMESTAMP_FIELD_ID, Schema
 from elanus.segment.column import write_column, write_vectors
 from elanus.segment.deletes import Deletes
 from elanus.segment.keys import write_keys
 from elanus.segment.meta import KEYS_FILE, SegmentMeta, column_file
-from elanus.segment.probe import int_values, is_exact
+from elanus.segment.probe import is_exact
 from elanus.segment.rows import SegmentRows
 from elanus.segment.view import Rows, Timestamps
 
@@ -105,7 +106,7 @@ def _stable(values: Timestamps | Rows, order: Rows | None) -> Rows | None:
 
 def _stable_keys(keys: pa.Array, order: Rows | None) -> Rows | None:
     if is_exact(keys.type):
-        return _stable(int_values(keys), order)
+        return _stable(numbers_of(keys, np.int64), order)
     keys = keys if order is None else keys.take(pa.array(order))
     if pc.all(pc.greater_equal(keys[1:], keys[:-1]), min_count=0).as_py():
         return order

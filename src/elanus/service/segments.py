@@ -98,7 +98,7 @@ def _segments(collection: Collection) -> Iterator[SegmentInfo]:
         segment = unit.sealed
         assert segment is not None, "a sealed unit has a segment"
         meta = segment.meta
-        live = [(partition, count) for partition, _, count in meta.partitions if partition in snapshot.live_partitions]
+        live = [(partition, count) for partition, _, count in meta.partitions if partition in manifest.live_partitions]
         for partition, count in live:
             yield SegmentInfo(
                 meta.id,
@@ -111,7 +111,7 @@ def _segments(collection: Collection) -> Iterator[SegmentInfo]:
             )
     # A growing segment has no number of its own: it is told apart by the timestamp of its first row.
     for view in snapshot.growing:
-        for partition in sorted(snapshot.live_partitions):
+        for partition in sorted(manifest.live_partitions):
             rows = sum(int(np.count_nonzero(chunk.partitions == partition)) for chunk in view.chunks)
             if rows:
                 yield SegmentInfo(

@@ -37,7 +37,7 @@ import numpy.typing as npt
 from elanus.model.types import Metric
 from elanus.vector import kernels, walk_kernels
 from elanus.vector.metrics import CODE_OF, NO_BITMAP, Bitmap, Rows, Scores, Vectors
-from elanus.vector.payload import Array, Payload
+from elanus.vector.payload import Array, Payload, address
 from elanus.vector.untyped import faiss
 
 BLOCK_ROWS = 16_384
@@ -71,11 +71,6 @@ def set_trained(storage: Any, codes: Codes, trained: Array) -> None:
     if codes is Codes.SQ8:
         faiss.copy_array_to_vector(np.array(trained, np.float32), storage.sq.trained)
     storage.is_trained = True
-
-
-def address(array: npt.NDArray[Any]) -> int:
-    """Where the first element of `array` lies."""
-    return int(array.__array_interface__["data"][0])
 
 
 def pointer(array: npt.NDArray[Any]) -> Any:

@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from elanus.model.types import Metric
 from elanus.vector import part_kernels as columns
-from elanus.vector.graph import Graph, address
+from elanus.vector.graph import Graph
 from elanus.vector.interim import InterimIndex
 from elanus.vector.ivf import Lists
 from elanus.vector.metrics import CODE_OF, Bitmap, Merged, Rows, Vectors
+from elanus.vector.payload import address
 
 HELD_US = 3.0
 """Searches expected to be as short keep the interpreter: letting go of it costs more when other threads want it."""

@@ -46,6 +46,11 @@ class Payload:
     sections: Mapping[str, Array]
 
 
+def address(array: Array) -> int:
+    """Where the first element of `array` lies."""
+    return int(array.__array_interface__["data"][0])
+
+
 def _view(mapped: mmap.mmap, dtype: str, shape: list[int], offset: int) -> Array:
     count = math.prod(shape)
     if not count:

@@ -106,7 +106,7 @@ def merge(collection: Collection, chosen: Sequence[int], builders: Builders) -> 
             [unit.view for unit in inputs],
             deletes_known_to,
             collection.retention_timestamp(),
-            snapshot.live_partitions,
+            snapshot.manifest.live_partitions,
         )
         yield "chosen"
         segment_id = collection.new_id()
