@@ -18,6 +18,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.engine_case import OPEN
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
+
 # A suite that was started in the background of a shell script ignores Ctrl-C, and so would what its tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -32,6 +39,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("thorough", parent=settings.get_profile("short"), max_examples=2_000, derandomize=False)
+
+
+DESCRIPTORS = 256
+"""The least that a system allows a process by default: a test that needs more leaves files open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     thorough = config.getoption("--thorough")
     settings.load_profile("thorough" if thorough else "short")
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     if thorough and not config.getoption("timeout", default=None):
         config.option.timeout = 0  # pytest-timeout: no limit
 
@@ -75,6 +88,14 @@ def seed(request: pytest.FixtureRequest) -> int:
         given = random.SystemRandom().randrange(2**31) if request.config.getoption("--thorough") else 20_240_607
     request.node.add_report_section("setup", "seed", f"repeat with --seed {given}")
     return int(given)
+
+
+@pytest.fixture(autouse=True)
+def no_engine_stays_open() -> Iterator[None]:
+    """Close what a test left open."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
 
 
 @pytest.fixture

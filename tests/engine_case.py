@@ -26,6 +26,9 @@ from elanus.model.types import DataType, Metric, OnDuplicateKey
 from elanus.store.disk import Disk, LocalDisk
 from elanus.store.local import LocalStore
 
+OPEN: set[EngineCase] = set()
+"""Cases that no one has closed. The test's end does, also where the test failed."""
+
 SMALL = EngineConfig(background=False, index_min_rows=4, retention_s=0.0)
 """Limits small enough that a handful of rows reaches every state; nothing runs by itself."""
 
@@ -51,14 +54,15 @@ class EngineCase:
         folder.mkdir(parents=True, exist_ok=True)
         self.disk = disk or LocalDisk(folder)
         self.engine = self._open()
+        OPEN.add(self)
         key = Field("id", key_type, is_primary=True, max_length=32 if key_type is DataType.VARCHAR else None)
         schema = Schema((key, Field("value", DataType.INT64), Field("vector", DataType.FLOAT_VECTOR, dim=4)))
         self.engine.create_collection(COLLECTION_ID, schema.checked(), {}, on_duplicate_key)
 
     def _open(self) -> Engine:
         self.store = LocalStore(self.disk)
-        log = FileLog.open(self.disk)
-        return Engine.open(self.store, log, self.config, self.clock, InlineBuilders())
+        self.log = FileLog.open(self.disk)
+        return Engine.open(self.store, self.log, self.config, self.clock, InlineBuilders())
 
     @property
     def collection(self) -> Collection:
@@ -66,9 +70,16 @@ class EngineCase:
 
     def reopen(self) -> None:
         """As after a crash: nothing is closed in order, only the files are."""
-        self.engine.close()
+        self.close()
         self.clock.advance(0.01)
         self.engine = self._open()
+        OPEN.add(self)
+
+    def close(self) -> None:
+        """Stop the engine and give its files back."""
+        OPEN.discard(self)
+        self.engine.close()
+        self.log.close()
 
     # --- writes, each told to the dict as well ---------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pyarrow as pa
@@ -56,12 +57,22 @@ class Writer:
 
 
 @pytest.fixture
-def writer(tmp_path):
-    made = Writer(tmp_path)
-    yield made
-    made.disk.heal()
-    made.commit.close()
-    made.log.close()
+def writer(bounded_writer):
+    return bounded_writer()
+
+
+@pytest.fixture
+def bounded_writer(tmp_path):
+    """Opens a writer with the given bounds, which is closed at the end."""
+    with ExitStack() as opened:
+
+        def opening(**bounds):
+            made = Writer(tmp_path, **bounds)
+            for close in (made.log.close, made.commit.close, made.disk.heal):
+                opened.callback(close)
+            return made
+
+        yield opening
 
 
 def run(*calls):
@@ -209,9 +220,9 @@ def test_those_who_wait_and_those_who_are_told_are_all_served(writer):
     assert sorted(writer.applied) == [1] * 300 + [2] * 300
 
 
-def test_groups_are_bounded_but_a_long_record_goes_alone(tmp_path):
+def test_groups_are_bounded_but_a_long_record_goes_alone(bounded_writer):
     size = write(1).encode().byte_size
-    writer = Writer(tmp_path, group_bytes=3 * size)
+    writer = bounded_writer(group_bytes=3 * size)
     tickets = [writer.commit.enqueue(write(key)) for key in range(7)]
     long = writer.commit.enqueue(write(*range(7, 1000)))
     long.wait()
@@ -219,9 +230,9 @@ def test_groups_are_bounded_but_a_long_record_goes_alone(tmp_path):
     assert [ticket.wait() for ticket in tickets] == sorted(ticket.wait() for ticket in tickets)
 
 
-def test_a_full_queue_makes_enqueue_wait_and_never_for_ever(tmp_path):
+def test_a_full_queue_makes_enqueue_wait_and_never_for_ever(bounded_writer):
     size = write(1).encode().byte_size
-    writer = Writer(tmp_path, queue_bytes=4 * size)
+    writer = bounded_writer(queue_bytes=4 * size)
     writer.on_apply = lambda group: None
     queued = []
 
@@ -241,8 +252,8 @@ def test_a_full_queue_makes_enqueue_wait_and_never_for_ever(tmp_path):
     assert len(writer.applied) == 250
 
 
-def test_a_record_longer_than_the_queue_is_taken(tmp_path):
-    writer = Writer(tmp_path, queue_bytes=100)
+def test_a_record_longer_than_the_queue_is_taken(bounded_writer):
+    writer = bounded_writer(queue_bytes=100)
     writer.commit.append(write(*range(1000)))
     assert len(writer.applied) == 1
 
@@ -299,8 +310,8 @@ def test_after_a_failed_sync_nothing_is_acknowledged(writer):
             call()
 
 
-def test_tickets_queued_behind_a_failure_fail_too(tmp_path):
-    writer = Writer(tmp_path, group_bytes=1)
+def test_tickets_queued_behind_a_failure_fail_too(bounded_writer):
+    writer = bounded_writer(group_bytes=1)
     writer.disk.fail("sync", "log/*", times=1)
     tickets = [writer.commit.enqueue(write(key)) for key in range(5)]
     for ticket in reversed(tickets):
@@ -369,9 +380,9 @@ def test_closing_while_others_append_loses_no_acknowledged_record(writer):
     assert sorted(acknowledged) == sorted(writer.applied) == sorted(writer.logged())
 
 
-def test_errors_and_threads_at_random_acknowledge_exactly_what_is_applied(tmp_path, seed):
+def test_errors_and_threads_at_random_acknowledge_exactly_what_is_applied(bounded_writer, seed):
     rng = random.Random(seed)
-    writer = Writer(tmp_path, group_bytes=2000, queue_bytes=4000)
+    writer = bounded_writer(group_bytes=2000, queue_bytes=4000)
     acknowledged, refused = [], []
 
     def worker(number):

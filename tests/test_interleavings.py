@@ -65,7 +65,7 @@ def steps_of(folder: Path, job: str) -> int:
     """How many times the job can be stepped when nothing else happens."""
     case = start(folder)
     steps = len(list(JOBS[job](case.collection))) + 1
-    case.engine.close()
+    case.close()
     return steps
 
 
@@ -102,7 +102,7 @@ def check_and_reopen(case: EngineCase) -> None:
     case.check()
     case.reopen()
     case.check()
-    case.engine.close()
+    case.close()
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -153,4 +153,4 @@ def test_a_job_abandoned_after_any_step_leaves_everything_as_it_was(quick_path: 
             case.check()
             case.reopen()
             case.check()
-            case.engine.close()
+            case.close()

@@ -24,6 +24,7 @@ from elanus import (
     OnDuplicateKey,
     Schema,
 )
+from elanus.vector.cost import Route
 from tests.native_case import BOOKS, DIM, book, books, keys_in, open_folder, vector
 
 
@@ -220,13 +221,37 @@ def test_a_closed_database_refuses_everything(tmp_path: Path) -> None:
     open_folder(tmp_path).close()
 
 
+def descriptors() -> int:
+    gc.collect()  # what tests before this one left would go at any moment
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 def test_closing_gives_back_threads_and_files(tmp_path: Path) -> None:
     def held() -> tuple[int, int]:
         with open_folder(tmp_path) as db:
-            db.create_collection("books", BOOKS).insert([book(1)])
-        return active_count(), len(list(Path("/dev/fd").iterdir()))
+            collection = db.create_collection("books", BOOKS)
+            collection.insert(books(range(20)))
+            assert len(collection.search(vector(1), limit=3)[0]) == 3
+            db.drop_collection("books")
+        return active_count(), descriptors()
 
-    assert len({held() for _ in range(3)}) == 1
+    held()
+    assert held() == held()
+
+
+def test_what_is_mapped_needs_no_descriptor(tmp_path: Path) -> None:
+    with open_folder(tmp_path) as db:
+        collection = db.create_collection("books", BOOKS)
+        collection.create_index("vector", "HNSW", metric="L2")
+        collection.insert(books(range(3_000)))
+        collection.flush()
+        collection.wait_for_indexes()
+    with open_folder(tmp_path) as db:
+        before = descriptors()
+        collection = db.collection("books")
+        assert [step.strategy.route for step in collection.explain(vector(1), limit=3).steps] == [Route.GRAPH]
+        assert len(collection.search(vector(1), limit=3, output_fields=["*"])[0]) == 3
+        assert descriptors() == before
 
 
 def test_a_url_is_no_folder() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2
@@ -156,6 +157,15 @@ def test_a_killed_server_has_lost_nothing_that_it_acknowledged(tmp_path: Path) -
         client = MilvusClient(server.address, dedicated=True)
         assert keys(client) == [0, 1, 2, 7]
         client.close()
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="the system tells no limits of other processes")
+def test_a_server_may_hold_as_many_connections_as_the_system_allows(tmp_path: Path) -> None:
+    limit = psutil.RLIMIT_NOFILE
+    soft, hard = psutil.Process().rlimit(limit)
+    assert soft < hard
+    with served(tmp_path) as server:
+        assert psutil.Process(server.process.pid).rlimit(limit) == (hard, hard)
 
 
 def test_a_call_whose_deadline_has_passed_writes_nothing(over_socket: Wire, in_process: Wire) -> None:

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -24,6 +25,7 @@ def run(data: Path, host: str, port: int) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    _raise_descriptor_limit()
     instance = Instance.open(data)
     try:
         server = Server.start(instance, host, port)
@@ -33,3 +35,14 @@ def run(data: Path, host: str, port: int) -> int:
     finally:
         instance.close()
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many connections as the system does: the soft limit, often 1,024 or 256, is there for select(2)."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS names no limit and refuses what it does not keep
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

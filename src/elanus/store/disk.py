@@ -238,6 +238,8 @@ class _LocalFile:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
+    __del__ = close
+
 
 def _sync(descriptor: int) -> None:
     if _FULL_FSYNC is not None:

@@ -10,15 +10,14 @@ r"""The bytes of an index file, after whatever header the store puts before them
 `meta` names the kind, the metric, the codes, rows and dim; the modules that write sections say which they need. The
 store's header is 64 bytes long, so sections lie at multiples of 64 in the file and in memory: a cache line.
 
-Opening maps the file; arrays are views of the map and keep it alive, so it is unmapped when the last of them goes.
+Opening maps the file; arrays are views of the map and keep it alive, so it is unmapped when the last of them goes. The
+descriptor is closed at once: ten thousand open indexes need none.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import mmap
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from elanus.model.errors import CorruptData, FormatTooNew
 
@@ -51,7 +51,7 @@ def address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _view(mapped: mmap.mmap, dtype: str, shape: list[int], offset: int) -> Array:
+def _view(mapped: memoryview, dtype: str, shape: list[int], offset: int) -> Array:
     count = math.prod(shape)
     if not count:
         return np.empty(shape, dtype)
@@ -89,11 +89,10 @@ def read(path: Path, offset: int = 0) -> Payload:
 
     Raises `CorruptData` when it is not one or is cut short, `FormatTooNew` when a newer Elanus wrote it.
     """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size - offset < _PREFIX.size:
-            raise CorruptData(f"index file {path} ends before its payload at byte {offset}: drop and rebuild the index")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if path.stat().st_size - offset < _PREFIX.size:
+        raise CorruptData(f"index file {path} ends before its payload at byte {offset}: drop and rebuild the index")
+    with pa.memory_map(str(path)) as file:
+        mapped = memoryview(file.read_buffer())
     magic, version, length = _PREFIX.unpack_from(mapped, offset)
     if magic != MAGIC:
         raise CorruptData(f"index file {path} has no index payload at byte {offset}: drop and rebuild the index")
@@ -103,7 +102,7 @@ def read(path: Path, offset: int = 0) -> Payload:
             "upgrade, or drop and rebuild the index"
         )
     try:
-        description = json.loads(mapped[offset + _PREFIX.size : offset + _PREFIX.size + length])
+        description = json.loads(bytes(mapped[offset + _PREFIX.size : offset + _PREFIX.size + length]))
         sections = {
             name: _view(mapped, dtype, shape, offset + at)
             for name, (at, dtype, shape) in description["sections"].items()
