@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -18,6 +22,7 @@ from pymilvus.grpc_gen import milvus_pb2
 from pymilvus.grpc_gen.milvus_pb2_grpc import MilvusServiceStub
 
 import elanus
+from tests.conftest import Effort
 from tests.test_wire_rows import request
 from tests.wire_case import Wire, books, keys, make_books, served, start
 
@@ -83,6 +88,39 @@ def test_a_signal_lets_finish_what_is_in_flight(tmp_path: Path, number: int) -> 
     with elanus.open(tmp_path) as db:
         found = db.collection("books").query("id >= 0", output_fields=["id"]).column("id").to_pylist()
     assert sorted(acknowledged) == found
+
+
+@pytest.mark.crash
+def test_no_signal_is_lost_on_the_way_to_a_thread_that_goes_to_sleep(effort: Effort, seed: int) -> None:
+    program = textwrap.dedent(
+        """
+        import os
+        import threading
+        from elanus.cli.stop import StopSignal
+
+        def compete():
+            while True:
+                os.getpid()
+
+        stop = StopSignal()
+        for _ in range(3):
+            threading.Thread(target=compete, daemon=True).start()
+        os.write(1, b"x")
+        stop.wait()
+        os._exit(0)
+        """
+    )
+    chance = random.Random(seed)
+    for _ in range(effort.kills):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.read(1)
+            time.sleep(chance.uniform(0, 0.03))
+            process.send_signal(signal.SIGTERM)
+            try:
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
 
 
 def test_it_says_where_it_listens_and_what_it_serves(tmp_path: Path) -> None:

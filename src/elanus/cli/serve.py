@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 
 import typer
 
+from elanus.cli.stop import StopSignal
 from elanus.service.instance import Instance
 from elanus.version import __version__
 from elanus.wire.grpc.server import Server
@@ -22,15 +21,13 @@ def run(data: Path, host: str, port: int) -> int:
     Raises `AddressInUse`, `AlreadyOpen`, `StoreError`.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stop = StopSignal()
     _raise_descriptor_limit()
     instance = Instance.open(data)
     try:
         server = Server.start(instance, host, port)
         typer.echo(f"elanus {__version__} serves {data} at {host}:{server.port}")
-        stopping.wait()
+        stop.wait()
         server.stop()
     finally:
         instance.close()
