@@ -12,7 +12,7 @@ import pytest
 import elanus
 from elanus import DataType, Field, Schema
 from elanus.engine import batches
-from elanus.engine.batches import Nearest, Queries, in_parts
+from elanus.engine.batches import Columns, Queries, in_parts
 
 QUERIES = np.arange(20, dtype=np.float32).reshape(10, 2)
 
@@ -35,7 +35,7 @@ class Work:
         self.seen: list[tuple[str, int]] = []
         self.until = until
 
-    def __call__(self, queries: Queries) -> Nearest:
+    def __call__(self, queries: Queries) -> Columns:
         assert queries.flags.c_contiguous
         self.seen.append((threading.current_thread().name, len(queries)))
         if self.until is not None:
@@ -43,7 +43,7 @@ class Work:
         return queries, queries.astype(np.int64)
 
 
-def check(found: Nearest) -> None:
+def check(found: Columns) -> None:
     assert np.array_equal(found[0], QUERIES)
     assert np.array_equal(found[1], QUERIES)
 
@@ -65,7 +65,7 @@ def test_a_part_is_worth_handing_over(microseconds: float, parts: int) -> None:
 def test_a_second_batch_finds_no_one_free_and_a_third_does() -> None:
     inner, after = Work(), Work()
 
-    def outer(queries: Queries) -> Nearest:
+    def outer(queries: Queries) -> Columns:
         if threading.current_thread() is threading.main_thread():
             check(in_parts(inner, QUERIES, 1_000))
         return queries, queries.astype(np.int64)
@@ -78,7 +78,7 @@ def test_a_second_batch_finds_no_one_free_and_a_third_does() -> None:
 
 @pytest.mark.parametrize("where", ["caller", "helper"])
 def test_a_failure_anywhere_is_the_callers_and_frees_everyone(where: str) -> None:
-    def fail(queries: Queries) -> Nearest:
+    def fail(queries: Queries) -> Columns:
         if (threading.current_thread() is threading.main_thread()) == (where == "caller"):
             raise ValueError(where)
         return queries, queries.astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def test_rows_spread_by_chance_are_found_by_shares(db: Elanus, k: int) -> None:
     for query in rng.standard_normal((200, DIM)).astype(np.float32):
         assert collection.search(query, limit=k)[0].keys.tolist() == nearest(vectors, query, k)
     tally = tally_of(collection)
-    assert tally.searches == 200
+    assert tally.queries == 200
     assert tally.misses <= 4
 
 
@@ -82,7 +82,7 @@ def test_rows_that_lie_together_are_found_all_the_same(db: Elanus, index: str) -
         assert hits.keys.tolist() == nearest(vectors, query, k)
         collection.insert({"id": [10**7 + number], "vector": far[:1] + 1})
     tally = tally_of(collection)
-    assert tally.searches == 200
+    assert tally.queries == 200
     assert 1 <= tally.misses <= 8
 
 
@@ -107,6 +107,40 @@ def test_equal_scores_of_a_small_unit_go_on_behind_its_share(db: Elanus) -> None
     collection = filled(db, np.split(vectors, [SMALL, SMALL + 9_000]))
     for query in some:
         assert collection.search(query, limit=10)[0].keys.tolist() == nearest(vectors, query, 10)
+
+
+def test_of_a_batch_only_the_queries_that_lack_something_are_asked_again(
+    db: Elanus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers to a third of the queries are spread; a small segment holds those to another third; and the growing
+    rows those to the last, each vector more often than it is asked for.
+    """
+    rng = np.random.default_rng(8)
+    places = np.array((0, 50, 100)).reshape(3, 1, 1)
+    spread, sealed, growing = (rng.standard_normal((3, 30, DIM)) + places).astype(np.float32)
+    small = np.concatenate((rng.standard_normal((SMALL, DIM)), np.repeat(sealed, 20, axis=0)))
+    large = rng.standard_normal((LARGE, DIM))
+    parts = [part.astype(np.float32) for part in (small, large, np.repeat(growing, 20, axis=0))]
+    vectors = np.concatenate(parts)
+    collection = filled(db, parts)
+    asked: dict[str, list[int]] = {"_search_parts": [], "_by_units": []}
+
+    def counted(name: str, queries: Callable[..., Any]) -> None:
+        real = getattr(engine_search, name)
+
+        def count(*arguments: Any) -> Any:
+            asked[name].append(len(queries(*arguments)))
+            return real(*arguments)
+
+        monkeypatch.setattr(engine_search, name, count)
+
+    counted("_search_parts", lambda queries, *_: queries)
+    counted("_by_units", lambda _, request, __: request.queries)
+    queries = np.stack((spread, sealed, growing), axis=1).reshape(-1, DIM).astype(np.float32)
+    for offset in (0, 3):
+        for hits, query in zip(collection.search(queries, limit=10, offset=offset), queries, strict=True):
+            assert hits.keys.tolist() == nearest(vectors, query, 10 + offset)[offset:]
+    assert asked == {"_search_parts": [90, 60, 90], "_by_units": [30, 30]}
 
 
 def test_a_filter_changes_the_shares(db: Elanus) -> None:

@@ -1,7 +1,7 @@
 """Many queries at once: a batch that takes long is cut into parts, for as many cores as have nothing to do.
 
-Queries do not know of each other, so an answer is the answers of the parts, one below the other. A search of one query
-never comes here, and of two callers at once the second finds no core free and does its batch alone.
+Queries do not know of each other, so an answer is the answers of the parts, one below the other. Of two callers at
+once the second finds no core free and does its batch alone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Queries = npt.NDArray[np.float32]
-Nearest = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-"""Scores and rows, (nq, k) each."""
+Columns = tuple[npt.NDArray[Any], ...]
+"""Arrays with an entry, or a row, for each query."""
 
 HELPERS = (os.cpu_count() or 1) - 1
 
@@ -28,7 +29,7 @@ hundred half of the time for the same CPU."""
 _free = threading.Semaphore(HELPERS)
 
 
-def in_parts(work: Callable[[Queries], Nearest], queries: Queries, microseconds: float) -> Nearest:
+def in_parts(work: Callable[[Queries], Columns], queries: Queries, microseconds: float) -> Columns:
     """What `work` gives for `queries` (nq, d), each of which is expected to take so many `microseconds`.
 
     `work` is called in several threads at once, and should leave the interpreter alone for most of its time.
@@ -45,8 +46,7 @@ def in_parts(work: Callable[[Queries], Nearest], queries: Queries, microseconds:
             found = [other.result() for other in others]
     finally:
         _free.release(count)
-    scores, rows = zip(first, *found, strict=True)
-    return np.concatenate(scores), np.concatenate(rows)
+    return tuple(np.concatenate(column) for column in zip(first, *found, strict=True))
 
 
 def _helpers(nq: int, microseconds: float) -> int:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elanus.engine.batches import in_parts
+from elanus.engine.batches import Queries, in_parts
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.precedence import IN_COMPILED_CODE
@@ -28,8 +28,7 @@ from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import OnDuplicateKey
 
 if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
-    from elanus.vector.metrics import Merged
-    from elanus.vector.parts import Part, Parts
+    from elanus.vector.parts import Answers, Part, Parts
 
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
@@ -78,21 +77,21 @@ class _Hits(NamedTuple):
 
 @dataclass(slots=True)
 class _Tally:
-    """Of searches by one field: how many there were, and how often a unit's share was too little.
+    """Of queries by one field: how many there were, and how often a unit's share was too little.
 
     It goes from snapshot to snapshot. Threads count in it without a lock, so it may miss a few.
     """
 
-    searches: int = 0
+    queries: int = 0
     misses: int = 0
 
     @property
     def shares_pay(self) -> bool:
-        return self.misses <= MISSED_SHARE * (self.searches + 100)
+        return self.misses <= MISSED_SHARE * (self.queries + 100)
 
 
 class _Prepared(NamedTuple):
-    """A plan, and what follows from it: whether two of its units may hold one key; what one query asks of each of its
+    """A plan, and what follows from it: whether two of its units may hold one key; what a query asks of each of its
     steps, and of all at once. `widths` are how many rows each unit has to be asked for; where `shared`, some are asked
     for fewer there.
     """
@@ -123,9 +122,7 @@ def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
 
 def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
     """The plan for `request`, remembered with the snapshot: a plan depends on nothing else."""
-    alone = len(request.queries) == 1
     key = (
-        alone,
         request.vector_field.id,
         request.limit + request.offset,
         request.offset > 0,
@@ -143,7 +140,7 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
         widths = shares = [_width(snapshot, made, step) for step in made.steps]
         if tally.shares_pay and not request.offset:  # pages that follow another look as closely as they can
             shares = _shares(made, widths)
-        asked = _asked(snapshot, request, made, shares, earlier) if alone else None
+        asked = _asked(snapshot, request, made, shares, earlier)
         prepared = _Prepared(made, copies, widths, asked, _at_once(made, asked), shares != widths, tally)
         if len(snapshot.plans) < PLANS_KEPT:
             snapshot.plans[key] = prepared
@@ -164,7 +161,7 @@ def _shares(made: Plan, widths: Sequence[int]) -> list[int]:
 def _asked(
     snapshot: Snapshot, request: SearchRequest, made: Plan, widths: Sequence[int], earlier: _Prepared | None = None
 ) -> list[list[Part]] | None:
-    """What one query asks of each unit, as many rows as `widths` says; None where that cannot be said in one call.
+    """What a query asks of each unit, as many rows as `widths` says; None where that cannot be said in one call.
 
     Of a step that was in an `earlier` plan it is what it was then, if that was as many.
     """
@@ -214,15 +211,18 @@ def _at_once(made: Plan, asked: list[list[Part]] | None) -> Parts | None:
 
 def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _Hits:
     """The rows that answer."""
-    made, copies = prepared.plan, prepared.copies
-    steps = made.steps
-    if not steps:
+    if not prepared.plan.steps:
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
         return _Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
     if prepared.parts is not None:
-        hits = _in_one_call(snapshot, request, prepared, prepared.parts)
-        if hits is not None:
-            return hits
+        return _in_one_call(snapshot, request, prepared, prepared.parts)
+    return _by_units(snapshot, request, prepared)
+
+
+def _by_units(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _Hits:
+    """The answer from what each unit gives, asked again for more until it is right."""
+    made, copies = prepared.plan, prepared.copies
+    steps = made.steps
     one = len(steps) == 1 and not copies
     if one and steps[0].interim is None and _in_key_order(snapshot.units[steps[0].unit]):
         (part,) = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
@@ -241,37 +241,60 @@ def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _H
             runs[i] = _run(snapshot, request, made, steps[i], k[i])
 
 
-def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared, parts: Parts) -> _Hits | None:
-    """The answer in one call, or in two; None where more has to be seen of some unit."""
+def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared, parts: Parts) -> _Hits:
+    """The answer in one call; for queries whose answer may lack something in another one, and then unit by unit."""
     made, tally = prepared.plan, prepared.tally
-    tally.searches += 1
-    best, complete = _search_parts(request, prepared, parts)
-    if not complete and prepared.shared:
-        tally.misses += 1
+    tally.queries += len(request.queries)
+    best = _search_parts(request.queries, prepared, parts)
+    left = _lacking(best)
+    if len(left) and prepared.shared:
+        tally.misses += len(left)
         whole = _at_once(made, _asked(snapshot, request, made, prepared.widths))
         assert whole is not None
         if not tally.shares_pay:
             snapshot.plans.clear()  # it is made anew
-        best, complete = _search_parts(request, prepared, whole)
-    if not complete:
-        return None
-    at = slice(request.offset, int(best.filled[0]))
-    rows = best.rows[0, at]
-    units = made.steps[0].unit if len(made.steps) == 1 else best.units[0, at]
-    return _Hits(Found(units, rows), best.keys[0, at], best.scores[0, at], np.array((0, len(rows))))
+        columns: Sequence[npt.NDArray[Any]] = best
+        for column, found in zip(columns, _search_parts(request.queries[left], prepared, whole), strict=True):
+            column[left] = found
+        left = _lacking(best)
+    if len(left) == len(request.queries):
+        return _by_units(snapshot, request, prepared)
+    if len(left):
+        more = _by_units(snapshot, request._replace(queries=request.queries[left], offset=0), prepared)
+        _put(best, left, more, more.keys if more.keys is not None else key_values(snapshot, more.found))
+    at, offsets = _shown(best.filled, request.offset, made.k)
+    units = made.steps[0].unit if len(made.steps) == 1 else best.units[at]
+    return _Hits(Found(units, best.rows[at]), best.keys[at], best.scores[at], offsets)
 
 
-def _search_parts(request: SearchRequest, prepared: _Prepared, parts: Parts) -> tuple[Merged, bool]:
-    """What `parts` find, and whether it is the answer."""
-    from elanus.vector.parts import search
+def _lacking(best: Answers) -> Sequence[int]:
+    """The queries whose answer may lack something."""
+    flags = best.lacking.tolist()
+    return np.flatnonzero(best.lacking).tolist() if 1 in flags else ()
 
-    thread = get_ident()
-    IN_COMPILED_CODE.add(thread)
-    try:
-        best = search(prepared.plan.metric, request.queries, parts, prepared.plan.k, distinct=prepared.copies)
-    finally:
-        IN_COMPILED_CODE.discard(thread)
-    return best, 1 not in best.again.tolist()
+
+def _put(best: Answers, queries: Sequence[int], hits: _Hits, keys: npt.NDArray[np.int64]) -> None:
+    """Replace the answers to some queries by `hits`, which are of these queries from the first place on."""
+    best.filled[queries] = filled = np.diff(hits.offsets)
+    at = np.zeros(best.rows.shape, np.bool_)
+    at[queries] = np.arange(best.rows.shape[1]) < filled[:, None]
+    best.units[at], best.rows[at] = hits.found.units, hits.found.rows
+    best.keys[at], best.scores[at] = keys, hits.scores
+
+
+def _search_parts(queries: Queries, prepared: _Prepared, parts: Parts) -> Answers:
+    """What `parts` find."""
+    from elanus.vector.parts import Answers, search
+
+    def work(some: Queries) -> Answers:
+        thread = get_ident()
+        IN_COMPILED_CODE.add(thread)
+        try:
+            return search(prepared.plan.metric, some, parts, prepared.plan.k, distinct=prepared.copies)
+        finally:
+            IN_COMPILED_CODE.discard(thread)
+
+    return work(queries) if len(queries) == 1 else Answers(*in_parts(work, queries, parts.microseconds))
 
 
 def _is_settled(snapshot: Snapshot, step: Step) -> bool:
@@ -370,18 +393,20 @@ def _merge(
     keys = _NO_KEYS if by_number else _text_ranks(snapshot, parts)
     nq = len(parts[0].rows)
     merged = merge(made.metric, nq, scores, rows, keys, np.array(table), made.k, distinct=copies)
-    at: Any
-    if nq == 1:
-        filled = int(merged.filled[0])
-        at = 0, slice(offset, filled)
-        offsets = np.array((0, max(0, filled - offset)))
-    else:
-        place = np.arange(made.k)
-        at = (place >= offset) & (place < merged.filled[:, None])
-        offsets = np.concatenate(([0], np.cumsum(at.sum(axis=1))))
+    at, offsets = _shown(merged.filled, offset, made.k)
     found = Found(merged.units[at], merged.rows[at])
     again = {run_of[i] for i in merged.again.nonzero()[0].tolist()}
     return _Hits(found, merged.keys[at] if by_number else None, merged.scores[at], offsets), again
+
+
+def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:
+    """Which places of (nq, k) hits are shown, the `filled` ones from `offset` on, and where a query's begin."""
+    if len(filled) == 1:
+        end = max(offset, int(filled[0]))
+        return (0, slice(offset, end)), np.array((0, end - offset))
+    place = np.arange(k)
+    at = (place >= offset) & (place < filled[:, None])
+    return at, np.concatenate(([0], np.cumsum(at.sum(axis=1))))
 
 
 def _text_ranks(snapshot: Snapshot, parts: Sequence[_Part]) -> Rows:

@@ -51,22 +51,22 @@ def _search_parts(
     best_keys: Any,
     best_scores: Any,
     filled: Any,
-    again: Any,
+    lacking: Any,
 ) -> None:
     parts = table.shape[0]
-    dim = queries.shape[1]
+    nq, dim = queries.shape
     total = 0
     for p in range(parts):
-        total += table[p, SHOWN]
+        total += nq * table[p, SHOWN]
     scores = np.empty(total, np.float32)
     rows = np.empty(total, np.int64)
     merging = np.empty((parts, PART), np.int64)
+    again = np.empty(parts, np.uint8)
     begin = 0
-    short = False
     for p in range(parts):
         n, shown = table[p, ROWS], table[p, SHOWN]
-        part_scores = scores[begin : begin + shown].reshape((1, shown))
-        part_rows = rows[begin : begin + shown].reshape((1, shown))
+        part_scores = scores[begin : begin + nq * shown].reshape((nq, shown))
+        part_rows = rows[begin : begin + nq * shown].reshape((nq, shown))
         vectors = carray(_pointer(table[p, VECTORS]), (n, dim), np.float32)
         filtered = table[p, BITMAP] != 0
         bitmap = carray(_pointer(table[p, BITMAP]), (n + 7) >> 3 if filtered else 0, np.uint8)
@@ -107,17 +107,34 @@ def _search_parts(
                 part_scores,
                 part_rows,
             )
-            short = short or rows[begin + shown - 1] < 0
         merging[p, 0] = shown
         merging[p, 1] = table[p, UNIT]
         merging[p, 2] = table[p, MORE]
         merging[p, 3] = n
         merging[p, 4] = table[p, KEYS]
         merging[p, 5] = begin
-        begin += shown
-    merge(metric, scores, rows, rows, merging, distinct, best_units, best_rows, best_keys, best_scores, filled, again)
-    if short:
-        again[:] = 1
+        begin += nq * shown
+    for q in range(nq):
+        again[:] = 0
+        merge(
+            metric,
+            scores,
+            rows,
+            rows,
+            merging,
+            distinct,
+            best_units[q : q + 1],
+            best_rows[q : q + 1],
+            best_keys[q : q + 1],
+            best_scores[q : q + 1],
+            filled[q : q + 1],
+            again,
+        )
+        lacking[q] = 0
+        for p in range(parts):
+            if again[p] or (table[p, ROUTE] == GRAPH and rows[merging[p, 5] + table[p, SHOWN] - 1] < 0):
+                lacking[q] = 1
+            merging[p, 5] += table[p, SHOWN]
 
 
 _SEARCH_PARTS = void(
@@ -128,7 +145,8 @@ _SEARCH_PARTS = void(
     *MERGED,
 )
 search_parts = compiled(_SEARCH_PARTS)(_search_parts)
-"""(metric, query (1, d), table (parts, WIDTH), distinct, out units, rows, keys and scores (1, k), out filled (1,), out
-again (parts,)): the `filled` best hits of all parts, each searched in its way, as `kernels.merge` merges them. All of
-`again` becomes 1 where a walk met fewer rows than were asked for."""
+"""(metric, queries (nq, d), table (parts, WIDTH), distinct, out units, rows, keys and scores (nq, k), out filled (nq,),
+out lacking (nq,)): each query's `filled` best hits of all parts, each searched in its way, as `kernels.merge` merges
+them. `lacking` is 1 where it would say that more has to be seen of a part, or where a walk met fewer rows than were
+asked for."""
 search_parts_held = compiled(_SEARCH_PARTS, nogil=False)(_search_parts)

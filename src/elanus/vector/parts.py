@@ -1,4 +1,4 @@
-"""A search of one query as one compiled call, however many units it looks at.
+"""A search as one compiled call, however many units it looks at.
 
 What every unit is asked is written down once, as a table of numbers (`Parts`); a search then crosses from Python into
 compiled code and back a single time. Each crossing lets go of the interpreter, and to get it back from a thread that
@@ -23,7 +23,7 @@ from elanus.vector import part_kernels as columns
 from elanus.vector.graph import Graph
 from elanus.vector.interim import InterimIndex
 from elanus.vector.ivf import Lists
-from elanus.vector.metrics import CODE_OF, Bitmap, Merged, Rows, Vectors
+from elanus.vector.metrics import CODE_OF, Bitmap, Rows, Scores, Vectors
 from elanus.vector.payload import address
 
 HELD_US = 3.0
@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All that a search asks of its units, and the microseconds it is expected to take."""
+    """All that a search asks of its units, and the microseconds it is expected to take for one query."""
 
     table: npt.NDArray[np.int64]
     microseconds: float
@@ -67,6 +67,20 @@ class Parts:
     def of(cls, parts: Sequence[Part], microseconds: float) -> Parts:
         table = np.concatenate([part.row for part in parts]).reshape(-1, columns.WIDTH)
         return cls(table, microseconds, tuple(part.kept for part in parts))
+
+
+class Answers(NamedTuple):
+    """The best hits of all parts together: (nq, k) each, of which a query's first `filled` (nq,) count.
+
+    Those of a query that is `lacking` (nq,) are not sure to be the best.
+    """
+
+    units: npt.NDArray[np.int32]
+    rows: Rows
+    keys: Rows
+    scores: Scores
+    filled: Rows
+    lacking: npt.NDArray[np.uint8]
 
 
 def scan(unit: Unit, first: int = 0) -> Part:
@@ -90,14 +104,21 @@ def graph(unit: Unit, walked: Graph, ef: int) -> Part | None:
     return _part(unit, columns.GRAPH, (*walked.addresses, count, max(ef, count)), walked)
 
 
-def search(metric: Metric, query: Vectors, parts: Parts, k: int, *, distinct: bool) -> Merged:
-    """The k best hits of `query` (1, d) in all parts, as `metrics.merge` gives them; `again` is set where a part came
-    back short, too.
-    """
-    merged = Merged.empty(1, k, len(parts.table))
-    run = columns.search_parts_held if parts.microseconds <= HELD_US else columns.search_parts
-    run(CODE_OF[metric], query, parts.table, distinct, *merged)
-    return merged
+def search(metric: Metric, queries: Vectors, parts: Parts, k: int, *, distinct: bool) -> Answers:
+    """The k best hits of each of `queries` (nq, d), by score, then key; with `distinct` of equal keys the best."""
+    nq = len(queries)
+    size = nq, k
+    answers = Answers(
+        np.empty(size, np.int32),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.empty(size, np.float32),
+        np.empty(nq, np.int64),
+        np.empty(nq, np.uint8),
+    )
+    run = columns.search_parts_held if nq * parts.microseconds <= HELD_US else columns.search_parts
+    run(CODE_OF[metric], queries, parts.table, distinct, *answers)
+    return answers
 
 
 def _part(unit: Unit, route: int, about: tuple[int, ...], *kept: Any) -> Part:
