@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elanus.engine.config import EngineConfig
-from elanus.engine.jobs.policy import SegmentFacts, cut_log, pick_merge, should_cut_log, should_seal
+from elanus.engine.jobs.policy import SegmentFacts, cut_log, pick_merge, seal_in_s, should_cut_log
 
 CONFIG = EngineConfig()
 
@@ -17,11 +19,23 @@ def segments(*rows: int) -> list[SegmentFacts]:
 
 
 def test_a_segment_is_sealed_when_it_is_large_or_old_enough_and_not_before() -> None:
-    assert should_seal(CONFIG.seal_rows, 0, 0.0, CONFIG)
-    assert should_seal(1, CONFIG.seal_bytes, 0.0, CONFIG)
-    assert should_seal(CONFIG.seal_idle_rows, 0, CONFIG.seal_idle_s, CONFIG)
-    assert not should_seal(CONFIG.seal_idle_rows - 1, 0, 3600.0, CONFIG)
-    assert not should_seal(CONFIG.seal_rows - 1, 0, 0.0, CONFIG)
+    slow_s = CONFIG.seal_burst_s
+    assert seal_in_s(CONFIG.seal_rows, 0, slow_s, CONFIG) == 0
+    assert seal_in_s(1, CONFIG.seal_bytes, slow_s, CONFIG) == 0
+    assert seal_in_s(CONFIG.seal_idle_rows, 0, CONFIG.seal_idle_s, CONFIG) == 0
+    assert seal_in_s(CONFIG.seal_idle_rows - 1, 0, 3600.0, CONFIG) is None
+    assert seal_in_s(CONFIG.seal_rows - 1, 0, 10.0, CONFIG) == CONFIG.seal_idle_s - 10
+
+
+def test_what_was_filled_in_a_burst_is_sealed_at_twice_the_size_or_soon_after() -> None:
+    rest_s = CONFIG.seal_burst_s - 0.5
+    assert seal_in_s(CONFIG.seal_rows, 0, 0.5, CONFIG) == rest_s
+    assert seal_in_s(2 * CONFIG.seal_rows - 1, 0, 0.5, CONFIG) == rest_s
+    assert seal_in_s(2 * CONFIG.seal_rows, 0, 0.5, CONFIG) == 0
+    assert seal_in_s(1, CONFIG.seal_bytes, 0.5, CONFIG) == rest_s
+    assert seal_in_s(1, 2 * CONFIG.seal_bytes, 0.5, CONFIG) == 0
+    assert seal_in_s(1, CONFIG.seal_bytes, 0.5, replace(CONFIG, unsealed_bytes=2 * CONFIG.seal_bytes)) == 0
+    assert seal_in_s(CONFIG.seal_rows, 0, 0.5, replace(CONFIG, seal_idle_s=0.6)) == pytest.approx(0.1)
 
 
 def test_small_segments_join_the_largest_once_they_are_a_quarter_of_it() -> None:

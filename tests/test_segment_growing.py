@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import resource
+import sys
 import threading
 
 import numpy as np
@@ -9,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elanus.model.schema import Field, Schema
+from elanus.model.canonical import Batch
+from elanus.model.schema import PARTITION_FIELD_ID, Field, Schema
 from elanus.model.types import DataType
 from elanus.segment.growing import MAX_CHUNK_ROWS, GrowingSegment, GrowingView
 from tests.batch_case import part_of
@@ -273,3 +277,60 @@ def test_readers_see_whole_records_while_the_writer_writes() -> None:
     for reader in readers:
         reader.join()
     assert not wrong
+
+
+WIDE = Schema(
+    (Field("key", DataType.INT64, is_primary=True), Field("vector", DataType.FLOAT_VECTOR, dim=256))
+).checked()
+
+
+def wide_batch(first: int, count: int) -> Batch:
+    key, vector = WIDE.fields
+    numbers = np.arange(first, first + count)
+    vectors = np.repeat(numbers.astype(np.float32), 256).reshape(count, 256)
+    return Batch({key.id: numbers, vector.id: vectors, PARTITION_FIELD_ID: np.full(count, 7)}, count)
+
+
+def _asks_ahead() -> bool:
+    """Linux can be asked for memory ahead since 5.14."""
+    return sys.platform.startswith("linux") and [int(n) for n in platform.release().split(".")[:2]] >= [5, 14]
+
+
+@pytest.mark.skipif(not _asks_ahead(), reason="the system cannot be asked for memory ahead")
+def test_what_is_expected_finds_memory_ready() -> None:
+    growing = GrowingSegment(WIDE, rows_before=200_000)
+    growing.append(wide_batch(0, 10), 100)
+    faults = []
+    for number in range(10):
+        if number % 2:
+            growing.expect(2_000)
+        batch = wide_batch(10 + 2_000 * number, 2_000)
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        growing.append(batch, 101 + number)
+        faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+    assert max(faults[1::2]) < max(faults[0::2]) / 2
+
+
+def test_expecting_at_any_time_changes_nothing() -> None:
+    """More than comes, less, too late, beyond the end of a chunk; while rows are appended."""
+    growing = GrowingSegment(WIDE)
+    done = threading.Event()
+
+    def expect() -> None:
+        rng = np.random.default_rng(1)
+        while not done.is_set():
+            growing.expect(int(rng.integers(1, 5_000)))
+
+    threads = [threading.Thread(target=expect) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(60):
+            growing.append(wide_batch(300 * number, 300), 100 + number)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    vector = WIDE.fields[1].id
+    vectors = np.concatenate([chunk.vectors(vector) for chunk in growing.view().chunks])
+    assert (vectors == np.arange(60 * 300, dtype=np.float32)[:, None]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sys
 from contextlib import suppress
@@ -14,6 +15,9 @@ from elanus.service.instance import Instance
 from elanus.version import __version__
 from elanus.wire.grpc.server import Server
 
+KEPT_BYTES = 16 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
 
 def run(data: Path, host: str, port: int) -> int:
     """Serve the folder `data` at `host`:`port` until SIGTERM or SIGINT, then finish what is in flight.
@@ -23,6 +27,7 @@ def run(data: Path, host: str, port: int) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = StopSignal()
     _raise_descriptor_limit()
+    _keep_freed_memory()
     instance = Instance.open(data)
     try:
         server = Server.start(instance, host, port)
@@ -32,6 +37,20 @@ def run(data: Path, host: str, port: int) -> int:
     finally:
         instance.close()
     return 0
+
+
+def _keep_freed_memory() -> None:
+    """Have blocks of a few MiB come from memory that is there, as glibc does by itself once it has freed a large one.
+
+    Messages of batches, and the frames of the log made of them, are such blocks. Taken anew from the system each time,
+    page by page, they take 2.5 ms of the 12 of an insert of 5,000 × 128 floats.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2 * KEPT_BYTES)
 
 
 def _raise_descriptor_limit() -> None:

@@ -17,6 +17,10 @@ class EngineConfig:
     seal_bytes: int = 256 * MIB
     """A growing segment of so many bytes is sealed: it is anonymous memory and replay time."""
 
+    seal_burst_s: float = 2.0
+    """A growing segment that was filled in less time, by rows that come as fast as they can, is sealed at twice the
+    size or when it is so old: while they come, what is sealed takes the disk from the log."""
+
     seal_idle_rows: int = 4_096
     """A growing segment of so many rows is sealed once it is `seal_idle_s` old; fewer cost less to scan."""
 

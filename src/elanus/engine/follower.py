@@ -114,6 +114,10 @@ class LogFollower:
         frozen = self._frozen
         return self._growing.byte_size + (frozen.segment.byte_size if frozen else 0)
 
+    def expect_rows(self, count: int) -> None:
+        """`count` rows are on their way through the log. Any thread may call this at any time."""
+        self._growing.expect(count)
+
     @property
     def growing_since_ms(self) -> int:
         """When the oldest growing row was written; 0 while there is none."""

@@ -153,6 +153,8 @@ def _commit(
             if not len(keys):
                 return WriteResult(keys, 0, collection.snapshot().timestamp)
         ticket = _put(collection, replace(record, identity=identity) if identity else record)
+    if record.rows is not None:
+        collection.follower.expect_rows(record.rows.num_rows)
     settle(ticket)
     return WriteResult(keys, len(keys), ticket.timestamp)
 

@@ -38,6 +38,7 @@ class Chunk:
         "capacity",
         "columns",
         "deleted_at",
+        "expected",
         "first_delete",
         "first_row",
         "last_delete",
@@ -52,6 +53,8 @@ class Chunk:
         self.capacity = capacity
         self.first_row = first_row
         self.rows = 0
+        self.expected = 0
+        """Rows that memory was made ready for."""
         self.columns: dict[int, Column] = {f.id: new_column(f, capacity) for f in schema.fields}
         self.timestamps: Timestamps = np.empty(capacity, np.uint64)
         self.partitions: Rows = np.empty(capacity, np.int64)
@@ -75,6 +78,14 @@ class Chunk:
         self._append_partitions(numbers_of(values[PARTITION_FIELD_ID], np.int64), start)
         self.rows = stop
         return size
+
+    def expect(self, count: int) -> None:
+        """Make memory ready for `count` rows more, as far as they go in here. Any thread may call this at any time."""
+        begin = max(self.rows, self.expected)
+        self.expected = end = min(begin + count, self.capacity)
+        for column in self.columns.values():
+            if isinstance(column, VectorColumn):
+                column.expect(begin, end - begin)
 
     def _append_partitions(self, partitions: Rows, start: int) -> None:
         self.partitions[start : start + len(partitions)] = partitions

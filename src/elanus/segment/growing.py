@@ -157,6 +157,11 @@ class GrowingSegment:
         self._rows += count
         self._max_timestamp = self._newest = timestamp
 
+    def expect(self, count: int) -> None:
+        """`count` rows are on their way: make memory ready for them. Any thread may call this at any time."""
+        for chunk in self._chunks[-1:]:
+            chunk.expect(count)
+
     def delete(self, keys: pa.Array, timestamp: int, partitions: Sequence[int] = ()) -> int:
         """Delete every copy of `keys` that is in `partitions` (none named: in any) and was written before `timestamp`.
 

@@ -9,7 +9,9 @@ Memory from `np.empty` that nobody has touched costs address space only, so a ch
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import sys
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +24,12 @@ from elanus.model.types import NUMPY_OF, DataType
 from elanus.segment.view import Vectors
 
 HUGE_BYTES = 4 << 20
+
+EXPECTED_BYTES = 256 << 10
+"""What is to come has its memory made ready from so many bytes on."""
+
+_POPULATE_WRITE = 23
+"""MADV_POPULATE_WRITE of Linux 5.14: have the pages there, as if they had been written to, with what is in them."""
 
 _BYTES_A_ROW = 16
 """The first guess at the length of a VarChar or JSON value; the buffer doubles where it is too small."""
@@ -134,6 +142,19 @@ class VectorColumn:
         self._data[at : at + len(values)] = values
         return len(values) * self._dim * 4
 
+    def expect(self, at: int, count: int) -> None:
+        """Have memory behind the rows from `at` on that will be appended; any thread may call this at any time.
+
+        For the system to find and clear 2.5 MB of it page by page takes 3 ms on a virtual machine: a third of an
+        insert of so much, which `append` would wait for after the sync of the log, and another core can do meanwhile.
+        """
+        size = 4 * self._dim * count
+        if _madvise is None or size < EXPECTED_BYTES:
+            return
+        begin = self._data.ctypes.data + 4 * self._dim * at
+        page = begin - begin % mmap.PAGESIZE
+        _madvise(page, begin + size - page, _POPULATE_WRITE)  # where it fails, `append` does it
+
     def array(self, rows: int) -> pa.Array:
         flat = pa.Array.from_buffers(pa.float32(), rows * self._dim, [None, pa.py_buffer(self._data[:rows])])
         return pa.Array.from_buffers(self._type, rows, [None], children=[flat])
@@ -142,6 +163,17 @@ class VectorColumn:
         vectors = self._data[:rows]
         vectors.flags.writeable = False
         return vectors
+
+
+def _madvise_of_linux() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    function = ctypes.CDLL(None).madvise  # lets go of the interpreter, as mmap's own does not
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return function
+
+
+_madvise = _madvise_of_linux()
 
 
 def _small_pages(rows: int, dim: int) -> Vectors:

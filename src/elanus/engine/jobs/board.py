@@ -82,15 +82,12 @@ class JobBoard:
 
     def rows_arrived(self, collection: Collection) -> None:
         """Called after every group commit: cheap, wakes the sealer only when there may be something to do."""
-        follower = collection.follower
-        config = self.config
-        due = follower.growing_rows >= config.seal_rows or follower.growing_bytes >= config.seal_bytes
-        step = 2 * follower.growing_rows // COVER_ROWS  # chunks do not begin at multiples of it
-        if due or step != collection.cover_step:
+        step = 2 * collection.follower.growing_rows // COVER_ROWS  # chunks do not begin at multiples of it
+        if step != collection.cover_step or self._seal_in_s(collection) == 0:
             collection.cover_step = step
             self._put(self._to_seal, collection, self.clock.monotonic_s())
         elif collection not in self._to_seal:
-            self._put(self._to_seal, collection, self.clock.monotonic_s() + config.seal_idle_s)
+            self._put(self._to_seal, collection, self.clock.monotonic_s() + self.config.seal_idle_s)
 
     def opened(self, collection: Collection) -> None:
         """Called at a collection's first touch: work that was left over by an earlier process is taken up again."""
@@ -239,16 +236,17 @@ class JobBoard:
         return again_s
 
     def _seal_due(self, collection: Collection) -> float | None:
-        follower, config = collection.follower, self.config
-        age_s = (self.clock.now_ms() - follower.growing_since_ms) / 1000
-        if policy.should_seal(follower.growing_rows, follower.growing_bytes, age_s, config) or follower.is_frozen:
+        if self._seal_in_s(collection) == 0 or collection.follower.is_frozen:
             with collection.seal_mutex:
                 run(seal(collection))
             self.wake(collection)
         run(cover(collection))
-        if follower.growing_rows >= config.seal_idle_rows:
-            return max(0.0, config.seal_idle_s - (self.clock.now_ms() - follower.growing_since_ms) / 1000)
-        return None
+        return self._seal_in_s(collection)
+
+    def _seal_in_s(self, collection: Collection) -> float | None:
+        follower = collection.follower
+        age_s = (self.clock.now_ms() - follower.growing_since_ms) / 1000
+        return policy.seal_in_s(follower.growing_rows, follower.growing_bytes, age_s, self.config)
 
     def _improve_due(self, collection: Collection) -> float | None:
         self.run_due(collection)

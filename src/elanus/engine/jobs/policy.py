@@ -24,11 +24,17 @@ class SegmentFacts:
         return self.rows - self.dead
 
 
-def should_seal(rows: int, size_bytes: int, age_s: float, config: EngineConfig) -> bool:
-    """Whether a growing segment of `rows` and `size_bytes`, begun `age_s` seconds ago, is due."""
-    if rows >= config.seal_rows or size_bytes >= config.seal_bytes:
-        return True
-    return rows >= config.seal_idle_rows and age_s >= config.seal_idle_s
+def seal_in_s(rows: int, size_bytes: int, age_s: float, config: EngineConfig) -> float | None:
+    """In how many seconds a growing segment of `rows` and `size_bytes`, begun `age_s` seconds ago, is due: 0 for now,
+    None for never if nothing more is written.
+    """
+    fullness = max(rows / config.seal_rows, size_bytes / config.seal_bytes)
+    if fullness >= 2 or 2 * size_bytes >= config.unsealed_bytes:
+        return 0.0
+    if fullness < 1 and rows < config.seal_idle_rows:
+        return None
+    patience_s = config.seal_idle_s if fullness < 1 else min(config.seal_burst_s, config.seal_idle_s)
+    return max(0.0, patience_s - age_s)
 
 
 def pick_merge(segments: Iterable[SegmentFacts], config: EngineConfig) -> tuple[int, ...]:
