@@ -207,6 +207,11 @@ def test_search_parameters_are_checked(db: Elanus, tmp_path: Path) -> None:
     assert collection.search(vector(1), limit=5, params={"ef": 50}).keys[0].tolist()[0] == 1
     with pytest.raises(InvalidParameter, match="ef"):
         collection.search(vector(1), limit=10, params={"ef": 5})
+    for nested in ({"ef": {"ef": 50}}, {"ef": [50]}):
+        with pytest.raises(InvalidParameter, match=r"'ef'.*should be an integer"):
+            collection.search(vector(1), limit=10, params=nested)
+    unread = collection.search(vector(1), limit=5, params={"other": {"ef": [1]}})
+    assert unread.keys[0].tolist() == collection.search(vector(1), limit=5).keys[0].tolist()
 
 
 def test_explain_says_how_each_part_is_answered(db: Elanus, tmp_path: Path) -> None:

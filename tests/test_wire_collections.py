@@ -187,6 +187,10 @@ def test_many_are_described_at_once_each_with_its_own_error(stub: Any, client: M
     assert one.schema.fields[0].name == "id"
     assert one.HasField("status")
     assert refusal(absent.status) == 100
+    asked.db_name = "absent"
+    nowhere = stub.BatchDescribeCollection(asked)
+    assert refusal(nowhere.status) == 800
+    assert not nowhere.responses  # told once: a long name would come back as often as there are collections
 
 
 def test_a_collection_is_described_by_id_too(stub: Any, client: MilvusClient) -> None:

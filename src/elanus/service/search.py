@@ -253,8 +253,13 @@ def _request(
         tuple(partitions),
         wanted.fields,
         _metric(metric),
-        params if params is not None else NO_PARAMS,
+        _flat(params) if params else NO_PARAMS,
     )
+
+
+def _flat(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`params` with what is nested as its text: parameters that are read are numbers, and plans are kept by them."""
+    return {name: str(value) if isinstance(value, (dict, list)) else value for name, value in params.items()}
 
 
 def _of(request: SearchRequest, queries: Any) -> SearchRequest:

@@ -8,7 +8,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter
 from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
-from elanus.service import collections, fields, loading, properties
+from elanus.service import collections, databases, fields, loading, properties
 from elanus.service.collections import CollectionInfo
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
@@ -63,7 +63,8 @@ def describe(call: Call, request: milvus_pb2.DescribeCollectionRequest) -> milvu
 def batch_describe(
     call: Call, request: milvus_pb2.BatchDescribeCollectionRequest
 ) -> milvus_pb2.BatchDescribeCollectionResponse:
-    """Each of the collections named, or the error that describing it meets."""
+    """Each of the collections named, or the error that describing it meets. Raises `DatabaseNotFound`."""
+    databases.describe(call.ctx, call.instance, call.ctx.database)  # told once, not for each collection
     response = milvus_pb2.BatchDescribeCollectionResponse()
     by_id = [collections.named(call.ctx, call.instance, "", i) for i in request.collectionID]
     for name in (*request.collection_name, *by_id):
