@@ -54,7 +54,6 @@ class EngineCase:
         folder.mkdir(parents=True, exist_ok=True)
         self.disk = disk or LocalDisk(folder)
         self.engine = self._open()
-        OPEN.add(self)
         key = Field("id", key_type, is_primary=True, max_length=32 if key_type is DataType.VARCHAR else None)
         schema = Schema((key, Field("value", DataType.INT64), Field("vector", DataType.FLOAT_VECTOR, dim=4)))
         self.engine.create_collection(COLLECTION_ID, schema.checked(), {}, on_duplicate_key)
@@ -62,7 +61,9 @@ class EngineCase:
     def _open(self) -> Engine:
         self.store = LocalStore(self.disk)
         self.log = FileLog.open(self.disk)
-        return Engine.open(self.store, self.log, self.config, self.clock, InlineBuilders())
+        engine = Engine.open(self.store, self.log, self.config, self.clock, InlineBuilders())
+        OPEN.add(self)
+        return engine
 
     @property
     def collection(self) -> Collection:
@@ -73,7 +74,6 @@ class EngineCase:
         self.close()
         self.clock.advance(0.01)
         self.engine = self._open()
-        OPEN.add(self)
 
     def close(self) -> None:
         """Stop the engine and give its files back."""

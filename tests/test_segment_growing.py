@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 import threading
 
@@ -298,6 +297,8 @@ def _asks_ahead() -> bool:
 
 @pytest.mark.skipif(not _asks_ahead(), reason="the system cannot be asked for memory ahead")
 def test_what_is_expected_finds_memory_ready() -> None:
+    import resource  # not there on Windows
+
     growing = GrowingSegment(WIDE, rows_before=200_000)
     growing.append(wide_batch(0, 10), 100)
     faults = []

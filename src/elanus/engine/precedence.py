@@ -2,8 +2,8 @@
 
 A search lets go of the interpreter while it is in compiled code, and cannot go on before it has it back. A write keeps
 it from the moment it comes until it waits for the disk, and from then until its rows are seen: 250 and 180 µs where it
-comes after a pause, with nothing of it left in the caches. So while there are searches of one query in compiled code,
-writes give way between their steps, 60 µs each time.
+comes after a pause, with nothing of it left in the caches. So while there are searches in compiled code, writes give
+way between their steps, 60 µs each time.
 
 With a thread that searches and one that inserts ten rows a hundred times a second, the slowest hundredth of the
 searches took .49 ms without and .40 so, for inserts that take 5 to 10 % longer (decision 0019).

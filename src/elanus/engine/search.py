@@ -28,7 +28,8 @@ from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import OnDuplicateKey
 
 if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
-    from elanus.vector.parts import Answers, Part, Parts
+    from elanus.vector.metrics import Merged
+    from elanus.vector.parts import Part, Parts
 
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
@@ -246,7 +247,7 @@ def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared
     made, tally = prepared.plan, prepared.tally
     tally.queries += len(request.queries)
     best = _search_parts(request.queries, prepared, parts)
-    left = _lacking(best)
+    left = best.again.nonzero()[0]
     if len(left) and prepared.shared:
         tally.misses += len(left)
         whole = _at_once(made, _asked(snapshot, request, made, prepared.widths))
@@ -256,7 +257,7 @@ def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared
         columns: Sequence[npt.NDArray[Any]] = best
         for column, found in zip(columns, _search_parts(request.queries[left], prepared, whole), strict=True):
             column[left] = found
-        left = _lacking(best)
+        left = best.again.nonzero()[0]
     if len(left) == len(request.queries):
         return _by_units(snapshot, request, prepared)
     if len(left):
@@ -267,13 +268,7 @@ def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared
     return _Hits(Found(units, best.rows[at]), best.keys[at], best.scores[at], offsets)
 
 
-def _lacking(best: Answers) -> Sequence[int]:
-    """The queries whose answer may lack something."""
-    flags = best.lacking.tolist()
-    return np.flatnonzero(best.lacking).tolist() if 1 in flags else ()
-
-
-def _put(best: Answers, queries: Sequence[int], hits: _Hits, keys: npt.NDArray[np.int64]) -> None:
+def _put(best: Merged, queries: Rows, hits: _Hits, keys: npt.NDArray[np.int64]) -> None:
     """Replace the answers to some queries by `hits`, which are of these queries from the first place on."""
     best.filled[queries] = filled = np.diff(hits.offsets)
     at = np.zeros(best.rows.shape, np.bool_)
@@ -282,11 +277,12 @@ def _put(best: Answers, queries: Sequence[int], hits: _Hits, keys: npt.NDArray[n
     best.keys[at], best.scores[at] = keys, hits.scores
 
 
-def _search_parts(queries: Queries, prepared: _Prepared, parts: Parts) -> Answers:
+def _search_parts(queries: Queries, prepared: _Prepared, parts: Parts) -> Merged:
     """What `parts` find."""
-    from elanus.vector.parts import Answers, search
+    from elanus.vector.metrics import Merged
+    from elanus.vector.parts import search
 
-    def work(some: Queries) -> Answers:
+    def work(some: Queries) -> Merged:
         thread = get_ident()
         IN_COMPILED_CODE.add(thread)
         try:
@@ -294,7 +290,7 @@ def _search_parts(queries: Queries, prepared: _Prepared, parts: Parts) -> Answer
         finally:
             IN_COMPILED_CODE.discard(thread)
 
-    return work(queries) if len(queries) == 1 else Answers(*in_parts(work, queries, parts.microseconds))
+    return work(queries) if len(queries) == 1 else Merged(*in_parts(work, queries, parts.microseconds))
 
 
 def _is_settled(snapshot: Snapshot, step: Step) -> bool:

@@ -85,7 +85,7 @@ def top_k_of(metric: Metric, queries: Vectors, vectors: Vectors, rows: Rows, k: 
 class Merged(NamedTuple):
     """The best hits of some parts together: (nq, k) each, of which a query's first `filled` (nq,) count.
 
-    `again` (parts,) says of which parts more has to be seen before the answer is right.
+    `again` says of which parts, or in `parts.search` of which queries, more has to be seen before the answer is right.
     """
 
     units: npt.NDArray[np.int32]
@@ -96,8 +96,8 @@ class Merged(NamedTuple):
     again: npt.NDArray[np.uint8]
 
     @classmethod
-    def empty(cls, nq: int, k: int, parts: int) -> Merged:
-        """Room for the hits of `nq` queries."""
+    def empty(cls, nq: int, k: int, asked: int) -> Merged:
+        """Room for the hits of `nq` queries, and for what `again` says of `asked` parts or queries."""
         size = nq, k
         return cls(
             np.empty(size, np.int32),
@@ -105,7 +105,7 @@ class Merged(NamedTuple):
             np.empty(size, np.int64),
             np.empty(size, np.float32),
             np.empty(nq, np.int64),
-            np.zeros(parts, np.uint8),
+            np.zeros(asked, np.uint8),
         )
 
 

@@ -51,7 +51,7 @@ def _search_parts(
     best_keys: Any,
     best_scores: Any,
     filled: Any,
-    lacking: Any,
+    again: Any,
 ) -> None:
     parts = table.shape[0]
     nq, dim = queries.shape
@@ -61,7 +61,7 @@ def _search_parts(
     scores = np.empty(total, np.float32)
     rows = np.empty(total, np.int64)
     merging = np.empty((parts, PART), np.int64)
-    again = np.empty(parts, np.uint8)
+    of_part = np.empty(parts, np.uint8)
     begin = 0
     for p in range(parts):
         n, shown = table[p, ROWS], table[p, SHOWN]
@@ -115,7 +115,7 @@ def _search_parts(
         merging[p, 5] = begin
         begin += nq * shown
     for q in range(nq):
-        again[:] = 0
+        of_part[:] = 0
         merge(
             metric,
             scores,
@@ -128,12 +128,11 @@ def _search_parts(
             best_keys[q : q + 1],
             best_scores[q : q + 1],
             filled[q : q + 1],
-            again,
+            of_part,
         )
-        lacking[q] = 0
         for p in range(parts):
-            if again[p] or (table[p, ROUTE] == GRAPH and rows[merging[p, 5] + table[p, SHOWN] - 1] < 0):
-                lacking[q] = 1
+            if of_part[p] or (table[p, ROUTE] == GRAPH and rows[merging[p, 5] + table[p, SHOWN] - 1] < 0):
+                again[q] = 1
             merging[p, 5] += table[p, SHOWN]
 
 
@@ -146,7 +145,6 @@ _SEARCH_PARTS = void(
 )
 search_parts = compiled(_SEARCH_PARTS)(_search_parts)
 """(metric, queries (nq, d), table (parts, WIDTH), distinct, out units, rows, keys and scores (nq, k), out filled (nq,),
-out lacking (nq,)): each query's `filled` best hits of all parts, each searched in its way, as `kernels.merge` merges
-them. `lacking` is 1 where it would say that more has to be seen of a part, or where a walk met fewer rows than were
-asked for."""
+out again (nq,)): each query's `filled` best hits of all parts, each searched in its way, as `kernels.merge` merges
+them. `again[q]` becomes 1 where it would say so of a part, or where a walk met fewer rows than were asked for."""
 search_parts_held = compiled(_SEARCH_PARTS, nogil=False)(_search_parts)

@@ -23,7 +23,7 @@ from elanus.vector import part_kernels as columns
 from elanus.vector.graph import Graph
 from elanus.vector.interim import InterimIndex
 from elanus.vector.ivf import Lists
-from elanus.vector.metrics import CODE_OF, Bitmap, Rows, Scores, Vectors
+from elanus.vector.metrics import CODE_OF, Bitmap, Merged, Rows, Vectors
 from elanus.vector.payload import address
 
 HELD_US = 3.0
@@ -69,20 +69,6 @@ class Parts:
         return cls(table, microseconds, tuple(part.kept for part in parts))
 
 
-class Answers(NamedTuple):
-    """The best hits of all parts together: (nq, k) each, of which a query's first `filled` (nq,) count.
-
-    Those of a query that is `lacking` (nq,) are not sure to be the best.
-    """
-
-    units: npt.NDArray[np.int32]
-    rows: Rows
-    keys: Rows
-    scores: Scores
-    filled: Rows
-    lacking: npt.NDArray[np.uint8]
-
-
 def scan(unit: Unit, first: int = 0) -> Part:
     """The rows from `first` on, each scored."""
     return _part(unit, columns.SCAN, (first,))
@@ -104,21 +90,16 @@ def graph(unit: Unit, walked: Graph, ef: int) -> Part | None:
     return _part(unit, columns.GRAPH, (*walked.addresses, count, max(ef, count)), walked)
 
 
-def search(metric: Metric, queries: Vectors, parts: Parts, k: int, *, distinct: bool) -> Answers:
-    """The k best hits of each of `queries` (nq, d), by score, then key; with `distinct` of equal keys the best."""
+def search(metric: Metric, queries: Vectors, parts: Parts, k: int, *, distinct: bool) -> Merged:
+    """The k best hits of each of `queries` (nq, d), by score, then key; with `distinct` of equal keys the best.
+
+    `again` (nq,) says of which queries more has to be seen of some part.
+    """
     nq = len(queries)
-    size = nq, k
-    answers = Answers(
-        np.empty(size, np.int32),
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-        np.empty(size, np.float32),
-        np.empty(nq, np.int64),
-        np.empty(nq, np.uint8),
-    )
+    merged = Merged.empty(nq, k, nq)
     run = columns.search_parts_held if nq * parts.microseconds <= HELD_US else columns.search_parts
-    run(CODE_OF[metric], queries, parts.table, distinct, *answers)
-    return answers
+    run(CODE_OF[metric], queries, parts.table, distinct, *merged)
+    return merged
 
 
 def _part(unit: Unit, route: int, about: tuple[int, ...], *kept: Any) -> Part:
