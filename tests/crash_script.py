@@ -451,7 +451,9 @@ SCRIPTS: Mapping[str, Sequence[Step | Killed]] = {
         insert_once(A, [3], 2), Killed(insert_once(A, [4], 3), 2), insert_once(A, [4], 3), cut_log(),
         Killed(insert_once(A, [4], 3), 1), insert_once(A, [1, 2], 1), flush(A), insert_once(A, [5], 4), REOPEN,
         insert_once(A, [3], 2), insert_once(A, [5], 4), delete(A, [9]), flush(A), insert_once(A, [6], 5),
-        insert_once(A, [5], 4), cut_log(), insert_once(A, [6], 5), REOPEN, insert_once(A, [6], 5),
+        insert_once(A, [5], 4), cut_log(), insert_once(A, [6], 5), REOPEN, insert_once(A, [6], 5), flush(A), cut_log(),
+        Killed(insert_once(A, [5], 4), 1), insert_once(A, [6], 5), Killed(cut_log(), 5), insert_once(A, [7], 6),
+        flush(A), insert_once(A, [8], 7), Killed(cut_log(), 3), insert_once(A, [7], 6), insert_once(A, [8], 7),
     ],
     "kills": [
         create(A), Killed(insert(A, [1, 2], 1), 2), insert(A, [3], 1), Killed(add_partition(A, "p"), 4),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elanus.log.carry import CarryRecord, carry_of
+from elanus.log.outcomes import Outcome, outcomes_of, outcomes_record
 from elanus.log.record import FenceRecord, RawRecord, WriteRecord, body_holds, fence_of, header_at
 from elanus.model.canonical import Batch
 from elanus.model.errors import CorruptData
@@ -134,6 +135,29 @@ def test_what_was_carried_can_be_carried_again():
     once = carry_of(through_bytes(CarryRecord({1: [write]})))
     twice = carry_of(through_bytes(CarryRecord({1: [*once.sections[1], write]})))
     assert [bytes(raw.data) for raw in twice.sections[1]] == [bytes(write.data)] * 2
+
+
+OUTCOMES = [
+    (bytes(range(16)), Outcome(1, 2, None)),
+    (b"sixteen bytes...", Outcome(2**63, 2**40, 0)),
+    (bytes(16), Outcome(2**63 + 1, 0, -(2**63))),
+]
+
+
+def test_outcomes_come_back_as_they_were_also_from_a_carry():
+    raw = outcomes_record(9, OUTCOMES)
+    assert (raw.is_write, raw.collection_id, raw.timestamp, raw.row_count) == (False, 9, 2**63 + 1, 0)
+    carried = carry_of(through_bytes(CarryRecord({9: [through_bytes(WriteRecord(9, 1, rows([1]))), raw]})))
+    assert [record.is_write for record in carried.sections[9]] == [True, False]
+    for record in (raw, carried.sections[9][1]):
+        assert list(outcomes_of(record)) == OUTCOMES
+
+
+def test_the_bytes_of_outcomes_are_format():
+    assert bytes(outcomes_record(9, OUTCOMES[:2]).body).hex() == (
+        "000102030405060708090a0b0c0d0e0f0100000000000000020000000000000000000000000000000000000000000000"
+        "7369787465656e2062797465732e2e2e0000000000000080000000000001000000000000000000000100000000000000"
+    )  # fmt: skip
 
 
 def test_a_raw_record_is_a_view():

@@ -21,6 +21,7 @@ from elanus import DataType, DuplicateKey, Elanus, Field, InvalidParameter, Sche
 from elanus.engine.builders import InlineBuilders
 from elanus.engine.retries import RecentWrites, WriteKind, identity_of
 from elanus.engine.writes import WriteResult
+from elanus.log.carry import CarryRecord
 from elanus.log.record import WriteRecord
 from elanus.model.digest import digest_of
 from elanus.model.timestamps import FakeClock, compose
@@ -115,6 +116,11 @@ def named(name: str) -> RequestContext:
 
 def same(one: WriteResult, two: WriteResult) -> bool:
     return one.keys.equals(two.keys) and (one.count, one.timestamp) == (two.count, two.timestamp)
+
+
+def carried(case: Case) -> list[CarryRecord]:
+    log = case.instance.engine._log_file.read()
+    return [record for _, record in log if isinstance(record, CarryRecord)]
 
 
 @pytest.fixture
@@ -267,14 +273,50 @@ def test_a_request_is_carried_forward_with_its_rows(case: Case) -> None:
     assert case.count() == 1
 
 
-def test_once_the_log_was_cut_past_it_and_the_process_has_ended_it_is_another_request(case: Case) -> None:
-    first = case.insert("a")
+@pytest.mark.parametrize("touched", [True, False], ids=["touched", "untouched"])
+def test_a_request_whose_rows_are_sealed_is_known_after_cuts_and_restarts(case: Case, touched: bool) -> None:
+    case.db.create_collection("auto", AUTO_ID)
+    first, made, deleted = case.insert("a"), case.insert("b", range(3), "auto"), case.delete("c", [2])
+    for name in ("c", "auto"):
+        case.db.collection(name).flush()
+    for number in range(3):
+        case.instance.engine.cut_log()
+        case.reopen()
+        if touched:
+            case.insert("", [10 + number])
+            case.db.collection("c").flush()
+    assert all(not raw.is_write for tail in case.instance.engine._tails.values() for raw in tail)
+    assert same(case.insert("a"), first)
+    assert same(case.insert("b", range(3), "auto"), made)
+    assert same(case.delete("c", [2]), deleted)
+    assert case.count("auto") == 3
+    assert case.count() == (4 if touched else 1)
+
+
+@pytest.mark.parametrize("touched", [True, False], ids=["touched", "untouched"])
+def test_a_cut_lets_go_of_requests_that_are_too_old_to_be_known(case: Case, touched: bool) -> None:
+    case.insert("a")
     case.db.collection("c").flush()
     case.instance.engine.cut_log()
-    assert same(case.insert("a"), first), "this process still knows"
+    assert carried(case)
+    if not touched:
+        case.reopen()
+    case.clock.advance(case.instance.engine.config.retry_s + 1)
+    case.instance.engine.cut_log()
+    assert not carried(case)
+
+
+def test_a_power_failure_after_the_carry_and_before_the_log_goes_leaves_each_request_once(case: Case) -> None:
+    first = case.insert("a")
+    case.db.collection("c").flush()
+    later = case.insert("b", [3])
+    case.disk.fail("unlink", "log/*", errno.EIO)
+    with pytest.raises(StoreError, match="EIO"):
+        case.instance.engine.cut_log()
     case.reopen()
-    assert case.insert("a").timestamp > first.timestamp
-    assert case.count() == 4
+    assert same(case.insert("a"), first)
+    assert same(case.insert("b", [3]), later)
+    assert case.count() == 3
 
 
 # --- what is under way, and what fails -------------------------------------------------------------------------------

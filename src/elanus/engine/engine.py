@@ -5,13 +5,13 @@ collection is first touched; only then its manifest is read, its segments are ma
 thousand idle collections cost ten thousand small entries of a dict.
 
 The log is one for all collections. It is cut when it grows too long or too old: large owners of its bytes are sealed,
-the records of small ones are copied forward, timestamps and all, in one carry record.
+the records of small ones are copied forward, timestamps and all, in one carry record. So is what named writes did.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 
@@ -27,11 +27,12 @@ from elanus.engine.manifest import IndexDefined, IndexDefinition, Manifest, appl
 from elanus.log.carry import CarryRecord
 from elanus.log.commit import GroupCommit, Record
 from elanus.log.file import FileLog
+from elanus.log.outcomes import outcomes_of, outcomes_record
 from elanus.log.position import Position
 from elanus.log.record import FenceRecord, RawRecord, WriteRecord
 from elanus.model.errors import CollectionNotFound
 from elanus.model.schema import PARTITION_FIELD_ID, Schema
-from elanus.model.timestamps import Clock, TimestampOracle
+from elanus.model.timestamps import Clock, TimestampOracle, milliseconds_of
 from elanus.model.types import Consistency, OnDuplicateKey
 from elanus.store.base import Store
 
@@ -149,7 +150,9 @@ class Engine:
         collection = Collection(self._host, collection_id, versions)
         manifest = versions.state
         self.oracle.advance_to(max(manifest.sealed_to, *manifest.segments, 0))
-        tail = {raw.timestamp: raw for raw in self._tails.get(collection_id, ())}
+        kept = self._tails.get(collection_id, ())
+        collection.recent.recall(chain.from_iterable(outcomes_of(raw) for raw in kept if not raw.is_write))
+        tail = {raw.timestamp: raw for raw in kept if raw.is_write}
         records = [
             raw.decode(log_schema(manifest.schema_of(raw.schema_version)))
             for timestamp, raw in sorted(tail.items())
@@ -218,9 +221,11 @@ class Engine:
         for collection_id in to_seal:
             with suppress(CollectionNotFound):  # dropped meanwhile: nothing of it has to be kept
                 self._jobs.flush(self.collection(collection_id))
-        if to_carry:
-            wanted = frozenset(to_carry)
-            self._log.append(CarryRecord(self._carried(cut, wanted)))
+        carried = self._carried(cut, frozenset(to_carry)) if to_carry else {}
+        for collection_id, outcomes in self._outcomes():
+            carried.setdefault(collection_id, []).append(outcomes)
+        if carried:
+            self._log.append(CarryRecord(carried))
         self._log_file.drop_before(cut)
 
     def _log_owners(self) -> dict[int, int]:
@@ -231,8 +236,12 @@ class Engine:
         return owners | {i: c.follower.growing_bytes for i, c in opened.items() if c.follower.has_unsealed()}
 
     def _carried(self, cut: int, wanted: frozenset[int]) -> dict[int, list[RawRecord]]:
-        """By collection, the records in log files before `cut` that no segment holds yet, each once, in order."""
-        found: dict[int, dict[int, RawRecord]] = {}
+        """By collection, the records in log files before `cut` that no segment holds yet, each once, in order.
+
+        Of collections that are not open also the outcomes that still count; `_outcomes` has those of open ones.
+        """
+        oldest_ms = self.clock.now_ms() - self.config.retry_s * 1000
+        found: dict[int, dict[tuple[int, bool], RawRecord]] = {}
         for position, record in self._log_file.read():
             if position.sequence >= cut:
                 break
@@ -240,9 +249,22 @@ class Engine:
             for raw in nested:
                 if isinstance(raw, RawRecord) and raw.collection_id in wanted:
                     collection = self._collections.get(raw.collection_id)
-                    if collection is None or raw.timestamp > collection.manifest.sealed_to:
-                        found.setdefault(raw.collection_id, {})[raw.timestamp] = raw
+                    if collection is not None:
+                        needed = raw.is_write and raw.timestamp > collection.manifest.sealed_to
+                    else:
+                        needed = raw.is_write or milliseconds_of(raw.timestamp) >= oldest_ms
+                    if needed:
+                        found.setdefault(raw.collection_id, {})[raw.timestamp, raw.is_write] = raw
         return {i: [raw for _, raw in sorted(records.items())] for i, records in found.items()}
+
+    def _outcomes(self) -> Iterator[tuple[int, RawRecord]]:
+        """By id of an open collection, a record of what its recent named writes did whose rows are in segments."""
+        with self._opening:
+            opened = list(self._collections.values())
+        for collection in opened:
+            outcomes = collection.recent.known(collection.manifest.sealed_to)
+            if outcomes:
+                yield collection.id, outcomes_record(collection.id, outcomes)
 
 
 def log_schema(schema: Schema) -> pa.Schema:

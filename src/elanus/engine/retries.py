@@ -2,7 +2,8 @@
 
 A client may name a request, and sends it under the same name when it tries again. Name, collection, kind of write and
 a digest of all that was asked make an *identity*, which lies in the log with what was done. So what the log has, is
-known after a restart too, by the same path as its rows: `LogFollower.apply` tells `RecentWrites` of every record.
+known after a restart too, by the same path as its rows: `LogFollower.apply` tells `RecentWrites` of every record. What
+leaves the log when it is cut, because its rows are in segments, leaves its outcome in the carry record.
 
 A request that asks for anything else is another request, whatever its name: names that a client uses for tracing, the
 same one for many writes, hide none of them.
@@ -15,16 +16,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 import numpy as np
 import xxhash
 
+from elanus.log.outcomes import Outcome
 from elanus.log.record import WriteRecord
 from elanus.model.canonical import Values
-from elanus.model.ids import consecutive_keys
 from elanus.model.schema import Schema
 from elanus.model.timestamps import Clock, milliseconds_of
 
@@ -48,21 +48,6 @@ def identity_of(collection_id: int, kind: WriteKind, request_id: str, *asked: by
         state.update(len(part).to_bytes(8, "little"))
         state.update(part)
     return state.digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a write did: so many rows written or keys deleted. `first_key` is that of keys made for it, else None."""
-
-    timestamp: int
-    count: int
-    first_key: int | None
-
-    def keys(self, schema: Schema, named: Values) -> Values:
-        """The keys of the rows: those that the request had `named`, unless they were made for it."""
-        if self.first_key is None:
-            return named
-        return consecutive_keys(schema.primary.dtype, self.first_key, self.count)
 
 
 class RecentWrites:
@@ -110,6 +95,18 @@ class RecentWrites:
             self._outcomes[record.identity] = Outcome(record.timestamp, count, first_key)
             self._outcomes.move_to_end(record.identity)
             self._forget_old()
+
+    def recall(self, outcomes: Iterable[tuple[bytes, Outcome]]) -> None:
+        """Know what an earlier life knew of writes whose records are gone; before `learn` is told of later ones."""
+        with self._lock:
+            self._outcomes.update(sorted(outcomes, key=lambda pair: pair[1].timestamp))
+            self._forget_old()
+
+    def known(self, until: int) -> list[tuple[bytes, Outcome]]:
+        """What is known of writes with timestamps up to `until`, in the log's order."""
+        with self._lock:
+            self._forget_old()
+            return [(identity, done) for identity, done in self._outcomes.items() if done.timestamp <= until]
 
     def _forget_old(self) -> None:
         oldest_ms = self._clock.now_ms() - self._keep_ms

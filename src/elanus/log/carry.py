@@ -1,13 +1,14 @@
 """The carry record: the rows of small collections, taken along so that the log files before it can go.
 
-Its sections hold whole write records as they were written, timestamps included. They say again what lies in the files
+Its sections hold whole write records as they were written, timestamps included, and what named writes did whose rows
+are in segments already. They say again what lies in the files
 that are about to go, and replace nothing: a record is known by its timestamp, and counts once wherever it lies. So a
 crash between the carry and the dropping, and records written while it was made, need no care. The body, one section
 after the other:
 
      0   8  collection id
      8   8  bytes of the records that follow
-    16   n  write records, header and body each
+    16   n  records of writes and of outcomes, header and body each
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SECTION = struct.Struct("<qQ")
 
 @dataclass(frozen=True, slots=True)
 class CarryRecord:
-    """By collection id, records that lie in log files about to be dropped and in no segment yet, in the log's order."""
+    """By collection id, what log files about to be dropped have alone, in the order of timestamps."""
 
     sections: Mapping[int, Sequence[RawRecord]]
     timestamp: int = 0

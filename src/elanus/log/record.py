@@ -11,7 +11,7 @@ Little-endian. A record is a header of 64 bytes and a body, padded with zeros to
     40   4  delete keys
     44   4  delete partitions
     48   8  bytes of the delete keys in the body, a multiple of 8
-    56   1  kind: 1 write, 2 carry, 3 fence
+    56   1  kind: 1 write, 2 carry, 3 fence, 4 outcomes
     57   1  type of the delete keys: 0 there are none, 1 Int64, 2 VarChar
     58   1  words of 8 bytes at the beginning of the body that say which request it was: 0 or 2
     59   1  zero
@@ -21,7 +21,8 @@ Little-endian. A record is a header of 64 bytes and a body, padded with zeros to
 The body of a **write**: the identity of the request, where its client may send it again (16 bytes or none); the
 delete partitions (8 bytes each), the delete keys as an Arrow IPC message (a batch of one column), the rows as an Arrow
 IPC message without its schema. How an identity is made is no part of the format: two of them are equal or not.
-A **carry** is described in `carry`. A **fence** holds 8 bytes, the epoch of the writer that begins here.
+A **carry** is described in `carry`, **outcomes** in `outcomes`. A **fence** holds 8 bytes, the epoch of the writer that
+begins here.
 
 The body's checksum is computed before the record's place and timestamp are known, so it is no work for the thread
 that writes for all, and a record that is carried to a later place keeps its own. Rows are decoded where they lie:
@@ -58,6 +59,7 @@ class RecordKind(enum.IntEnum):
     WRITE = 1
     CARRY = 2
     FENCE = 3
+    OUTCOMES = 4
 
 
 _KEY_SCHEMAS = {1: pa.schema([pa.field("key", pa.int64())]), 2: pa.schema([pa.field("key", pa.large_string())])}
@@ -207,6 +209,11 @@ class RawRecord:
     @property
     def timestamp(self) -> int:
         return self.header.timestamp
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it can be decoded; otherwise it holds outcomes of writes."""
+        return self.header.kind == RecordKind.WRITE
 
     @property
     def row_count(self) -> int:
