@@ -2,11 +2,11 @@
 
 A walk goes down the upper levels to the nearest node there, and on the bottom level keeps a pool of the `ef` nearest
 nodes it has met: it looks at the neighbours of the nearest three not yet looked at, again and again, until it has
-looked at those of all (Malkov and Yashunin, arXiv 1603.09320, algorithm 2; the three at once are ours). Most of its
-time goes into waiting for memory, so that everything is fetched ahead: the codes of all neighbours of three nodes
-before the first of them is compared. Much of the rest is keeping the pool in order: most nodes are too far for it and
-are passed over without a branch, for the others room is made in one move. Measured on one core of a 2.6 GHz server, ef
-64, M 16, k 10 of 20 candidates, a query each:
+looked at those of all (Malkov and Yashunin, arXiv 1603.09320, algorithm 2; the three at once are ours) or has met no
+candidate for long. Most of its time goes into waiting for memory, so that everything is fetched ahead: the codes of all
+neighbours of three nodes before the first of them is compared. Much of the rest is keeping the pool in order: most
+nodes are too far for it and are passed over without a branch, for the others room is made in one move. Measured on one
+core of a 2.6 GHz server, ef 64, M 16, k 10 of 20 candidates, a query each, walked to the end:
 
                             faiss f32   faiss bf16   faiss sq8   this, bf16   this, sq8
     200 k × 128 synthetic      127 µs       105 µs       98 µs        69 µs       47 µs
@@ -61,6 +61,18 @@ from elanus.vector.kernels import (
 AT_ONCE = 3
 """Nodes whose neighbours are looked at together: 128 dimensions take 50 µs with two, 48 with three and with four, 384
 take 105, 105 and 108."""
+
+PATIENCE = 0.5
+"""A walk ends when it has looked at the neighbours of so many nodes, as a share of `ef`, since it last met a candidate
+(the idea is that of Teofili and Lin, "Patience in Proximity", ECIR 2025). With ef 64, 128 and 256, k 10:
+
+                                 to the end                            with patience
+    200 k × 128 synthetic        52, 88, 163 µs                        45, 68, 109 µs
+                                 recall .9986, .9998, 1.0000           .9984, .9996, 1.0000
+    99 k × 384 sentences         120, 211, 364 µs                      111, 169, 276 µs
+                                 recall .9518, .9834, .9948            .9514, .9820, .9936
+
+With .35 it is as much faster again and as much less exact, on the same curve of time by recall."""
 
 COUNTED = 64
 """So few entries are compared with a new one all at once."""
@@ -345,6 +357,7 @@ def _walk(
     entered = np.empty(len(new), np.uint64)
     met = np.empty((codes.shape[0] >> 3) + 1, np.uint8)
     query = _room(codes, queries.shape[1])
+    patience = PATIENCE * ef
     for q in range(queries.shape[0]):
         scale = _prepare(metric, queries, q, codes, trained, query)
         met[:] = 0
@@ -355,20 +368,25 @@ def _walk(
         kept = 0
         at = 0
         looking = 1
-        while looking:
+        idle = 0
+        while looking and idle < patience:
             # Those that are too far are passed over without a branch, which would be guessed wrong one time in five.
             far = pool[ef - 1] if size == ef else _NOTHING_FARTHER
             nearer = 0
+            improved = False
             for i in range(news):
                 one = _entry(_distance(metric, query, scale, codes, squares, new[i]), new[i])
                 if filtered and _passes(bitmap, new[i]):
-                    _insert(passing, kept, one)
+                    improved |= _insert(passing, kept, one) < count
                     kept = min(kept + 1, count)
                 entered[nearer] = one
                 nearer += int(one < far)
             for i in range(nearer):
-                at = min(at, _insert(pool, size, entered[i]))
+                place = _insert(pool, size, entered[i])
+                improved |= not filtered and place < count
+                at = min(at, place)
                 size = min(size + 1, ef)
+            idle = 0 if improved or (filtered and kept < count) else idle + looking
             # All before `at` were looked at.
             looking = 0
             while at < size and looking < AT_ONCE:
