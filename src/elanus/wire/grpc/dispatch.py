@@ -57,10 +57,11 @@ class Pool(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC: its messages and what answers it."""
+    """One RPC: its messages, what answers it, and what reads a request from its bytes or raises `DecodeError`."""
 
     name: str
     handler: Handler
+    read: Callable[[bytes], Any]
     request: type[Any]
     response: type[Any]
     pool: Pool
@@ -134,10 +135,12 @@ def _unsupported(name: str) -> Handler:
 def _method(descriptor: Any) -> Method:
     name = descriptor.name
     pool = Pool.READ if name in _READS else Pool.WRITE if name in _WRITES else Pool.DEFINE
+    request = GetMessageClass(descriptor.input_type)
     return Method(
         name,
         _HANDLERS.get(name) or _unsupported(name),
-        GetMessageClass(descriptor.input_type),
+        search.READERS.get(name) or request.FromString,
+        request,
         GetMessageClass(descriptor.output_type),
         pool,
     )

@@ -69,7 +69,7 @@ def logged(work: Callable[..., None], *arguments: Any) -> None:
 
 
 class Incoming:
-    """A call of `method` whose message has come; `request` is the message, once it was `read`."""
+    """A call of `method` whose message has come; `request` is what it says, once it was `read`."""
 
     __slots__ = ("_call", "_data", "_deadline", "_gone", "_watched", "metadata", "method", "request")
 
@@ -95,7 +95,7 @@ class Incoming:
     def read(self) -> bool:
         """Read the message; False, and the call is refused, where its bytes are none."""
         try:
-            self.request = self.method.request.FromString(self._data)
+            self.request = self.method.read(self._data)
         except DecodeError:
             self.refuse(cygrpc.StatusCode.invalid_argument, self.method.unreadable)
             return False

@@ -248,7 +248,7 @@ def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.R
     def read(data: bytes) -> Any:
         # Were the error left to grpcio, it would log a traceback and keep some kilobytes for each such request.
         try:
-            return method.request.FromString(data)
+            return method.read(data)
         except DecodeError:
             return _UNREADABLE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pymilvus.grpc_gen import common_pb2
@@ -37,6 +38,8 @@ _OLD_CODES: dict[int, int] = {
     1101: common_pb2.IllegalArgument,
     1102: common_pb2.IllegalArgument,
 }
+
+_STATUS_FIELDS = ("status", "alter_status")
 
 _INVALID = "invalid parameter"
 """What Milvus ends the reasons of that code with; clients and their tests look for it."""
@@ -84,14 +87,15 @@ def set_status(status: Any, code: int, reason: str, *, retriable: bool = False) 
 
 def has_status(response: type[Any]) -> bool:
     """Whether a kind of response can say that a call failed."""
-    return response is common_pb2.Status or not {"status", "alter_status"}.isdisjoint(
-        response.DESCRIPTOR.fields_by_name
-    )
+    return response is common_pb2.Status or bool(_status_field(response.DESCRIPTOR))
 
 
 def status_of(response: Any) -> Any:
     """The Status of a response of which `has_status` holds: a field of it, or the response itself."""
-    fields = type(response).DESCRIPTOR.fields_by_name
-    if "status" in fields:
-        return response.status
-    return response.alter_status if "alter_status" in fields else response
+    name = _status_field(response.DESCRIPTOR)
+    return getattr(response, name) if name else response
+
+
+@cache
+def _status_field(response: Any) -> str:
+    return next((name for name in _STATUS_FIELDS if name in response.fields_by_name), "")
