@@ -97,7 +97,6 @@ class SearchCall(NamedTuple):
             return cls.of(milvus_pb2.SearchRequest.FromString(data))
         rest, vectors = parts
         asked = _kept(rest)
-        # A message may say the same field twice, and means the last one.
         return cls._made(asked, vectors) if asked is not None else cls.of(milvus_pb2.SearchRequest.FromString(data))
 
     @classmethod
@@ -138,9 +137,13 @@ def _cut(data: bytes) -> tuple[bytes, bytes] | None:
 
 @lru_cache(maxsize=_KEPT)
 def _kept(rest: bytes) -> Asked | None:
-    """The request whose bytes without query vectors are `rest`; None where there are more vectors in it."""
+    """The request whose bytes without query vectors are `rest`; None where these are there as well, or it asks for
+    something later, which may be in their place.
+    """
     message = milvus_pb2.SearchRequest.FromString(rest)
-    return None if message.placeholder_group else Asked(message)
+    if message.placeholder_group or any(message.HasField(name) for name, _ in _LATER_MESSAGES):
+        return None
+    return Asked(message)
 
 
 def _asked(request: milvus_pb2.SearchRequest) -> tuple[ClientSearch, int]:
