@@ -264,8 +264,8 @@ def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared
         more = _by_units(snapshot, request._replace(queries=request.queries[left], offset=0), prepared)
         _put(best, left, more, more.keys if more.keys is not None else key_values(snapshot, more.found))
     at, offsets = _shown(best.filled, request.offset, made.k)
-    units = made.steps[0].unit if len(made.steps) == 1 else best.units[at]
-    return _Hits(Found(units, best.rows[at]), best.keys[at], best.scores[at], offsets)
+    units = made.steps[0].unit if len(made.steps) == 1 else best.units[at].ravel()
+    return _Hits(Found(units, best.rows[at].ravel()), best.keys[at].ravel(), best.scores[at].ravel(), offsets)
 
 
 def _put(best: Merged, queries: Rows, hits: _Hits, keys: npt.NDArray[np.int64]) -> None:
@@ -390,9 +390,10 @@ def _merge(
     nq = len(parts[0].rows)
     merged = merge(made.metric, nq, scores, rows, keys, np.array(table), made.k, distinct=copies)
     at, offsets = _shown(merged.filled, offset, made.k)
-    found = Found(merged.units[at], merged.rows[at])
+    found = Found(merged.units[at].ravel(), merged.rows[at].ravel())
     again = {run_of[i] for i in merged.again.nonzero()[0].tolist()}
-    return _Hits(found, merged.keys[at] if by_number else None, merged.scores[at], offsets), again
+    keys = merged.keys[at].ravel()
+    return _Hits(found, keys if by_number else None, merged.scores[at].ravel(), offsets), again
 
 
 def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:
@@ -400,6 +401,8 @@ def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:
     if len(filled) == 1:
         end = max(offset, int(filled[0]))
         return (0, slice(offset, end)), np.array((0, end - offset))
+    if not offset and filled.min() == k:
+        return ..., np.arange(0, filled.size * k + 1, k)
     place = np.arange(k)
     at = (place >= offset) & (place < filled[:, None])
     return at, np.concatenate(([0], np.cumsum(at.sum(axis=1))))
