@@ -174,6 +174,32 @@ def killed_sessions(faulty, rng):
     return disk
 
 
+@pytest.mark.parametrize("written", [0, 100, 10_000], ids=["none", "some", "all"])
+@pytest.mark.parametrize("rotates", [False, True], ids=["goes-on", "rotates"])
+def test_a_refused_record_is_gone_for_good_however_much_of_it_was_written(base, seed, written, rotates):
+    rng = random.Random(seed)
+    faulty = FaultyDisk(LocalDisk(base / "recorded"))
+    disk = RecordingDisk(faulty)
+    log = FileLog.open(disk)
+    log.append([(write(1).encode(), 1)])
+    disk.recording.mark(("acknowledged", 1))
+    faulty.fail("write", "log/*", errno.ENOSPC, times=1, written=written)
+    with pytest.raises(StoreError, match="ENOSPC"):
+        log.append([(write(2).encode(), 2)])
+    disk.recording.mark(("refused", 2))
+    if rotates:
+        log.rotate()
+    log.append([(write(3).encode(), 3)])
+    disk.recording.mark(("acknowledged", 3))
+    log.close()
+    folder = CrashFolder(base / "states")
+    for state in crash_states(disk.recording, rng, repeat=20):
+        keys = check_log(folder.place(state), state)
+        acknowledged = [what for kind, what in state.marks if kind == "acknowledged"]
+        assert [key for key in keys if key in acknowledged] == acknowledged, state.loss
+        assert 2 not in keys or ("refused", 2) not in state.marks, state.loss
+
+
 def test_a_log_file_taken_back_stays_so_when_power_fails(base, seed):
     """Were it there again, it would hide what was written to the file before it meanwhile."""
     rng = random.Random(seed)

@@ -380,7 +380,10 @@ class FileLog:
         except OSError as error:
             name = self._name(self._end.sequence)
             try:
+                # For good: a failed write may have written all of the frame, and would be found after a power failure,
+                # behind the end that the next file names or as a record that was refused.
                 self._file.truncate(offset)
+                self._file.sync()
             except OSError as second:
                 self._stop(f"{name} could not be cut back after a failed write ({reason(error)})", second)
             self._allocated = offset
