@@ -401,7 +401,7 @@ def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:
     if len(filled) == 1:
         end = max(offset, int(filled[0]))
         return (0, slice(offset, end)), np.array((0, end - offset))
-    if not offset and filled.min() == k:
+    if not offset and filled.tolist().count(k) == len(filled):
         return ..., np.arange(0, filled.size * k + 1, k)
     place = np.arange(k)
     at = (place >= offset) & (place < filled[:, None])

@@ -1,10 +1,9 @@
 """The carry record: the rows of small collections, taken along so that the log files before it can go.
 
 Its sections hold whole write records as they were written, timestamps included, and what named writes did whose rows
-are in segments already. They say again what lies in the files
-that are about to go, and replace nothing: a record is known by its timestamp, and counts once wherever it lies. So a
-crash between the carry and the dropping, and records written while it was made, need no care. The body, one section
-after the other:
+are in segments already. They say again what lies in the files that are about to go, and replace nothing: a record is
+known by its timestamp, and counts once wherever it lies. So a crash between the carry and the dropping, and records
+written while it was made, need no care. The body, one section after the other:
 
      0   8  collection id
      8   8  bytes of the records that follow
