@@ -250,7 +250,9 @@ def test_an_iterator_whose_alias_was_pointed_elsewhere_is_told_so(client: Milvus
     make_books(client, "green", rows=ROWS)
     client.create_alias("blue", "current")
     of_a_search = client.search_iterator("current", [vector(0)], batch_size=5)
-    assert len(of_a_search.next()) == 5
+    of_a_query = client.query_iterator("current", batch_size=5)
+    assert len(of_a_search.next()) == len(of_a_query.next()) == 5
     client.alter_alias("green", "current")
-    with refused(1100, "alias or database may have been changed"):
-        of_a_search.next()
+    for iterator in (of_a_search, of_a_query):
+        with refused(1100, "alias or database may have been changed"):
+            iterator.next()

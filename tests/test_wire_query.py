@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -67,6 +68,21 @@ def test_counts_are_exact(client: MilvusClient) -> None:
         rows(client, limit=3, **count)
     with refused(1100, "count"):
         rows(client, "id > 0", output_fields=["count(*)", "title"])
+
+
+@pytest.mark.parametrize("fields", [["title"], ["count(*)"]], ids=["rows", "count"])
+def test_a_query_waits_for_the_moment_it_has_to_see(stub: Any, fields: list[str]) -> None:
+    soon = (int(time.time() * 1000) + 400) << 18
+    asked = milvus_pb2.QueryRequest(
+        collection_name="books", expr="id >= 0", output_fields=fields, guarantee_timestamp=soon
+    )
+    began = time.monotonic()
+    answer = stub.Query(asked)
+    assert 0.2 < time.monotonic() - began < 5
+    assert answer.status.code == 0
+    assert answer.session_ts > 0
+    asked.guarantee_timestamp = (1 << 63) - 1
+    assert refusal(stub.Query(asked).status) == 1100
 
 
 @pytest.mark.parametrize(

@@ -104,18 +104,17 @@ def count_for_client(
     expression: str,
     expression_params: Mapping[str, Any] | None,
     partitions: Sequence[str],
-) -> int:
-    """`count` of what clients have loaded. Raises as `count` does, and `CollectionNotLoaded`, `PartitionNotLoaded`."""
+    timestamp: int,
+) -> tuple[int, int]:
+    """`count` of what clients have loaded, once `timestamp` has come, and the timestamp of the picture counted in.
+
+    Raises as `count` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
+    """
     found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
-    return count(
-        ctx,
-        instance,
-        collection,
-        expression=expression,
-        expression_params=expression_params,
-        partitions=loading.readable_partitions(found, partitions),
-    )
+    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=False)
+    condition = condition_of(found.schema, expression, expression_params)
+    return reads.count(snapshot, condition, tuple(loading.readable_partitions(found, partitions))), seen
 
 
 def get(

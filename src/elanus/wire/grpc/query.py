@@ -77,17 +77,20 @@ def _count(
         raise InvalidParameter(f"{COUNT} is not allowed to be queried with other fields: {', '.join(names)}")
     if settings.limit is not None or settings.offset:
         raise InvalidParameter("count entities with pagination is not allowed")
-    count = queries.count_for_client(
+    count, timestamp = queries.count_for_client(
         call.ctx,
         call.instance,
         request.collection_name,
         expression=request.expr,
         expression_params=values_of(request.expr_template_values),
         partitions=tuple(request.partition_names),
+        timestamp=request.guarantee_timestamp,
     )
     column = schema_pb2.FieldData(type=schema_pb2.Int64, field_name=COUNT)
     column.scalars.long_data.data.append(count)
-    return milvus_pb2.QueryResults(collection_name=request.collection_name, fields_data=[column], output_fields=[COUNT])
+    return milvus_pb2.QueryResults(
+        collection_name=request.collection_name, fields_data=[column], output_fields=[COUNT], session_ts=timestamp
+    )
 
 
 METHODS = {"Query": query}
