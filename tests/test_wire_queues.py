@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ from elanus.store.disk import LocalDisk
 from elanus.testing.faulty import FaultyDisk, Operation
 from elanus.wire.grpc import queues
 from elanus.wire.grpc.dispatch import METHODS
-from elanus.wire.grpc.queues import Incoming
+from elanus.wire.grpc.queues import CallQueue, Incoming
 from elanus.wire.grpc.server import Server
 
 VERSION = milvus_pb2.GetVersionRequest()
 SEARCH = METHODS["/milvus.proto.milvus.MilvusService/Search"]
+HAS = METHODS["/milvus.proto.milvus.MilvusService/HasCollection"]
 
 
 @pytest.mark.parametrize("taken", [True, False], ids=["queues", "without"])
@@ -59,6 +62,41 @@ def test_more_calls_at_once_than_were_requested_in_advance(tmp_path: Path) -> No
         assert {call.result().version for call in calls} == {stub.GetVersion(VERSION).version}
     server.stop()
     instance.close()
+
+
+def test_calls_that_come_together_do_not_wait_for_the_long_one_among_them() -> None:
+    """Whether they were read, or answered and not yet sent, when it began."""
+    release = threading.Event()
+
+    def answer(incoming: Incoming) -> Any:
+        if incoming.request.collection_name == "long":
+            assert release.wait(20)
+        return HAS.response(value=True)
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    queue = CallQueue(server, [HAS], lambda incoming: incoming.read() and queue.answer_soon(incoming, answer), 2, "t")
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    queue.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = MilvusServiceStub(channel).HasCollection.future
+        took = []
+        for turn in range(60):
+            release.clear()
+            names = ["short"] * 8
+            names[turn % 8] = "long"
+            calls = [call(milvus_pb2.HasCollectionRequest(collection_name=name), timeout=20) for name in names]
+            long = calls.pop(turn % 8)
+            began = time.monotonic()
+            assert all(short.result(timeout=10).value for short in calls)
+            took.append(time.monotonic() - began)
+            assert not long.done()
+            release.set()
+            assert long.result(timeout=10).value
+    assert statistics.mean(took) < queues._LOOK_S / 3, "many waited until a thread with nothing to do looked"
+    server.stop(None).wait()
+    queue.stop()
+    queue.close()
 
 
 def test_a_write_is_answered_by_what_became_of_it(tmp_path: Path) -> None:

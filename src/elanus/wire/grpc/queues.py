@@ -5,12 +5,16 @@ thread has read the message, too: three changes of thread, which is most of what
 two cores; 170 µs without them). Here the thread that finds a call in the queue reads its message and, where that
 computes and does not wait, answers it.
 
+Calls that are answered so are read, answered and sent a few at a time (decision 0020): what one step needs is still in
+the caches for the next call.
+
 Each `CallQueue` is one queue of a `grpc.Server`, beside the server's own: ports, health, reflection and shutdown remain
 grpcio's. This is the one module that reaches into grpcio (`supported` says whether it can); where that fails, the
 server does without (`server.py`).
 
 The life of a call: requested in advance with its method as tag; `_Arrival` when a client has called; `Incoming` once
-its message is there. A call is answered exactly once, by `reply` or `refuse`.
+its message is there; ready, where the queue is to answer it (`answer_soon`); answered, until the answer is sent. A call
+is answered exactly once, by `reply` or `refuse`.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,7 +30,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from elanus.wire.grpc.dispatch import Method
-from elanus.wire.grpc.turns import Turns
+from elanus.wire.grpc.turns import Turn, Turns
 
 try:
     from grpc._cython import cygrpc
@@ -37,8 +42,15 @@ _log = logging.getLogger("elanus.wire")
 REQUESTED = 16
 """Calls of a method that are requested in advance; more that come at once wait inside gRPC."""
 
+TOGETHER = 4
+"""So many calls are read, then answered, then sent. With one by one and 8 clients on two cores 3,110 searches a second
+of 200,000 × 128 and 2,650 of 99,000 × 384; with four 4,110 and 3,460, with eight 3,490 and 3,340."""
+
 _LOOK_S = 0.2
 """How often a thread with nothing to do looks whether it should end."""
+
+_AT_ONCE = 0.0
+"""A time of the past: a look at the queue until then is not a wait. (Until now is one: gRPC rounds up.)"""
 
 _NO_FLAGS = 0
 
@@ -134,12 +146,16 @@ class Incoming:
         self._gone = bool(event.batch_operations[0].cancelled())
 
 
+Answer = Callable[[Incoming], Any]
+"""Makes the response to a call that was read."""
+
+
 class CallQueue:
     """A completion queue for `methods` of `server`, which has not been started, and the threads that read it in turns.
 
     `serve` gets every call, in the thread that found it, and sees to it that it is answered, now or later. Where it
-    takes long, another thread goes on with the queue; so long calls do not keep others waiting as long as there are
-    fewer of them than `threads`.
+    takes long, another thread goes on with the queue, with what is ready, and with what is answered and not sent; so
+    long calls do not keep others waiting as long as there are fewer of them than `threads`.
     """
 
     def __init__(
@@ -155,6 +171,8 @@ class CallQueue:
         self._methods = tuple(methods)
         self.serve = serve
         self._turns = Turns()
+        self._ready: deque[tuple[Incoming, Answer]] = deque()
+        self._answered: deque[tuple[Incoming, Any]] = deque()
         self._core.register_completion_queue(self._queue)
         for method in self._methods:
             self._core.register_method(method.path)
@@ -176,8 +194,13 @@ class CallQueue:
         except ValueError:  # the server is being stopped
             return
 
+    def answer_soon(self, incoming: Incoming, answer: Answer) -> None:
+        """Said by `serve`: reply with what `answer` returns, when a few more calls that are there have been read."""
+        self._ready.append((incoming, answer))
+
     def expect_long(self) -> None:
-        """Said by `serve` of the call it is at: another thread need not wait to find out."""
+        """Said of the call that this thread is at: another thread need not wait to find out."""
+        self._send()
         self._turns.pass_on()
 
     def stop(self) -> None:
@@ -193,17 +216,41 @@ class CallQueue:
             pass
 
     def _run(self) -> None:
-        poll, now, has_turn = self._queue.poll, time.time, self._turns.has
+        has_turn, ready = self._turns.has, self._ready
         while (turn := self._turns.take()) is not None:
+            self._send()
             while has_turn(turn):
-                event = poll(now() + _LOOK_S)
-                took = event.tag
-                if took is not None:
+                self._read(turn)
+                while ready and has_turn(turn):
                     turn.begin()
-                    logged(took, event)
-                    turn.end()
-                # Held through the next wait, they would keep the last call alive.
-                event = took = None
+                    logged(self._answer, *ready.popleft())
+                self._send()
+                turn.end()
+
+    def _read(self, turn: Turn) -> None:
+        """Take what comes: the next event, and if a call is ready then, more of what is there."""
+        until = _AT_ONCE if self._ready else time.time() + _LOOK_S
+        while len(self._ready) < TOGETHER:
+            event = self._queue.poll(until)
+            took = event.tag
+            if took is None:
+                return
+            turn.begin()
+            logged(took, event)
+            if not self._ready:
+                return
+            until = _AT_ONCE
+
+    def _answer(self, incoming: Incoming, answer: Answer) -> None:
+        self._answered.append((incoming, answer(incoming)))
+
+    def _send(self) -> None:
+        while self._answered:
+            try:
+                incoming, response = self._answered.popleft()
+            except IndexError:  # another thread has sent it
+                return
+            logged(incoming.reply, response)
 
 
 class _Arrival:

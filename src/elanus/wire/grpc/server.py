@@ -196,25 +196,31 @@ def _queues(
     if not queues.supported(server):
         return []
 
-    def answer(incoming: Incoming) -> None:
-        incoming.reply(
-            incoming.method.answer(instance, incoming.request, incoming.metadata, incoming.remaining_s, incoming.gone)
+    def answer(incoming: Incoming) -> Any:
+        return incoming.method.answer(
+            instance, incoming.request, incoming.metadata, incoming.remaining_s, incoming.gone
         )
 
-    def read_and_answer(incoming: Incoming) -> None:
+    def long_answer(incoming: Incoming) -> Any:
+        reading.expect_long()
+        return answer(incoming)
+
+    def reply(incoming: Incoming) -> None:
+        incoming.reply(answer(incoming))
+
+    def read_and_reply(incoming: Incoming) -> None:
         if incoming.read():
-            answer(incoming)
+            reply(incoming)
 
     def read(incoming: Incoming) -> None:
         if not incoming.read():
             return
         if times.has_come(instance, incoming.request.guarantee_timestamp):
-            if getattr(incoming.request, "nq", 1) >= LONG_QUERIES:
-                reading.expect_long()
-            answer(incoming)
+            is_long = getattr(incoming.request, "nq", 1) >= LONG_QUERIES
+            reading.answer_soon(incoming, long_answer if is_long else answer)
         else:
             incoming.watch()
-            pools[Pool.WAIT].submit(logged, answer, incoming)
+            pools[Pool.WAIT].submit(logged, reply, incoming)
 
     def write(incoming: Incoming) -> None:
         if not incoming.read():
@@ -229,7 +235,7 @@ def _queues(
 
     def other(incoming: Incoming) -> None:
         incoming.watch()
-        pools[incoming.method.pool].submit(logged, read_and_answer, incoming)
+        pools[incoming.method.pool].submit(logged, read_and_reply, incoming)
 
     reads = [m for m in METHODS.values() if m.pool is Pool.READ]
     writes = [m for m in METHODS.values() if m.pool is Pool.WRITE]
