@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -64,8 +63,9 @@ def test_more_calls_at_once_than_were_requested_in_advance(tmp_path: Path) -> No
     instance.close()
 
 
-def test_calls_that_come_together_do_not_wait_for_the_long_one_among_them() -> None:
+def test_calls_that_come_together_do_not_wait_for_the_long_one_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether they were read, or answered and not yet sent, when it began."""
+    monkeypatch.setattr(queues, "_LOOK_S", 2.0)
     release = threading.Event()
 
     def answer(incoming: Incoming) -> Any:
@@ -89,11 +89,11 @@ def test_calls_that_come_together_do_not_wait_for_the_long_one_among_them() -> N
             long = calls.pop(turn % 8)
             began = time.monotonic()
             assert all(short.result(timeout=10).value for short in calls)
-            took.append(time.monotonic() - began)
             assert not long.done()
             release.set()
             assert long.result(timeout=10).value
-    assert statistics.mean(took) < queues._LOOK_S / 3, "many waited until a thread with nothing to do looked"
+            took.append(time.monotonic() - began)
+    assert max(took) < 1.5, "somebody waited until a thread with nothing to do looked"
     server.stop(None).wait()
     queue.stop()
     queue.close()
