@@ -216,14 +216,14 @@ class CallQueue:
             pass
 
     def _run(self) -> None:
-        has_turn, ready = self._turns.has, self._ready
+        has_turn = self._turns.has
         while (turn := self._turns.take()) is not None:
             self._send()
             while has_turn(turn):
                 self._read(turn)
-                while ready and has_turn(turn):
+                while self._ready and has_turn(turn):
                     turn.begin()
-                    logged(self._answer, *ready.popleft())
+                    logged(self._answer)
                 self._send()
                 turn.end()
 
@@ -241,7 +241,11 @@ class CallQueue:
                 return
             until = _AT_ONCE
 
-    def _answer(self, incoming: Incoming, answer: Answer) -> None:
+    def _answer(self) -> None:
+        try:
+            incoming, answer = self._ready.popleft()
+        except IndexError:  # another thread has just taken over, and has it
+            return
         self._answered.append((incoming, answer(incoming)))
 
     def _send(self) -> None:
