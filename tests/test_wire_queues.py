@@ -160,10 +160,10 @@ def test_an_answer_that_comes_after_the_server_was_stopped(tmp_path: Path, monke
     """The queue outlives all who may still answer; gRPC would end the process otherwise."""
     instance = Instance.open(tmp_path)
     server = Server.start(instance)
-    began, answered = threading.Event(), []
+    began, answered = threading.Semaphore(0), []
 
     def slowly(incoming: Incoming, response: Any) -> None:
-        began.set()
+        began.release()
         time.sleep(1)
         reply(incoming, response)
         answered.append(incoming.method.name)
@@ -173,7 +173,8 @@ def test_an_answer_that_comes_after_the_server_was_stopped(tmp_path: Path, monke
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = MilvusServiceStub(channel)
         calls = [stub.GetVersion.future(VERSION), stub.Search.future(milvus_pb2.SearchRequest())]
-        assert began.wait(20)
+        for _ in calls:
+            assert began.acquire(timeout=20)
         server.stop(0)
         assert sorted(answered) == ["GetVersion", "Search"]
         for call in calls:
