@@ -35,7 +35,7 @@ come. Definitions are rare, but a flush may take a while."""
 
 LONG_QUERIES = 16
 """A search of so many queries takes long. Where another thread takes over for fewer, both lose more than they gain:
-with ten queries and 8 clients on two cores 12,400 are answered a second for 95 µs of CPU each, without 13,800 for 75."""
+with ten queries and 8 clients on two cores 12,400 are answered a second for 95 µs each, without 13,800 for 75."""
 
 MAX_REQUEST_BYTES = 256 << 20
 """Milvus takes 128 MiB; an insert that fits there has to fit here."""
