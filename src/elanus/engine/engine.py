@@ -240,22 +240,22 @@ class Engine:
 
         Of collections that are not open also the outcomes that still count; `_outcomes` has those of open ones.
         """
-        oldest_ms = self.clock.now_ms() - self.config.retry_s * 1000
         found: dict[int, dict[tuple[int, bool], RawRecord]] = {}
         for position, record in self._log_file.read():
             if position.sequence >= cut:
                 break
             nested = chain(*record.sections.values()) if isinstance(record, CarryRecord) else (record,)
             for raw in nested:
-                if isinstance(raw, RawRecord) and raw.collection_id in wanted:
-                    collection = self._collections.get(raw.collection_id)
-                    if collection is not None:
-                        needed = raw.is_write and raw.timestamp > collection.manifest.sealed_to
-                    else:
-                        needed = raw.is_write or milliseconds_of(raw.timestamp) >= oldest_ms
-                    if needed:
-                        found.setdefault(raw.collection_id, {})[raw.timestamp, raw.is_write] = raw
+                if isinstance(raw, RawRecord) and raw.collection_id in wanted and self._is_needed(raw):
+                    found.setdefault(raw.collection_id, {})[raw.timestamp, raw.is_write] = raw
         return {i: [raw for _, raw in sorted(records.items())] for i, records in found.items()}
+
+    def _is_needed(self, raw: RawRecord) -> bool:
+        collection = self._collections.get(raw.collection_id)
+        if collection is not None:
+            return raw.is_write and raw.timestamp > collection.manifest.sealed_to
+        oldest_ms = self.clock.now_ms() - self.config.retry_s * 1000
+        return raw.is_write or milliseconds_of(raw.timestamp) >= oldest_ms
 
     def _outcomes(self) -> Iterator[tuple[int, RawRecord]]:
         """By id of an open collection, a record of what its recent named writes did whose rows are in segments."""

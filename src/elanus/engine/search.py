@@ -263,9 +263,7 @@ def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared
     if len(left):
         more = _by_units(snapshot, request._replace(queries=request.queries[left], offset=0), prepared)
         _put(best, left, more, more.keys if more.keys is not None else key_values(snapshot, more.found))
-    at, offsets = _shown(best.filled, request.offset, made.k)
-    units = made.steps[0].unit if len(made.steps) == 1 else best.units[at].ravel()
-    return _Hits(Found(units, best.rows[at].ravel()), best.keys[at].ravel(), best.scores[at].ravel(), offsets)
+    return _hits_of(best, request.offset, made.k, made.steps[0].unit if len(made.steps) == 1 else None)
 
 
 def _put(best: Merged, queries: Rows, hits: _Hits, keys: npt.NDArray[np.int64]) -> None:
@@ -389,11 +387,16 @@ def _merge(
     keys = _NO_KEYS if by_number else _text_ranks(snapshot, parts)
     nq = len(parts[0].rows)
     merged = merge(made.metric, nq, scores, rows, keys, np.array(table), made.k, distinct=copies)
-    at, offsets = _shown(merged.filled, offset, made.k)
-    found = Found(merged.units[at].ravel(), merged.rows[at].ravel())
+    hits = _hits_of(merged, offset, made.k)
     again = {run_of[i] for i in merged.again.nonzero()[0].tolist()}
-    keys = merged.keys[at].ravel()
-    return _Hits(found, keys if by_number else None, merged.scores[at].ravel(), offsets), again
+    return hits if by_number else hits._replace(keys=None), again
+
+
+def _hits_of(merged: Merged, offset: int, k: int, unit: int | None = None) -> _Hits:
+    """The hits that are shown, query by query; all of one `unit` where it is known."""
+    at, offsets = _shown(merged.filled, offset, k)
+    units = merged.units[at].ravel() if unit is None else unit
+    return _Hits(Found(units, merged.rows[at].ravel()), merged.keys[at].ravel(), merged.scores[at].ravel(), offsets)
 
 
 def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:

@@ -113,8 +113,16 @@ def count_for_client(
     found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=False)
-    condition = condition_of(found.schema, expression, expression_params)
-    return reads.count(snapshot, condition, tuple(loading.readable_partitions(found, partitions))), seen
+    number = count(
+        ctx,
+        instance,
+        collection,
+        expression=expression,
+        expression_params=expression_params,
+        partitions=loading.readable_partitions(found, partitions),
+        snapshot=snapshot,
+    )
+    return number, seen
 
 
 def get(
@@ -145,11 +153,12 @@ def count(
     expression: str = "",
     expression_params: Mapping[str, Any] | None = None,
     partitions: Sequence[str] = (),
+    snapshot: Snapshot | None = None,
 ) -> int:
     """How many rows match, exactly; copies of a key are counted each. Raises as `query` does."""
     found = instance.collection(ctx, collection)
     condition = condition_of(found.schema, expression, expression_params)
-    return reads.count(found.snapshot(), condition, tuple(partitions))
+    return reads.count(snapshot or found.snapshot(), condition, tuple(partitions))
 
 
 def iterate(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from pymilvus.grpc_gen import milvus_pb2
@@ -141,18 +142,20 @@ def _kept(rest: bytes) -> Asked | None:
     something later, which may be in their place.
     """
     message = milvus_pb2.SearchRequest.FromString(rest)
-    if message.placeholder_group or any(message.HasField(name) for name, _ in _LATER_MESSAGES):
-        return None
-    return Asked(message)
+    return None if message.placeholder_group or _later(message) else Asked(message)
+
+
+def _later(request: milvus_pb2.SearchRequest) -> str | None:
+    """What a request asks for and Elanus does not have yet; None where there is nothing."""
+    messages = (what for name, what in _LATER_MESSAGES if request.HasField(name))
+    values = (what for name, what in _LATER_VALUES if getattr(request, name))
+    return next(chain(messages, values), None)
 
 
 def _asked(request: milvus_pb2.SearchRequest) -> tuple[ClientSearch, int]:
-    for name, what in _LATER_MESSAGES:
-        if request.HasField(name):
-            raise NotSupported(f"{what} is not supported by this version of Elanus")
-    for name, what in _LATER_VALUES:
-        if getattr(request, name):
-            raise NotSupported(f"{what} is not supported by this version of Elanus")
+    later = _later(request)
+    if later is not None:
+        raise NotSupported(f"{later} is not supported by this version of Elanus")
     parts = (
         request.collection_name,
         request.dsl,
