@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,10 @@ def test_calls_that_come_together_do_not_wait_for_the_long_one_among_them(monkey
     monkeypatch.setattr(queues, "_LOOK_S", 2.0)
     release = threading.Event()
 
-    def answer(incoming: Incoming) -> Any:
-        if incoming.request.collection_name == "long":
+    def answer(calls: Sequence[Incoming]) -> list[Any]:
+        if calls[0].request.collection_name == "long":
             assert release.wait(20)
-        return HAS.response(value=True)
+        return [HAS.response(value=True)]
 
     server = grpc.server(ThreadPoolExecutor(1))
     queue = CallQueue(server, [HAS], lambda incoming: incoming.read() and queue.answer_soon(incoming, answer), 2, "t")
@@ -94,6 +95,45 @@ def test_calls_that_come_together_do_not_wait_for_the_long_one_among_them(monkey
             assert long.result(timeout=10).value
             took.append(time.monotonic() - began)
     assert max(took) < 1.5, "somebody waited until a thread with nothing to do looked"
+    server.stop(None).wait()
+    queue.stop()
+    queue.close()
+
+
+def test_calls_that_are_alike_are_answered_at_once_each_by_its_own_answer() -> None:
+    begun, release, together = threading.Event(), threading.Event(), list[list[str]]()
+
+    def answer(calls: Sequence[Incoming]) -> list[Any]:
+        names = [incoming.request.collection_name for incoming in calls]
+        together.append(names)
+        if names == ["first"]:
+            begun.set()
+            assert release.wait(20)
+        return [HAS.response(value=name.endswith("!")) for name in names]
+
+    def serve(incoming: Incoming) -> None:
+        assert incoming.read()
+        kind = incoming.request.collection_name[0]
+        queue.answer_soon(incoming, answer, kinds.get(kind))
+
+    kinds = {"a": object(), "b": object()}
+    server = grpc.server(ThreadPoolExecutor(1))
+    queue = CallQueue(server, [HAS], serve, 1, "t")
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    queue.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = MilvusServiceStub(channel).HasCollection.future
+        names = ["first", *("a1!", "a2", "b1", "b2!", "a3", "alone", "alone", "a4!") * 20]
+        calls = [call(milvus_pb2.HasCollectionRequest(collection_name=names[0]), timeout=20)]
+        assert begun.wait(20)
+        calls += [call(milvus_pb2.HasCollectionRequest(collection_name=name), timeout=20) for name in names[1:]]
+        release.set()
+        assert [one.result(timeout=20).value for one in calls] == [name.endswith("!") for name in names]
+    assert sorted(name for group in together for name in group) == sorted(names)
+    assert max(len(group) for group in together) > 1
+    assert all(len({name[0] for name in group}) == 1 for group in together)
+    assert all(len(group) == 1 for group in together if group[0] == "alone")
     server.stop(None).wait()
     queue.stop()
     queue.close()

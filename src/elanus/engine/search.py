@@ -66,6 +66,13 @@ class SearchResult(NamedTuple):
     offsets: Offsets
     fields: pa.Table | None
 
+    def of_queries(self, begin: int, end: int) -> SearchResult:
+        """The hits of queries begin..end-1 alone."""
+        offsets = self.offsets[begin : end + 1]
+        first, last = int(offsets[0]), int(offsets[-1])
+        fields = None if self.fields is None else self.fields.slice(first, last - first)
+        return SearchResult(self.keys[first:last], self.scores[first:last], offsets - first, fields)
+
 
 class _Hits(NamedTuple):
     """As a `SearchResult`, before anything was fetched; `keys` None where they have not been looked at."""

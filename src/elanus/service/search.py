@@ -101,6 +101,10 @@ class ClientHits(NamedTuple):
     timestamp: int
     page: Page | None = None
 
+    def of_queries(self, begin: int, end: int) -> ClientHits:
+        """What was found for some of the queries."""
+        return self._replace(answer=self.answer._replace(result=self.answer.result.of_queries(begin, end)))
+
 
 @dataclass(slots=True, eq=False)
 class ClientSearch:

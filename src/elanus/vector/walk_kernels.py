@@ -383,6 +383,7 @@ def _walk(
                 nearer += int(one < far)
             for i in range(nearer):
                 place = _insert(pool, size, entered[i])
+                _fetch(slots, _node(entered[i]), 0)  # where its links begin: it may be looked at next
                 improved |= not filtered and place < count
                 at = min(at, place)
                 size = min(size + 1, ef)

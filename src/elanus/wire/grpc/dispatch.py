@@ -8,7 +8,7 @@ the client. RPCs whose response has no place for a refusal are left out: gRPC it
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -42,6 +42,9 @@ SERVICE = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"]
 
 Handler = Callable[[Call, Any], Any]
 
+Asked = tuple[Any, Metadata, float | None, Callable[[], bool] | None]
+"""A request, and what `call_of` wants to know of its call."""
+
 
 class Pool(Enum):
     """The threads that answer an RPC: reads wait for no write, and nothing waits for changes of definitions.
@@ -57,10 +60,15 @@ class Pool(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC: its messages, what answers it, and what reads a request from its bytes or raises `DecodeError`."""
+    """One RPC: its messages, what answers it, and what reads a request from its bytes or raises `DecodeError`.
+
+    `together`, where there is one, answers several requests at once, of which all but what differs in each call is one
+    object. It may raise anything where it cannot.
+    """
 
     name: str
     handler: Handler
+    together: Callable[[Sequence[Call], Sequence[Any]], list[Any]] | None
     read: Callable[[bytes], Any]
     request: type[Any]
     response: type[Any]
@@ -98,6 +106,18 @@ class Method:
                 status_of(response), INTERNAL, f"{self.name}: internal error: {type(error).__name__}; see the log"
             )
             return response
+
+    def answer_together(self, instance: Instance, asked: Sequence[Asked]) -> list[Any] | None:
+        """The responses to some requests; None where they have to be answered one by one, to say what is wrong."""
+        assert self.together is not None
+        try:
+            calls = [call_of(instance, *one) for one in asked]
+            responses = self.together(calls, [request for request, *_ in asked])
+        except Exception:  # noqa: BLE001 - whatever it is, it will be said of the call that it is true of
+            return None
+        for response in responses:
+            succeed(response)
+        return responses
 
     def failed(self, error: ElanusError) -> Any:
         """The response that says `error`."""
@@ -139,6 +159,7 @@ def _method(descriptor: Any) -> Method:
     return Method(
         name,
         _HANDLERS.get(name) or _unsupported(name),
+        search.TOGETHER.get(name),
         search.READERS.get(name) or request.FromString,
         request,
         GetMessageClass(descriptor.output_type),

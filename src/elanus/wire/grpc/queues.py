@@ -6,7 +6,7 @@ two cores; 170 µs without them). Here the thread that finds a call in the queue
 computes and does not wait, answers it.
 
 Calls that are answered so are read, answered and sent a few at a time (decision 0020): what one step needs is still in
-the caches for the next call.
+the caches for the next call, and calls that ask the same are answered at once.
 
 Each `CallQueue` is one queue of a `grpc.Server`, beside the server's own: ports, health, reflection and shutdown remain
 grpcio's. This is the one module that reaches into grpcio (`supported` says whether it can); where that fails, the
@@ -23,8 +23,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -146,8 +146,16 @@ class Incoming:
         self._gone = bool(event.batch_operations[0].cancelled())
 
 
-Answer = Callable[[Incoming], Any]
-"""Makes the response to a call that was read."""
+Answer = Callable[[Sequence[Incoming]], Iterable[Any]]
+"""Makes the responses to calls that were read."""
+
+
+class _Ready(NamedTuple):
+    """A call to be answered, together with those for which `alike` is the same object; None is alike to nothing."""
+
+    incoming: Incoming
+    answer: Answer
+    alike: Any
 
 
 class CallQueue:
@@ -171,7 +179,7 @@ class CallQueue:
         self._methods = tuple(methods)
         self.serve = serve
         self._turns = Turns()
-        self._ready: deque[tuple[Incoming, Answer]] = deque()
+        self._ready: deque[_Ready] = deque()
         self._answered: deque[tuple[Incoming, Any]] = deque()
         self._core.register_completion_queue(self._queue)
         for method in self._methods:
@@ -194,9 +202,12 @@ class CallQueue:
         except ValueError:  # the server is being stopped
             return
 
-    def answer_soon(self, incoming: Incoming, answer: Answer) -> None:
-        """Said by `serve`: reply with what `answer` returns, when a few more calls that are there have been read."""
-        self._ready.append((incoming, answer))
+    def answer_soon(self, incoming: Incoming, answer: Answer, alike: Any = None) -> None:
+        """Said by `serve`: reply with what `answer` returns, when a few more calls that are there have been read.
+
+        Calls that come one after the other and for which `alike` is one and the same object are given to it at once.
+        """
+        self._ready.append(_Ready(incoming, answer, alike))
 
     def expect_long(self) -> None:
         """Said of the call that this thread is at: another thread need not wait to find out."""
@@ -243,10 +254,25 @@ class CallQueue:
 
     def _answer(self) -> None:
         try:
-            incoming, answer = self._ready.popleft()
+            first = self._ready.popleft()
         except IndexError:  # another thread has just taken over, and has it
             return
-        self._answered.append((incoming, answer(incoming)))
+        calls = [first.incoming]
+        if first.alike is not None:
+            calls += self._take_alike(first.alike)
+        self._answered.extend(zip(calls, first.answer(calls), strict=True))
+
+    def _take_alike(self, alike: Any) -> Iterator[Incoming]:
+        """The next calls that are ready, for as long as they are alike."""
+        try:
+            while self._ready[0].alike is alike:
+                ready = self._ready.popleft()
+                if ready.alike is not alike:  # another thread has just taken over, and has the one that was seen
+                    self._ready.appendleft(ready)
+                    return
+                yield ready.incoming
+        except IndexError:
+            return
 
     def _send(self) -> None:
         while self._answered:

@@ -7,7 +7,8 @@ numbers are written as bytes.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,31 @@ def search(call: Call, request: milvus_pb2.SearchRequest | SearchCall) -> milvus
     """The nearest rows to each query. Raises `CollectionNotLoaded`, `InvalidParameter`, `NotSupported`."""
     if not isinstance(request, SearchCall):
         request = SearchCall.of(request)
+    request.asked.read()  # says what is not supported before it looks for vectors
+    return _response(_hits(call, request, query_vectors(request.placeholder_group)), request)
+
+
+def search_together(calls: Sequence[Call], requests: Sequence[SearchCall]) -> list[milvus_pb2.SearchResults]:
+    """The answers to requests with one `asked`: those of one search for all their vectors.
+
+    Raises as `search` does where one of them cannot be answered, and `ValueError` where they must not be together.
+    """
+    first = calls[0].ctx
+    if any((ctx.database, ctx.principal) != (first.database, first.principal) for _, ctx in calls):
+        raise ValueError("requests of several databases or users are not one")
+    queries = [query_vectors(request.placeholder_group) for request in requests]
+    hits = _hits(calls[0], requests[0], np.concatenate(queries))
+    ends = list(accumulate(map(len, queries), initial=0))
+    return [_response(hits.of_queries(*span), request) for span, request in zip(pairwise(ends), requests, strict=True)]
+
+
+def _hits(call: Call, request: SearchCall, queries: Vectors) -> ClientHits:
+    asked, _ = request.asked.read()
+    return searches.for_client(call.ctx, call.instance, asked, queries, request.guarantee_timestamp)
+
+
+def _response(hits: ClientHits, request: SearchCall) -> milvus_pb2.SearchResults:
     asked, round_decimal = request.asked.read()
-    queries = query_vectors(request.placeholder_group)
-    hits = searches.for_client(call.ctx, call.instance, asked, queries, request.guarantee_timestamp)
     response = milvus_pb2.SearchResults(collection_name=asked.collection, session_ts=hits.timestamp)
     _write(hits, asked, round_decimal, response.results)
     return response
@@ -92,6 +115,9 @@ def _write(hits: ClientHits, asked: ClientSearch, round_decimal: int, out: schem
 
 
 METHODS = {"Search": search}
+
+TOGETHER = {"Search": search_together}
+"""What answers several requests at once."""
 
 READERS = {"Search": SearchCall.from_bytes}
 """What reads requests in place of their messages."""

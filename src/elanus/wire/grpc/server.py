@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -201,9 +201,16 @@ def _queues(
             instance, incoming.request, incoming.metadata, incoming.remaining_s, incoming.gone
         )
 
-    def long_answer(incoming: Incoming) -> Any:
+    def answer_all(calls: Sequence[Incoming]) -> Iterable[Any]:
+        together = None
+        if len(calls) > 1:
+            asked = [(c.request, c.metadata, c.remaining_s, c.gone) for c in calls]
+            together = calls[0].method.answer_together(instance, asked)
+        return together or map(answer, calls)
+
+    def long_answer(calls: Sequence[Incoming]) -> Iterable[Any]:
         reading.expect_long()
-        return answer(incoming)
+        return map(answer, calls)
 
     def reply(incoming: Incoming) -> None:
         incoming.reply(answer(incoming))
@@ -216,8 +223,10 @@ def _queues(
         if not incoming.read():
             return
         if times.has_come(instance, incoming.request.guarantee_timestamp):
-            is_long = getattr(incoming.request, "nq", 1) >= LONG_QUERIES
-            reading.answer_soon(incoming, long_answer if is_long else answer)
+            if getattr(incoming.request, "nq", 1) >= LONG_QUERIES:
+                reading.answer_soon(incoming, long_answer)
+            else:
+                reading.answer_soon(incoming, answer_all, getattr(incoming.request, "asked", None))
         else:
             incoming.watch()
             pools[Pool.WAIT].submit(logged, reply, incoming)
