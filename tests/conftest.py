@@ -28,7 +28,7 @@ except ImportError:  # Windows has none
 # A suite that was started in the background of a shell script ignores Ctrl-C, and so would what its tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ("tests.wire_case",)
+pytest_plugins = ("tests.wire_case", "tests.bucket_case")
 
 settings.register_profile(
     "short",

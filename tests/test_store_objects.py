@@ -6,17 +6,25 @@ import threading
 import pytest
 
 from elanus.model.errors import InvalidParameter, KeyExists, KeyNotFound, ReadOnly, StoreError, WriterStopped
+from elanus.store.cache import Cache
 from elanus.store.disk import LocalDisk
 from elanus.store.local import LocalStore
 from elanus.store.memory import MemoryStore
+from elanus.store.remote import RemoteStore
 from elanus.testing.faulty import FaultyDisk, no_more_files
 from elanus.testing.recording import RecordingDisk, SyncedFolder
+from tests.bucket_case import open_bucket
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "remote"])
 def store(request, tmp_path):
     if request.param == "local":
         yield LocalStore(LocalDisk(tmp_path))
+    elif request.param == "remote":
+        bucket = open_bucket(request.getfixturevalue("url"), request.getfixturevalue("proxy"))
+        cache = Cache(tmp_path, 1 << 30)
+        yield RemoteStore(bucket, cache)
+        cache.close()
     else:
         made = MemoryStore()
         yield made

@@ -1,0 +1,61 @@
+"""A real S3-compatible server, and the proxy that fails before it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from itertools import count
+from typing import Any
+
+import pytest
+
+from elanus.store.bucket import Bucket
+from elanus.testing.bucket_proxy import Proxy
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Where the server listens, "host:port"; it has the bucket `elanus`."""
+    from moto.server import ThreadedMotoServer  # a second, which only these tests need
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    connection = HTTPConnection(host, port, timeout=20)
+    connection.request("PUT", "/elanus", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=id/1/us-east-1/s3/x"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def proxy(s3: str) -> Iterator[Proxy]:
+    proxy = Proxy(s3)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def url() -> str:
+    """A place in the bucket that no other test uses."""
+    return f"s3://elanus/{next(_numbers)}/db"
+
+
+def options(endpoint: str) -> dict[str, Any]:
+    """obstore's, for a server at this URL."""
+    return {
+        "endpoint": endpoint,
+        "access_key_id": "id",
+        "secret_access_key": "secret",
+        "region": "us-east-1",
+        "client_options": {"allow_http": True},
+    }
+
+
+def open_bucket(url: str, proxy: Proxy, patience_s: float = 3.0) -> Bucket:
+    return Bucket(url, options(proxy.url), patience_s)
