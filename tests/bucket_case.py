@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,7 +54,17 @@ def options(endpoint: str) -> dict[str, Any]:
         "access_key_id": "id",
         "secret_access_key": "secret",
         "region": "us-east-1",
-        "client_options": {"allow_http": True},
+    }
+
+
+def environment(endpoint: str, cache: Path) -> dict[str, str]:
+    """What makes a process use a server at this URL, and a cache of its own."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "XDG_CACHE_HOME": str(cache),
     }
 
 

@@ -52,12 +52,22 @@ class Effort:
     crash_states: int
     kills: int
     wire_kills: int
+    bucket_kills: int
+    take_overs: int
     wire_retries: int
     schedules: int
 
 
-SHORT = Effort(crash_states=2_000, kills=30, wire_kills=20, wire_retries=6, schedules=60)
-THOROUGH = Effort(crash_states=100_000, kills=1_000, wire_kills=300, wire_retries=100, schedules=5_000)
+SHORT = Effort(crash_states=2_000, kills=30, wire_kills=20, bucket_kills=8, take_overs=5, wire_retries=6, schedules=60)
+THOROUGH = Effort(
+    crash_states=100_000,
+    kills=1_000,
+    wire_kills=300,
+    bucket_kills=300,
+    take_overs=100,
+    wire_retries=100,
+    schedules=5_000,
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,7 +1,8 @@
 """The process that is killed: `python -m tests.kill_writer`.
 
 Imports everything, says "ready", and waits for one line of JSON: the folder, the ledger, the story. Then it opens the
-folder and performs the scripts of all threads until it is killed, or until its input says "close" or ends.
+folder and performs the scripts of all threads until it is killed, or until its input says "close" or ends. Of a bucket
+another process may take over from it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import elanus
 from elanus import Elanus, ElanusError
 from tests.kill_native import perform
-from tests.kills import DIM, MAIN, THREADS, TIGHT, Event, Ledger, Script, Story
+from tests.kills import DIM, MAIN, THREADS, TIGHT, TIGHT_IN_BUCKET, Event, Ledger, Script, Story
 
 
 def main() -> None:
@@ -26,12 +27,13 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     story = Story(order["seed"], order["number"], order["life"])
     ledger = Ledger(Path(order["ledger"]))
-    db = elanus.open(order["folder"], settings=TIGHT)
+    in_bucket = "://" in order["folder"]
+    db = elanus.open(order["folder"], settings=TIGHT_IN_BUCKET if in_bucket else TIGHT)
     ledger.note(Event.OPENED)
     begun, closing = threading.Event(), threading.Event()
     threads = [threading.Thread(target=_read, args=(db, ledger, begun, closing), daemon=True, name="reader")]
     for thread in range(THREADS):
-        arguments = (db, story, thread, ledger, begun, closing)
+        arguments = (db, in_bucket, story, thread, ledger, begun, closing)
         threads.append(threading.Thread(target=_write, args=arguments, daemon=True, name=f"writer-{thread}"))
     for started in threads:
         started.start()
@@ -45,7 +47,13 @@ def main() -> None:
 
 
 def _write(
-    db: Elanus, story: Story, thread: int, ledger: Ledger, begun: threading.Event, closing: threading.Event
+    db: Elanus,
+    in_bucket: bool,
+    story: Story,
+    thread: int,
+    ledger: Ledger,
+    begun: threading.Event,
+    closing: threading.Event,
 ) -> None:
     if 0 < thread < THREADS - 1:
         begun.wait()
@@ -57,6 +65,9 @@ def _write(
             ledger.note(Event.REFUSED, thread, number)
             return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the test is to know
+            if in_bucket and isinstance(error, elanus.WriterStopped):
+                ledger.note(Event.REPLACED, thread, number)
+                return
             if closing.is_set() and op.kind in ("flush", "compact") and isinstance(error, ElanusError):
                 return  # the job was cancelled
             print(f"thread {thread}, operation {number}: {op}", file=sys.stderr)  # noqa: T201

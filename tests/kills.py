@@ -33,7 +33,7 @@ import random
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import chain, product
 from pathlib import Path
@@ -43,6 +43,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elanus import DataType, OnDuplicateKey, Settings
+from elanus.log.objects import LEAST_BYTES
 
 MAIN = "main"
 THREADS = 5
@@ -73,6 +74,9 @@ TIGHT = Settings(
 )
 """Limits so small that a process of half a second seals, merges, builds, cuts its log and collects garbage."""
 
+TIGHT_IN_BUCKET = replace(TIGHT, log_bytes=48 * LEAST_BYTES, log_waste_bytes=24 * LEAST_BYTES)
+"""Of a log of so many objects."""
+
 Slot = tuple[Any, ...]
 State = dict[Slot, Any]
 
@@ -86,6 +90,8 @@ class Event(IntEnum):
     CLOSED = 5
     FAILED = 6
     """Raised what it must not; the traceback is in the process's standard error."""
+    REPLACED = 8
+    """Raised `WriterStopped` in a process that was to be replaced: it was done before that, or never will be."""
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------

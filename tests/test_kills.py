@@ -92,7 +92,7 @@ class Writer:
                 start_new_session=True,  # its builders are those of its session
             )
 
-    def begin(self, folder: Path, story: Story) -> None:
+    def begin(self, folder: Path | str, story: Story) -> None:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n", self._errors.read_text()
         order = {"folder": str(folder), "ledger": str(self._ledger), **dataclasses.asdict(story)}
@@ -136,6 +136,9 @@ class Writer:
 class Kills:
     """Stories of lives, each ended by a kill; what was seen is counted in `seen`."""
 
+    settings = TIGHT
+    open_s = OPEN_S
+
     def __init__(self, root: Path, seed: int) -> None:
         self._root = root
         self._random = random.Random(seed)
@@ -164,15 +167,16 @@ class Kills:
                 writer.kill()
 
     @property
-    def _folder(self) -> Path:
+    def _place(self) -> Path | str:
+        """Where the database lies."""
         return self._root / f"story-{self._story.number}"
 
     def _live(self, life: int) -> None:
         self._story = dataclasses.replace(self._story, life=life + 1)
         writer = self._waiting.pop(0)
-        writer.begin(self._folder, self._story)
+        writer.begin(self._place, self._story)
         moment = self._kill_at_some_moment(writer)
-        context = f"life {life} of story {self._story.number}, killed {moment}; folder {self._folder}"
+        context = f"life {life} of story {self._story.number}, killed {moment}; at {self._place}"
         entries = writer.ledger()
         began = time.monotonic()
         threads = done_by(self._story, self._state, entries)
@@ -231,16 +235,16 @@ class Kills:
         opened_s = []
         for _ in range(2):
             began = time.monotonic()
-            settings = dataclasses.replace(TIGHT, background=False)
-            db = Elanus(Instance.open(self._folder, settings, builders=InlineBuilders()))
+            settings = dataclasses.replace(self.settings, background=False)
+            db = Elanus(Instance.open(self._place, settings, builders=InlineBuilders()))
             for name in db.list_collections():
                 db.collection(name).count()
             opened_s.append(time.monotonic() - began)
-            if opened_s[-1] < OPEN_S:
+            if opened_s[-1] < self.open_s:
                 break
             db.close()  # a second one tells a slow opening from a busy machine
         self.slowest_open_s = max(self.slowest_open_s, min(opened_s))
-        assert opened_s[-1] < OPEN_S
+        assert opened_s[-1] < self.open_s
         return db
 
     def _count_segments(self, db: Elanus) -> None:
@@ -256,8 +260,14 @@ class Kills:
     def _end_story(self) -> None:
         with self._open() as db:
             assert observe(NativeView(db), self._story, self._random) == self._state
-        self.seen["log cuts"] += min(int(p.stem) for p in (self._folder / "log").glob("*.log")) - 1
-        shutil.rmtree(self._folder)
+        self.seen["log cuts"] += self._remove()
+
+    def _remove(self) -> int:
+        """Remove the database; returns the number of the oldest file of its log, counted from 0."""
+        folder = Path(self._place)
+        oldest = min(int(p.stem) for p in (folder / "log").glob("*.log"))
+        shutil.rmtree(folder)
+        return oldest - 1
 
 
 @pytest.mark.crash

@@ -254,9 +254,10 @@ def test_what_is_mapped_needs_no_descriptor(tmp_path: Path) -> None:
         assert descriptors() == before
 
 
-def test_a_url_is_no_folder() -> None:
-    with pytest.raises(InvalidParameter, match="folder"):
-        elanus.open("s3://bucket/key")
+@pytest.mark.parametrize("url", ["http://bucket/key", "s3://", "file:///tmp/db"])
+def test_a_url_that_names_no_bucket_is_no_folder_either(url: str) -> None:
+    with pytest.raises(InvalidParameter, match="names no bucket"):
+        elanus.open(url)
 
 
 def test_flush_and_compact_change_nothing_that_is_read(db: Elanus) -> None:

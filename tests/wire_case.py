@@ -40,7 +40,7 @@ class Served:
     """A running `elanus serve`. `errors` grows with what it writes to standard error."""
 
     process: subprocess.Popen[str]
-    folder: Path
+    folder: Path | str
     port: int
     errors: list[str]
 
@@ -55,7 +55,7 @@ class Served:
         return code
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+def start(folder: Path | str, *options: str) -> subprocess.Popen[str]:
     """`elanus serve`, as a process that dies with this one."""
     return subprocess.Popen(
         [sys.executable, "-c", SERVE, "serve", "--data", str(folder), *options],
@@ -67,7 +67,7 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[Served]:
+def served(folder: Path | str, *options: str) -> Iterator[Served]:
     """`elanus serve` on a free port, ready for clients; killed at the end if it has not ended."""
     process = start(folder, "--port", "0", *options)
     assert process.stdout is not None

@@ -42,9 +42,9 @@ def inspect_folder(
 
 @app.command("serve")
 def serve(
-    data: Annotated[Path, typer.Option("--data", help="The folder of the database; made where there is none.")] = Path(
-        "elanus.data"
-    ),
+    data: Annotated[
+        str, typer.Option("--data", help="The folder of the database, or s3://bucket/path; made where there is none.")
+    ] = "elanus.data",
     host: Annotated[str, typer.Option("--host", help="The address to listen at, 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 19530,
 ) -> None:

@@ -6,7 +6,6 @@ import ctypes
 import logging
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import typer
 
@@ -19,8 +18,8 @@ KEPT_BYTES = 16 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def run(data: Path, host: str, port: int) -> int:
-    """Serve the folder `data` at `host`:`port` until SIGTERM or SIGINT, then finish what is in flight.
+def run(data: str, host: str, port: int) -> int:
+    """Serve the folder or URL `data` at `host`:`port` until SIGTERM or SIGINT, then finish what is in flight.
 
     Raises `AddressInUse`, `AlreadyOpen`, `StoreError`.
     """

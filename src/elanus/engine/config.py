@@ -75,5 +75,11 @@ class EngineConfig:
     builder_idle_s: float = 20.0
     """A builder process without work ends after this long, so an idle database costs nothing."""
 
+    cache_folder: str = ""
+    """Where files of a database in a bucket are kept on the local disk; "" is `elanus` in the user's cache folder."""
+
+    cache_bytes: int = 64 * 1024 * MIB
+    """How much they may take there, about: the longest unused go first."""
+
     background: bool = True
     """Whether jobs run by themselves. Off in tests, which run them step by step."""

@@ -24,9 +24,9 @@ from elanus.engine.host import Host, collection_prefix, manifest_of
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.board import JobBoard
 from elanus.engine.manifest import IndexDefined, IndexDefinition, Manifest, apply
+from elanus.log.base import Log
 from elanus.log.carry import CarryRecord
 from elanus.log.commit import GroupCommit, Record
-from elanus.log.file import FileLog
 from elanus.log.outcomes import outcomes_of, outcomes_record
 from elanus.log.position import Position
 from elanus.log.record import FenceRecord, RawRecord, WriteRecord
@@ -40,7 +40,7 @@ from elanus.store.base import Store
 class Engine:
     """Made by `Engine.open`; one per store and process. Safe to call from any thread."""
 
-    def __init__(self, store: Store, log: FileLog, config: EngineConfig, clock: Clock, builders: Builders) -> None:
+    def __init__(self, store: Store, log: Log, config: EngineConfig, clock: Clock, builders: Builders) -> None:
         self.config = config
         self.clock = clock
         self.oracle = TimestampOracle(clock)
@@ -58,7 +58,7 @@ class Engine:
     def open(
         cls,
         store: Store,
-        log: FileLog,
+        log: Log,
         config: EngineConfig,
         clock: Clock,
         builders: Builders,
@@ -147,6 +147,8 @@ class Engine:
         if not versions.exists():
             raise CollectionNotFound(f"collection not found[collection={collection_id}]")
         versions.load()
+        if not self._log_file.excludes:
+            versions.fence()
         collection = Collection(self._host, collection_id, versions)
         manifest = versions.state
         self.oracle.advance_to(max(manifest.sealed_to, *manifest.segments, 0))

@@ -29,8 +29,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
+from elanus.log.base import Log
 from elanus.log.carry import CarryRecord
-from elanus.log.file import FileLog
 from elanus.log.position import Position
 from elanus.log.record import EncodedRecord, FenceRecord, WriteRecord
 from elanus.model.errors import Closed, StoreError, WriterStopped
@@ -104,7 +104,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        log: FileLog,
+        log: Log,
         oracle: TimestampOracle,
         apply: Apply,
         queue_bytes: int = QUEUE_BYTES,

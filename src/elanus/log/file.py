@@ -37,7 +37,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NoReturn
 
-from elanus.log.carry import CarryRecord, carry_of
+from elanus.log.base import LogRecord, typed
 from elanus.log.frame import FRAME_HEADER_BYTES, Flaw, build_frame, read_frame_header
 from elanus.log.position import Position
 from elanus.log.record import (
@@ -47,7 +47,6 @@ from elanus.log.record import (
     RawRecord,
     RecordKind,
     body_holds,
-    fence_of,
     header_at,
 )
 from elanus.log.tail import FIRST_FRAME, CutTail, LogFileHeader, Tail, find_tail, is_unborn, read_frames
@@ -68,8 +67,6 @@ _READ_AHEAD = 4096
 
 _NAME = re.compile(r"(\d{20})\.log")
 
-LogRecord = RawRecord | CarryRecord | FenceRecord
-
 
 @dataclass(frozen=True, slots=True)
 class _LogFile:
@@ -86,6 +83,8 @@ class _LogFile:
 
 class FileLog:
     """The log of one writer, open for writing; made by `open`. Safe to use from any thread."""
+
+    excludes = True
 
     def __init__(self, disk: Disk, folder: str, file_bytes: int) -> None:
         self._disk = disk
@@ -216,7 +215,7 @@ class FileLog:
                     position = Position(file.sequence, offset)
                     if position >= start:
                         raw = RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
-                        yield position, _typed(raw)
+                        yield position, typed(raw)
 
     def read_at(self, position: Position) -> RawRecord:
         """The write record at `position`; raises `CorruptData` if what lies there is none that holds."""
@@ -437,17 +436,3 @@ class FileLog:
 
     def _name(self, sequence: int) -> str:
         return f"{self._folder}/{sequence:020d}.log"
-
-
-def _typed(raw: RawRecord) -> LogRecord:
-    match raw.header.kind:
-        case RecordKind.WRITE:
-            return raw
-        case RecordKind.CARRY:
-            return carry_of(raw)
-        case RecordKind.FENCE:
-            return fence_of(raw)
-        case kind:
-            raise CorruptData(
-                f"the log holds a record of kind {kind}, which this Elanus does not know: use a newer one"
-            )

@@ -27,10 +27,12 @@ KEY_MAX_LENGTH = 512
 def open(  # noqa: A001 - `elanus.open`, as one opens a file
     path: str | os.PathLike[str], *, settings: Settings | None = None
 ) -> Elanus:
-    """Open the databases in folder `path`, and make it where there is none; close them with `close` or `with`.
+    """Open the databases in the folder or at the URL `path`, and make it where there is none; close them with `close`
+    or `with`.
 
     One process may have a folder open for writing. Raises `AlreadyOpen` naming the process that has, `CorruptData`,
-    `FormatTooNew`, `StoreError`.
+    `FormatTooNew`, `StoreError`. Of a bucket (`s3://bucket/path`, and so on with `gs` and `az`) the one that opens it
+    last is the one that writes, and those before stop with `WriterStopped`.
     """
     return Elanus(Instance.open(path, settings))
 

@@ -1,14 +1,7 @@
-"""One open database folder: its catalog and its engine, composed.
+"""One open database: its catalog and its engine, composed.
 
-A folder holds
-
-    lock                 who has it open for writing
-    log/                 the write-ahead log
-    store/catalog/       versions of the catalog
-    store/collections/   manifests and segments, by collection id
-
-One process may open a folder for writing. Opening reads the catalog and the log's tail; collections are opened at
-their first touch.
+It lies in a folder or in a bucket (see `storage`). One process may have it open for writing. Opening reads the catalog
+and the log's tail; collections are opened at their first touch.
 """
 
 from __future__ import annotations
@@ -24,18 +17,15 @@ from elanus.engine.builders import Builders, FixedBudget, ProcessBuilders
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
-from elanus.log.file import FileLog
-from elanus.model.errors import Closed, InvalidParameter, StoreError
+from elanus.model.errors import Closed, StoreError
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
+from elanus.service import storage
 from elanus.service.compactions import MAX_COMPACTIONS, Compaction
 from elanus.service.context import RequestContext
 from elanus.service.iteration import Iterations
 from elanus.service.last_used import LastUsed
-from elanus.store.disk import Disk, LocalDisk
-from elanus.store.folder_lock import FolderLock
-from elanus.store.local import LocalStore
-from elanus.store.reasons import store_error
+from elanus.store.disk import Disk
 
 _log = logging.getLogger("elanus.service")
 
@@ -66,33 +56,18 @@ class Instance:
         disk: Disk | None = None,
         builders: Builders | None = None,
     ) -> Instance:
-        """Open the folder `path` for writing, and make it where there is none.
+        """Open the folder or the URL `path` for writing, and make a database there where there is none.
 
-        `clock`, `disk` and `builders` are for tests. Raises `AlreadyOpen` while another process has it open,
-        `CorruptData`, `FormatTooNew`, `StoreError`.
+        `clock`, `disk` and `builders` are for tests. Raises what `storage.open_folder` or `storage.open_bucket` raises,
+        and `FormatTooNew`.
         """
-        if "://" in os.fspath(path):
-            raise InvalidParameter(f"{path} is no folder: databases live in folders; object storage comes later")
-        root = Path(path).expanduser()
-        disk = disk or LocalDisk(root)
         clock = clock or SystemClock()
         settings = settings or Settings()
         with ExitStack() as closing:
-            try:
-                disk.make_folder("")
-            except OSError as error:
-                raise store_error(error, "make the folder", str(root)) from error
-            lock = FolderLock(root)
-            closing.callback(lock.release)
-            store = LocalStore(disk)
-            log = FileLog.open(disk)
-            closing.callback(log.close)
-            if log.cut is not None:
-                name, tail = log.cut
-                _log.warning(
-                    "%s: a torn tail of %d bytes at byte %d was cut, which no acknowledged write leaves: %s",
-                    name, tail.byte_count, tail.offset, tail.reason,
-                )  # fmt: skip
+            if storage.is_url(path):
+                store, log = storage.open_bucket(os.fspath(path), settings, closing)
+            else:
+                store, log = storage.open_folder(Path(path).expanduser(), disk, closing)
             catalog = Catalog.open(store, log.epoch, compose(clock.now_ms()))
             if builders is None:
                 builders = ProcessBuilders(FixedBudget(settings.build_memory_bytes), idle_s=settings.builder_idle_s)

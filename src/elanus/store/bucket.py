@@ -10,15 +10,14 @@ keys that nobody else can choose.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import (
@@ -32,8 +31,6 @@ from obstore.store import from_url
 
 from elanus.model.errors import InvalidParameter, KeyExists, KeyNotFound, StoreError
 from elanus.store.base import check_key
-
-_log = logging.getLogger("elanus.store")
 
 SCHEMES = ("s3", "gs", "az")
 
@@ -58,6 +55,9 @@ _LEAST_REST_S, _LONGEST_REST_S = 0.05, 2.0
 """Between two looks at what became of a put."""
 
 _REFUSED = (PermissionDeniedError, UnauthenticatedError)
+_WRONG = "status code: 4"
+"""In what obstore says of a request that would be refused again."""
+
 _TAKEN = (AlreadyExistsError, PreconditionError)
 
 T = TypeVar("T")
@@ -83,7 +83,8 @@ class Bucket:
                 f"{url} names no bucket: write s3://bucket/path, gs://bucket/path or az://container/path"
             )
         given: dict[str, Any] = dict(options or {})
-        client = {"timeout": f"{REQUEST_S:g}s", "connect_timeout": "5s", **given.pop("client_options", {})}
+        # It is http only where somebody has written http:// into an endpoint.
+        client = {"timeout": f"{REQUEST_S:g}s", "connect_timeout": "5s", "allow_http": True}
         retries: Any = {
             "max_retries": 1_000,
             "retry_timeout": timedelta(seconds=patience_s),
@@ -98,7 +99,7 @@ class Bucket:
     def put(self, key: str, data: bytes) -> None:
         check_key(key)
         mark = secrets.token_hex(16)
-        until, rest_s = time.monotonic() + self._patience_s, _LEAST_REST_S
+        rests = self._rests()
         while True:
             try:
                 obstore.put(self._store, key, data, mode="create", use_multipart=False, attributes={_MARK: mark})
@@ -109,14 +110,10 @@ class Bucket:
                         return
                 raise KeyExists(f"{key} exists: objects are put once and never changed") from None
             except BaseError as error:
-                if isinstance(error, _REFUSED) or time.monotonic() > until:
-                    self._fail("write", key, error)
-                _log.warning("it is in doubt whether %s was put: %s", key, _first_line(error))
+                self._rest(rests, "write", key, error)
             with suppress(KeyNotFound):
                 if self._mark_of(key) == mark:
                     return
-            time.sleep(rest_s)
-            rest_s = min(2 * rest_s, _LONGEST_REST_S)
 
     def upload(self, key: str, path: Path) -> None:
         """Put a file. One of more than `PART_BYTES` goes up in parts and does not exclude others: nobody else may know
@@ -173,13 +170,17 @@ class Bucket:
 
     def keys(self, prefix: str) -> list[str]:
         """All keys that begin with `prefix`, sorted."""
+        return sorted(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The lengths in bytes of all objects whose keys begin with `prefix`."""
         folder = prefix.rpartition("/")[0]
 
-        def listed() -> list[str]:
+        def listed() -> dict[str, int]:
             pages = obstore.list(self._store, folder or None)
-            return [entry["path"] for page in pages for entry in page]
+            return {entry["path"]: entry["size"] for page in pages for entry in page}
 
-        return sorted(key for key in self._ask("list", prefix, listed) if key.startswith(prefix))
+        return {key: size for key, size in self._ask("list", prefix, listed).items() if key.startswith(prefix)}
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects. An absent one is no error."""
@@ -224,16 +225,31 @@ class Bucket:
     # --- how it is asked ---------------------------------------------------------------------------------------------
 
     def _ask(self, doing: str, key: str, request: Callable[[], T]) -> T:
-        try:
-            return request()
-        except FileNotFoundError:
-            raise KeyNotFound(f"there is no object {key}: it was never put, or has been deleted") from None
-        except BaseError as error:
-            self._fail(doing, key, error)
+        """What `request` returns, made again where it failed: obstore does so, but not where an answer breaks off."""
+        rests = self._rests()
+        while True:
+            try:
+                return request()
+            except FileNotFoundError:
+                raise KeyNotFound(f"there is no object {key}: it was never put, or has been deleted") from None
+            except BaseError as error:
+                self._rest(rests, doing, key, error)
 
-    def _fail(self, doing: str, key: str, error: BaseError) -> NoReturn:
-        advice = "check the credentials and what they allow" if isinstance(error, _REFUSED) else "try again"
-        raise StoreError(f"cannot {doing} {self.url}/{key}: {_first_line(error)}: {advice}") from error
+    def _rests(self) -> Iterator[float]:
+        """How long to rest before each further attempt, until patience is over."""
+        until, rest_s = time.monotonic() + self._patience_s, _LEAST_REST_S
+        while time.monotonic() < until:
+            yield rest_s
+            rest_s = min(2 * rest_s, _LONGEST_REST_S)
+
+    def _rest(self, rests: Iterator[float], doing: str, key: str, error: BaseError) -> None:
+        """Wait before another attempt, or raise where there is none."""
+        refused = isinstance(error, _REFUSED)
+        rest_s = None if refused or _WRONG in str(error) else next(rests, None)
+        if rest_s is None:
+            advice = "check the credentials and what they allow" if refused else "try again"
+            raise StoreError(f"cannot {doing} {self.url}/{key}: {_first_line(error)}: {advice}") from error
+        time.sleep(rest_s)
 
     def _mark_of(self, key: str) -> str | None:
         """Which put the object is from; None where it does not say."""

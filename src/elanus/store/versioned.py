@@ -151,6 +151,24 @@ class VersionedState(Generic[S, E]):
                 self._put_checkpoint()
                 return state
 
+    def fence(self) -> S:
+        """Make what earlier writers commit from now on void, and return the state that they leave.
+
+        For where nothing else keeps them from it. Raises `WriterStopped` when this writer is an earlier one itself.
+        """
+        with self._lock:
+            while self._current.epoch != self._epoch:
+                self._check_writer()
+                version = self._current.version + 1
+                try:
+                    self._put(self._delta_key(version), {"version": version, "epoch": self._epoch, "edits": []})
+                except KeyExists:
+                    self._catch_up()
+                    continue
+                self._check_not_forgotten(version)
+                self._current = _Current(version, self._epoch, self._current.state)
+            return self._current.state
+
     def at(self, version: int) -> S:
         """The state as it was after `version`; raises `KeyNotFound` when that is not retained."""
         base = max((c for c in self._list()[1] if c <= version), default=0)

@@ -2,7 +2,8 @@
 
 An object of a collection is garbage when no retained version of its manifest names it, no job of this writer is about
 to (`Collection.pending`), and no snapshot of this process may still open it. Age alone proves nothing: a job may
-have run for hours, and a file may be named by a version that is older still.
+have run for hours, and a file may be named by a version that is older still. What a later writer has put is none of
+this one's business, which may have been replaced and not know of it yet.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def collect(collection: Collection) -> Iterator[str]:
     so a job that commits meanwhile is seen in one of the three.
     """
     store, versions = collection.store, collection.versions
-    listed = store.keys(f"{collection_prefix(collection.id)}/segments/")
+    folder = f"{collection_prefix(collection.id)}/segments/"
+    epoch = collection.host.epoch
+    listed = [key for key in store.keys(folder) if int(key.removeprefix(folder).partition("-")[0]) <= epoch]
     yield "listed"
     unclaimed = [key for key in listed if not collection.is_pending(key)]
     in_use = collection.follower.keys_in_use()

@@ -1,0 +1,79 @@
+"""The log, as those see it who write to it and recover from it: records in order, durable when `append` returns.
+
+There are two: local files (`file`) and objects in a bucket (`objects`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from elanus.log.carry import CarryRecord, carry_of
+from elanus.log.position import Position
+from elanus.log.record import EncodedRecord, FenceRecord, RawRecord, RecordKind, fence_of
+from elanus.model.errors import CorruptData
+
+LogRecord = RawRecord | CarryRecord | FenceRecord
+
+
+class Log(Protocol):
+    """The log of one writer, open for writing and fenced. Safe to use from any thread."""
+
+    epoch: int
+    """This opening's, one above those of all before."""
+
+    excludes: bool
+    """Whether no other process can write what belongs to this log while it is open."""
+
+    @property
+    def end(self) -> Position:
+        """After the last durable record."""
+        ...
+
+    @property
+    def byte_size(self) -> int:
+        """How much there is to read at an opening."""
+        ...
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest record was written, in milliseconds since 1970; None when there is none but fences."""
+        ...
+
+    def append(self, records: Sequence[tuple[EncodedRecord, int]]) -> list[Position]:
+        """Make `records`, each with its timestamp, durable, all or none, and return where they lie.
+
+        Raises `StoreError` where they surely were not written, `WriterStopped` where that is in doubt.
+        """
+        ...
+
+    def rotate(self) -> int:
+        """A sequence below which everything lies that was written before, and nothing that is written later."""
+        ...
+
+    def drop_before(self, sequence: int) -> None:
+        """Give up what lies below `sequence`."""
+        ...
+
+    def read(self, start: Position = ...) -> Iterator[tuple[Position, LogRecord]]:
+        """The records at `start` and after it, as far as they are durable now, checked. Raises `CorruptData`."""
+        ...
+
+    def close(self) -> None:
+        """Later calls raise `Closed`."""
+        ...
+
+
+def typed(raw: RawRecord) -> LogRecord:
+    """A record as what it is. Raises `CorruptData` for a kind that this Elanus does not know."""
+    match raw.header.kind:
+        case RecordKind.WRITE:
+            return raw
+        case RecordKind.CARRY:
+            return carry_of(raw)
+        case RecordKind.FENCE:
+            return fence_of(raw)
+        case kind:
+            raise CorruptData(
+                f"the log holds a record of kind {kind}, which this Elanus does not know: use a newer one"
+            )

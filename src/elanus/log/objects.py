@@ -1,0 +1,237 @@
+"""The log in a bucket: one object for each group commit, and one sequence of them for all writers there ever are.
+
+    <sequence, 20 digits>.log     a file header (see `tail`) and one frame (see `frame`) from byte 64 on
+
+An object is whole or not there, so there are no torn tails. Of the header, the field that says in a local file where
+the one before ends says here which sequence is the oldest that is needed; what lies below is garbage, also where only
+some of it has been deleted.
+
+Objects are put if absent, under the number after the last. So a writer that has been replaced finds its number taken
+and stops: a new writer reads to the end and puts a fence there, with an epoch one above every epoch before it. What the
+old one puts later has no place; what it put before the fence is read by the new one, and was acknowledged or may be.
+
+What an error leaves behind: a put that is neither known to be done nor known to be refused stops the writer
+(`WriterStopped`), for this call and all later ones. The bucket asks for long before it comes to that.
+
+Invariant: `_end` is the end of the last record that is known to be there. It moves under `_mutex` alone, and may be
+read without it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NoReturn
+
+from elanus.log.base import LogRecord, typed
+from elanus.log.frame import build_frame
+from elanus.log.position import Position
+from elanus.log.record import RECORD_HEADER_BYTES, EncodedRecord, FenceRecord, RawRecord
+from elanus.log.tail import FIRST_FRAME, LogFileHeader, read_frames
+from elanus.model.errors import Closed, CorruptData, KeyExists, KeyNotFound, StoreError, WriterStopped
+from elanus.model.timestamps import milliseconds_of
+from elanus.store.bucket import Bucket
+
+LEAST_BYTES = 256 << 10
+"""A shorter object takes as long to read as so many bytes in a row, and counts as such."""
+
+READ_AT_ONCE = 16
+"""Objects that are fetched at a time where many are read."""
+
+_NAME = re.compile(r"(\d{20})\.log")
+
+
+class ObjectLog:
+    """The log of one writer; made by `open`. Safe to use from any thread."""
+
+    excludes = False
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._mutex = threading.Lock()
+        self._sizes: dict[int, int] = {}
+        """By sequence, the lengths of the objects that are needed."""
+        self._first_timestamps: dict[int, int] = {}
+        """Of those that have been read or written."""
+        self._oldest = 1
+        self._end = Position(0, 0)
+        self._failure: str | None = None
+        self._closed = False
+        self.epoch = 1
+        """This opening's, one above those of all before."""
+
+    @classmethod
+    def open(cls, bucket: Bucket) -> ObjectLog:
+        """Open for write: find the end and fence. Raises `CorruptData` where an object is missing."""
+        log = cls(bucket)
+        log._recover()
+        return log
+
+    # --- what there is ---------------------------------------------------------------------------------------------
+
+    @property
+    def end(self) -> Position:
+        """After the last durable record."""
+        return self._end
+
+    @property
+    def byte_size(self) -> int:
+        """How long it takes to read all objects, as the length of a file that takes as long."""
+        return sum(max(size, LEAST_BYTES) for size in list(self._sizes.values()))
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest record was written, in milliseconds since 1970; None when there is none but fences."""
+        times = (self._first_timestamps.get(sequence, 0) for sequence in sorted(self._sizes))
+        first = next((timestamp for timestamp in times if timestamp), None)
+        return None if first is None else milliseconds_of(first)
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def append(self, records: Sequence[tuple[EncodedRecord, int]]) -> list[Position]:
+        """Put `records`, each with its timestamp, as one object, and return where they lie."""
+        with self._mutex:
+            self._check_usable()
+            sequence = self._end.sequence + 1
+            try:
+                positions = self._put(sequence, records)
+            except KeyExists:
+                self._stop(f"another process has taken over the log at {self._bucket.url}/{_name(sequence)}")
+            except StoreError as error:
+                self._stop(f"it is in doubt whether {self._bucket.url}/{_name(sequence)} was written ({error})")
+            return positions
+
+    def rotate(self) -> int:
+        """The sequence after the last: everything written before lies below it."""
+        with self._mutex:
+            self._check_usable()
+            return self._end.sequence + 1
+
+    def drop_before(self, sequence: int) -> None:
+        """Delete the objects below `sequence`, but never the last one, when the last one says that they may go."""
+        with self._mutex:
+            self._check_usable()
+            if sequence <= self._oldest:
+                return
+            self._oldest = min(sequence, self._end.sequence)
+        self.append([(FenceRecord(self.epoch).encode(), 0)])
+        dropped = [number for number in list(self._sizes) if number < self._oldest]
+        self._bucket.delete(_name(number) for number in dropped)
+        for number in dropped:
+            self._sizes.pop(number, None)
+            self._first_timestamps.pop(number, None)
+
+    def close(self) -> None:
+        """Later calls raise `Closed`. What `append` returned for is durable already."""
+        with self._mutex:
+            self._closed = True
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, start: Position = Position(0, 0)) -> Iterator[tuple[Position, LogRecord]]:
+        """The records at `start` and after it, as far as they are durable now, checked.
+
+        Raises `CorruptData` that names the object and what is lost, and `StoreError` for one dropped meanwhile.
+        """
+        sequences = iter(range(max(start.sequence, self._oldest), self._end.sequence + 1))
+        with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="elanus-log") as pool:
+            coming: deque[tuple[int, Future[bytes]]] = deque()
+            try:
+                while True:
+                    for sequence in islice(sequences, READ_AT_ONCE - len(coming)):
+                        coming.append((sequence, pool.submit(self._get, sequence)))
+                    if not coming:
+                        return
+                    sequence, data = coming.popleft()
+                    yield from self._records(sequence, data.result(), start)
+            finally:
+                for _, unread in coming:
+                    unread.cancel()
+
+    def _records(self, sequence: int, data: bytes, start: Position) -> Iterator[tuple[Position, LogRecord]]:
+        name = f"{self._bucket.url}/{_name(sequence)}"
+        view = memoryview(data)
+        for frame in read_frames(data, LogFileHeader.unpack(data, sequence, name), name, len(data)):
+            self._first_timestamps[sequence] = frame.first_timestamp
+            for offset, header in frame.records:
+                raw = RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
+                if (position := Position(sequence, offset)) >= start:
+                    yield position, typed(raw)
+
+    def _get(self, sequence: int) -> bytes:
+        try:
+            return self._bucket.get(_name(sequence))
+        except KeyNotFound:
+            raise CorruptData(
+                f"{self._bucket.url}/{_name(sequence)} is missing, though it is needed and later ones are there: the "
+                "writes in it are lost. Restore it from a backup or a copy."
+            ) from None
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        found = {int(match[1]): size for key, size in self._bucket.sizes("").items() if (match := _NAME.fullmatch(key))}
+        last = max(found, default=0)
+        while True:
+            last = self._follow(last, found)
+            missing = next((number for number in range(self._oldest, last + 1) if number not in found), None)
+            if missing is not None:
+                found[missing] = len(self._get(missing))  # which says so, unless only the listing was old
+                continue
+            self._sizes = {number: size for number, size in found.items() if number >= self._oldest}
+            try:
+                self._put(last + 1, [(FenceRecord(self.epoch).encode(), 0)])
+            except KeyExists:  # the writer before, which still writes, or another that opens
+                continue
+            return
+
+    def _follow(self, last: int, found: dict[int, int]) -> int:
+        """Go on from the object `last`, where there is one, to the last there is, and take over what it says."""
+        while True:
+            header = self._header(last) if last else None
+            if header is not None:
+                self._oldest, self.epoch = header.previous_end, header.epoch + 1
+            try:
+                found[last + 1] = self._bucket.size(_name(last + 1))
+            except KeyNotFound:
+                return last
+            last += 1
+
+    def _header(self, sequence: int) -> LogFileHeader:
+        data = self._bucket.get_range(_name(sequence), 0, FIRST_FRAME)
+        return LogFileHeader.unpack(data, sequence, f"{self._bucket.url}/{_name(sequence)}")
+
+    # --- steps, all under `_mutex` or while opening -------------------------------------------------------------------
+
+    def _put(self, sequence: int, records: Sequence[tuple[EncodedRecord, int]]) -> list[Position]:
+        header = LogFileHeader(sequence, secrets.randbits(64), self._oldest, self.epoch)
+        pieces, offsets = build_frame(header.place, FIRST_FRAME, self.epoch, records)
+        data = b"".join((header.pack(), *pieces))
+        self._bucket.put(_name(sequence), data)
+        self._sizes[sequence] = len(data)
+        self._first_timestamps[sequence] = records[0][1]
+        self._end = Position(sequence, len(data))
+        return [Position(sequence, at) for at in offsets]
+
+    def _stop(self, why: str) -> NoReturn:
+        self._failure = why
+        self._check_usable()
+        raise AssertionError("a log that failed is not usable")
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise Closed("the log was closed: open the database again")
+        if self._failure is not None:
+            raise WriterStopped(
+                f"nothing more is acknowledged, because {self._failure}. What was acknowledged before is safe; open "
+                "the database again."
+            )
+
+
+def _name(sequence: int) -> str:
+    return f"{sequence:020d}.log"

@@ -1,0 +1,228 @@
+"""The log in a bucket: one sequence for all writers, of which the last one writes, whatever the network does."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from elanus.log import objects
+from elanus.log.commit import GroupCommit
+from elanus.log.objects import ObjectLog
+from elanus.log.position import Position
+from elanus.log.record import FenceRecord, RawRecord
+from elanus.model.errors import Closed, CorruptData, WriterStopped
+from elanus.model.timestamps import SystemClock, TimestampOracle, compose
+from elanus.store.bucket import Bucket
+from elanus.testing.bucket_proxy import Kind, Proxy
+from tests.bucket_case import open_bucket
+from tests.test_log_file import append, keys_of, write
+
+
+@pytest.fixture
+def bucket(url: str, proxy: Proxy) -> Bucket:
+    return open_bucket(url, proxy)
+
+
+@pytest.fixture
+def log(bucket: Bucket) -> ObjectLog:
+    return ObjectLog.open(bucket)
+
+
+def names(bucket: Bucket) -> list[int]:
+    return [int(key.removesuffix(".log")) for key in bucket.keys("")]
+
+
+def test_what_was_appended_is_read_in_order_by_this_writer_and_the_next(log: ObjectLog, bucket: Bucket) -> None:
+    positions = [*append(log, 1, 2, 3), *append(log, 4)]
+    assert positions == sorted(positions)
+    assert keys_of(log) == [1, 2, 3, 4]
+    assert keys_of(log, positions[2]) == [3, 4]
+    assert [position for position, record in log.read() if isinstance(record, RawRecord)] == positions
+    assert keys_of(log, log.end) == []
+    again = ObjectLog.open(bucket)
+    append(again, 5)
+    assert keys_of(again) == [1, 2, 3, 4, 5]
+    assert [record.epoch for _, record in again.read() if isinstance(record, FenceRecord)] == [1, 2]
+
+
+def test_many_objects_are_read_at_once_and_in_order(log: ObjectLog, bucket: Bucket, proxy: Proxy) -> None:
+    for key in range(60):
+        append(log, key)
+    proxy.fail(Kind.SLOW, "GET", seconds=0.05)
+    again = ObjectLog.open(bucket)
+    assert keys_of(again) == list(range(60))
+    reading = again.read()
+    next(reading)
+    reading.close()
+
+
+def test_a_group_is_one_object(log: ObjectLog, bucket: Bucket) -> None:
+    before = len(names(bucket))
+    append(log, *range(100))
+    assert len(names(bucket)) == before + 1
+
+
+def test_a_writer_that_was_replaced_acknowledges_nothing_more(log: ObjectLog, bucket: Bucket) -> None:
+    append(log, 1)
+    second = ObjectLog.open(bucket)
+    assert second.epoch == log.epoch + 1
+    for _ in range(2):
+        with pytest.raises(WriterStopped, match="another process has taken over"):
+            append(log, 2)
+    append(second, 3)
+    assert keys_of(second) == [1, 3]
+    assert keys_of(ObjectLog.open(bucket)) == [1, 3]
+
+
+def test_a_late_put_of_a_writer_that_was_replaced_finds_no_place(log: ObjectLog, bucket: Bucket, proxy: Proxy) -> None:
+    proxy.fail(Kind.SLOW, "PUT", "*00002.log*", times=1, seconds=0.8)
+    outcome: list[type[Exception]] = []
+
+    def late() -> None:
+        try:
+            append(log, 1)
+        except WriterStopped as error:
+            outcome.append(type(error))
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    while not any(method == "PUT" and "00002.log" in path for method, path in proxy.requests):
+        pass
+    second = ObjectLog.open(bucket)
+    append(second, 2)
+    thread.join()
+    assert outcome == [WriterStopped]
+    assert keys_of(second) == keys_of(ObjectLog.open(bucket)) == [2]
+
+
+def test_writers_that_take_over_from_each_other_lose_nothing_and_invent_nothing(bucket: Bucket, proxy: Proxy) -> None:
+    """Six of them at once, each of which opens again when it is replaced, while answers are lost."""
+    acknowledged: list[int] = []
+    tried: list[int] = []
+
+    def work(number: int) -> None:
+        log = ObjectLog.open(bucket)
+        for step in range(15):
+            key = 1_000 * number + step
+            tried.append(key)
+            try:
+                append(log, key)
+                acknowledged.append(key)
+            except WriterStopped:
+                log = ObjectLog.open(bucket)
+
+    proxy.fail(Kind.UNANSWERED, "PUT", "*3.log*", times=3)
+    proxy.fail(Kind.LOST, "PUT", "*5.log*", times=3)
+    proxy.fail(Kind.BUSY, "PUT", "*7.log*", times=3)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = keys_of(ObjectLog.open(bucket))
+    assert len(found) == len(set(found))
+    assert set(acknowledged) == set(found) <= set(tried)
+    epochs = [record.epoch for _, record in ObjectLog.open(bucket).read() if isinstance(record, FenceRecord)]
+    assert epochs == list(range(1, len(epochs) + 1))
+
+
+@pytest.mark.parametrize("kind", [Kind.UNANSWERED, Kind.LOST])
+def test_a_put_that_stays_in_doubt_stops_the_writer(url: str, proxy: Proxy, kind: Kind) -> None:
+    log = ObjectLog.open(open_bucket(url, proxy, patience_s=0.4))
+    append(log, 1)
+    proxy.fail(kind)
+    with pytest.raises(WriterStopped, match="in doubt whether"):
+        append(log, 2)
+    proxy.heal()
+    with pytest.raises(WriterStopped, match="in doubt whether"):
+        append(log, 3)
+    assert keys_of(ObjectLog.open(open_bucket(url, proxy))) == ([1, 2] if kind is Kind.UNANSWERED else [1])
+
+
+def test_what_is_dropped_is_gone_also_where_only_some_of_it_was_deleted(log: ObjectLog, bucket: Bucket) -> None:
+    for key in range(5):
+        append(log, key, timestamp=compose(1_000 + key))
+    assert log.oldest_ms == 1_000
+    cut = log.rotate()
+    append(log, 5, timestamp=compose(2_000))
+    size = log.byte_size
+    log.drop_before(cut)
+    assert keys_of(log) == [5]
+    assert min(names(bucket)) == cut
+    assert log.oldest_ms == 2_000
+    assert log.byte_size < size
+    bucket.put(f"{cut - 3:020d}.log", b"left by a deletion that was cut short")
+    again = ObjectLog.open(bucket)
+    assert keys_of(again) == [5]
+    assert again.oldest_ms == 2_000
+    again.drop_before(again.rotate())
+    assert keys_of(again) == []
+    assert again.oldest_ms is None
+    append(again, 6, timestamp=compose(3_000))
+    assert keys_of(ObjectLog.open(bucket)) == [6]
+
+
+def test_a_missing_object_is_named_and_nothing_is_opened_over_it(log: ObjectLog, bucket: Bucket) -> None:
+    append(log, 1)
+    position, *_ = append(log, 2)
+    append(log, 3)
+    bucket.delete([f"{position.sequence:020d}.log"])
+    before = names(bucket)
+    with pytest.raises(CorruptData, match=f"{position.sequence:020d}.log is missing"):
+        ObjectLog.open(bucket)
+    assert names(bucket) == before
+
+
+def test_a_damaged_object_is_named(log: ObjectLog, bucket: Bucket) -> None:
+    position, *_ = append(log, 1)
+    append(log, 2)
+    key = f"{position.sequence:020d}.log"
+    data = bytearray(bucket.get(key))
+    data[-1] ^= 1
+    bucket.delete([key])
+    bucket.put(key, bytes(data))
+    with pytest.raises(CorruptData, match=f"{key}: damaged at offset 64"):
+        keys_of(ObjectLog.open(bucket))
+
+
+def test_an_old_listing_hides_nothing(log: ObjectLog, bucket: Bucket, proxy: Proxy) -> None:
+    append(log, 1)
+    ObjectLog.open(bucket)
+    proxy.fail(Kind.STALE, "GET", "*list-type=2*")
+    second = ObjectLog.open(bucket)
+    for key in (2, 3):
+        append(second, key)
+    third = ObjectLog.open(bucket)
+    assert third.epoch == second.epoch + 1
+    append(third, 4)
+    assert keys_of(third) == [1, 2, 3, 4]
+
+
+def test_a_closed_log_takes_nothing(log: ObjectLog) -> None:
+    log.close()
+    for call in (lambda: append(log, 1), log.rotate, lambda: log.drop_before(9)):
+        with pytest.raises(Closed):
+            call()
+
+
+def test_groups_of_many_threads_are_committed_in_order_and_applied_once(log: ObjectLog, bucket: Bucket) -> None:
+    applied: list[int] = []
+    commit = GroupCommit(
+        log,
+        TimestampOracle(SystemClock()),
+        lambda records: applied.extend(record.timestamp for _, record in records),
+    )
+    threads = [
+        threading.Thread(target=lambda n=n: [commit.append(write(100 * n + i)) for i in range(10)]) for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    commit.close()
+    assert applied == sorted(applied)
+    assert len(applied) == 80
+    assert sorted(keys_of(ObjectLog.open(bucket))) == sorted(100 * n + i for n in range(8) for i in range(10))
+    assert log.end > Position(1, 0)
+    assert log.byte_size >= objects.LEAST_BYTES
