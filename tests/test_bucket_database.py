@@ -7,19 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
 
 from elanus import Collection, Elanus
+from elanus.catalog.catalog import Catalog
 from elanus.engine.builders import InlineBuilders
 from elanus.engine.jobs.collect import collect
 from elanus.model.errors import InvalidParameter, StoreError, WriterStopped
 from elanus.service import storage
 from elanus.service.instance import Instance
 from elanus.testing.bucket_proxy import Kind, Proxy
-from tests.bucket_case import environment
+from tests.bucket_case import environment, open_bucket
 from tests.native_case import BOOKS, QUIET, book, books, keys_in, vectors
 from tests.wire_case import served
 
@@ -139,8 +141,60 @@ def test_garbage_of_a_later_writer_is_left_to_it(machine: Opened) -> None:
         opened.store.put(f"{prefix}/{epoch}-77/1", b"not named by anything")
     for _ in collect(opened):
         pass
-    assert opened.store.keys(f"{prefix}/") == [f"{prefix}/2-77/1"]
+    opened.store.put(f"{prefix}/1-77/2-5.deletes", b"of a later writer, for a segment of an earlier one")
+    for _ in collect(opened):
+        pass
+    assert opened.store.keys(f"{prefix}/") == [f"{prefix}/1-77/2-5.deletes", f"{prefix}/2-77/1"]
     assert collection.count() == 0
+    first.close()
+
+
+def test_an_idle_writer_whose_successor_cut_the_log_acknowledges_nothing(machine: Opened) -> None:
+    first = machine()
+    first.create_collection("books", BOOKS).insert([book(1)])
+    second = machine()
+    second.collection("books").insert(books([2, 3]))
+    second.collection("books").flush()
+    second._instance.engine.cut_log()
+    with pytest.raises(WriterStopped, match="another process has taken over"):
+        first.collection("books").insert([book(99)])
+    assert sorted(keys_in(second.collection("books"))) == [1, 2, 3]
+    third = machine()
+    assert sorted(keys_in(third.collection("books"))) == [1, 2, 3]
+    third.close()
+
+
+def test_an_opening_that_another_overtakes_says_so(machine: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that anything is damaged."""
+    machine().close()
+    opened = Catalog.open
+    others = []
+
+    def overtaken(*given: Any) -> Catalog:
+        if not others:
+            others.append(None)
+            others.append(machine())
+        return opened(*given)
+
+    monkeypatch.setattr(Catalog, "open", overtaken)
+    with pytest.raises(WriterStopped, match="another process has taken over"):
+        machine()
+    others[1].create_collection("books", BOOKS).insert(books([1]))
+    others[1].close()
+
+
+def test_a_creation_in_doubt_leaves_nothing_half_made(machine: Opened, url: str, proxy: Proxy) -> None:
+    first = machine()
+    store: Any = first._instance.catalog._versions._store
+    store._bucket = open_bucket(f"{url}/store", proxy, patience_s=0.3)
+    proxy.fail(Kind.UNANSWERED, "PUT", "*/catalog/*")
+    proxy.fail(Kind.LOST, "HEAD", "*/catalog/*")
+    with pytest.raises(StoreError, match="try again"):
+        first.create_collection("books", BOOKS)
+    proxy.heal()
+    first.create_collection("others", BOOKS)
+    first.collection("books").insert(books([1]))
+    assert keys_in(first.collection("books")) == [1]
     first.close()
 
 

@@ -138,6 +138,11 @@ def test_what_names_no_bucket_is_refused(url: str) -> None:
         Bucket(url)
 
 
+def test_a_bucket_that_is_not_there_is_said_to_be(proxy: Proxy) -> None:
+    with pytest.raises(StoreError, match="is there such a bucket"):
+        open_bucket("s3://nowhere/db", proxy).put("a", b"x")
+
+
 def test_an_option_that_there_is_none_of_is_refused(url: str) -> None:
     with pytest.raises((InvalidParameter, TypeError)):
         Bucket(url, {"no_such_option": 1})

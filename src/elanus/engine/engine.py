@@ -84,6 +84,11 @@ class Engine:
         """Why writes are refused; None while they are not."""
         return self._log.failure
 
+    @property
+    def excludes(self) -> bool:
+        """Whether no other process can write what this engine writes."""
+        return self._log_file.excludes
+
     # --- collections -----------------------------------------------------------------------------------------------
 
     def create_collection(
@@ -147,7 +152,7 @@ class Engine:
         if not versions.exists():
             raise CollectionNotFound(f"collection not found[collection={collection_id}]")
         versions.load()
-        if not self._log_file.excludes:
+        if not self.excludes:
             versions.fence()
         collection = Collection(self._host, collection_id, versions)
         manifest = versions.state

@@ -59,6 +59,10 @@ class Log(Protocol):
         """The records at `start` and after it, as far as they are durable now, checked. Raises `CorruptData`."""
         ...
 
+    def check_writer(self) -> None:
+        """Raise `WriterStopped` where another process has taken over."""
+        ...
+
     def close(self) -> None:
         """Later calls raise `Closed`."""
         ...

@@ -188,6 +188,9 @@ class FileLog:
                     self._sync_folder()
                     self._files = self._files[1:]
 
+    def check_writer(self) -> None:
+        """Nobody takes over a folder that is locked."""
+
     def close(self) -> None:
         """Later calls raise `Closed`. What `append` returned for is durable already."""
         with self._mutex:

@@ -10,6 +10,10 @@ Objects are put if absent, under the number after the last. So a writer that has
 and stops: a new writer reads to the end and puts a fence there, with an epoch one above every epoch before it. What the
 old one puts later has no place; what it put before the fence is read by the new one, and was acknowledged or may be.
 
+That holds as long as its number stays taken. So the fences that openings put are never deleted, for one of them lies
+where the writer before goes on; they are known by their length, which no other object has. And an opener that stood
+still between its look at the end and its fence may find a number that has been freed, so it looks again afterwards.
+
 What an error leaves behind: a put that is neither known to be done nor known to be refused stops the writer
 (`WriterStopped`), for this call and all later ones. The bucket asks for long before it comes to that.
 
@@ -25,11 +29,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import NoReturn
 
 from elanus.log.base import LogRecord, typed
-from elanus.log.frame import build_frame
+from elanus.log.carry import CarryRecord
+from elanus.log.frame import FRAME_HEADER_BYTES, build_frame
 from elanus.log.position import Position
 from elanus.log.record import RECORD_HEADER_BYTES, EncodedRecord, FenceRecord, RawRecord
 from elanus.log.tail import FIRST_FRAME, LogFileHeader, read_frames
@@ -40,8 +46,14 @@ from elanus.store.bucket import Bucket
 LEAST_BYTES = 256 << 10
 """A shorter object takes as long to read as so many bytes in a row, and counts as such."""
 
-READ_AT_ONCE = 16
+READ_AT_ONCE = 8
 """Objects that are fetched at a time where many are read."""
+
+FENCE_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + FenceRecord(0).encode().byte_size
+"""The length of an object that holds a fence and nothing else."""
+
+EMPTY_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + CarryRecord({}).encode().byte_size
+"""Of one that says what may go, and nothing else."""
 
 _NAME = re.compile(r"(\d{20})\.log")
 
@@ -56,6 +68,8 @@ class ObjectLog:
         self._mutex = threading.Lock()
         self._sizes: dict[int, int] = {}
         """By sequence, the lengths of the objects that are needed."""
+        self._left: list[int] = []
+        """What lies below the oldest that is needed, and has not been deleted yet."""
         self._first_timestamps: dict[int, int] = {}
         """Of those that have been read or written."""
         self._oldest = 1
@@ -113,18 +127,26 @@ class ObjectLog:
             return self._end.sequence + 1
 
     def drop_before(self, sequence: int) -> None:
-        """Delete the objects below `sequence`, but never the last one, when the last one says that they may go."""
+        """Delete the objects below `sequence`, when one was put that says that they may go."""
         with self._mutex:
             self._check_usable()
             if sequence <= self._oldest:
                 return
-            self._oldest = min(sequence, self._end.sequence)
-        self.append([(FenceRecord(self.epoch).encode(), 0)])
-        dropped = [number for number in list(self._sizes) if number < self._oldest]
-        self._bucket.delete(_name(number) for number in dropped)
-        for number in dropped:
-            self._sizes.pop(number, None)
+            self._oldest = min(sequence, self._end.sequence + 1)
+        self.append([(CarryRecord({}).encode(), 0)])
+        for number in [number for number in list(self._sizes) if number < self._oldest]:
+            if self._sizes.pop(number) != FENCE_BYTES:
+                self._left.append(number)
             self._first_timestamps.pop(number, None)
+        self._bucket.delete(_name(number) for number in self._left)
+        self._left = []
+
+    def check_writer(self) -> None:
+        """Raise `WriterStopped` where another process has taken over."""
+        following = _name(self._end.sequence + 1)
+        with self._mutex, suppress(KeyNotFound):
+            self._bucket.size(following)
+            self._stop(f"another process has taken over the log at {self._bucket.url}/{following}")
 
     def close(self) -> None:
         """Later calls raise `Closed`. What `append` returned for is durable already."""
@@ -175,7 +197,16 @@ class ObjectLog:
     # --- opening ---------------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        found = {int(match[1]): size for key, size in self._bucket.sizes("").items() if (match := _NAME.fullmatch(key))}
+        while True:
+            try:
+                if self._fence():
+                    return
+            except KeyNotFound:  # the writer before has dropped it, having gone on
+                continue
+
+    def _fence(self) -> bool:
+        """Put a fence at the end; False where it turns out not to be the end."""
+        found = self._listed()
         last = max(found, default=0)
         while True:
             last = self._follow(last, found)
@@ -183,12 +214,19 @@ class ObjectLog:
             if missing is not None:
                 found[missing] = len(self._get(missing))  # which says so, unless only the listing was old
                 continue
+            while found.get(self._oldest) in (FENCE_BYTES, EMPTY_BYTES):
+                self._oldest += 1
             self._sizes = {number: size for number, size in found.items() if number >= self._oldest}
+            self._left = [n for n, size in found.items() if n < self._oldest and size != FENCE_BYTES]
             try:
                 self._put(last + 1, [(FenceRecord(self.epoch).encode(), 0)])
             except KeyExists:  # the writer before, which still writes, or another that opens
                 continue
-            return
+            return max(self._listed()) <= last + 1
+
+    def _listed(self) -> dict[int, int]:
+        """The lengths of the objects that there are, by sequence."""
+        return {int(match[1]): size for key, size in self._bucket.sizes("").items() if (match := _NAME.fullmatch(key))}
 
     def _follow(self, last: int, found: dict[int, int]) -> int:
         """Go on from the object `last`, where there is one, to the last there is, and take over what it says."""

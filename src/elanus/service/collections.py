@@ -9,7 +9,7 @@ from elanus.catalog import state as catalog_state
 from elanus.catalog.state import CollectionAdded, CollectionEntry
 from elanus.engine.manifest import IndexDefinition, Manifest
 from elanus.engine.query import count
-from elanus.model.errors import InvalidParameter
+from elanus.model.errors import InvalidParameter, WriterStopped
 from elanus.model.names import check_name
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, OnDuplicateKey
@@ -81,8 +81,10 @@ def create(
             if name in instance.catalog.database(ctx.database).collections:
                 continue  # another thread has made it meanwhile
             raise
-        except BaseException:
-            instance.discard(collection_id)
+        except BaseException as error:
+            # What a bucket did not answer to may have been done all the same, or be done yet.
+            if instance.engine.excludes or isinstance(error, WriterStopped):
+                instance.discard(collection_id)
             raise
         return _info(ctx, instance, entry, collection.manifest)
 

@@ -17,7 +17,7 @@ from elanus.engine.builders import Builders, FixedBudget, ProcessBuilders
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
-from elanus.model.errors import Closed, StoreError
+from elanus.model.errors import Closed, CorruptData, StoreError
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
 from elanus.service import storage
@@ -68,10 +68,14 @@ class Instance:
                 store, log = storage.open_bucket(os.fspath(path), settings, closing)
             else:
                 store, log = storage.open_folder(Path(path).expanduser(), disk, closing)
-            catalog = Catalog.open(store, log.epoch, compose(clock.now_ms()))
             if builders is None:
                 builders = ProcessBuilders(FixedBudget(settings.build_memory_bytes), idle_s=settings.builder_idle_s)
-            engine = Engine.open(store, log, settings, clock, builders, catalog.state.collection_ids())
+            try:
+                catalog = Catalog.open(store, log.epoch, compose(clock.now_ms()))
+                engine = Engine.open(store, log, settings, clock, builders, catalog.state.collection_ids())
+            except CorruptData:
+                log.check_writer()  # who has been replaced meanwhile sees what is not meant for it
+                raise
             closing.callback(engine.close)
             # Ids are timestamps: the newest ever given must lie behind the clock, also after the clock stepped back.
             engine.oracle.advance_to(catalog.state.last_id)

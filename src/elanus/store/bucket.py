@@ -37,13 +37,13 @@ SCHEMES = ("s3", "gs", "az")
 PATIENCE_S = 60.0
 """A store that does not answer, or answers that it is busy, is asked again for so long."""
 
-REQUEST_S = 20.0
+REQUEST_S = 60.0
 """One request that takes longer is given up and sent again."""
 
-PART_BYTES = 16 << 20
+PART_BYTES = 8 << 20
 """Longer files go up and come down in parts of this size."""
 
-PARTS_AT_ONCE = 8
+PARTS_AT_ONCE = 4
 
 _MARK = "elanusmark"
 """The attribute that says which put an object is from."""
@@ -57,6 +57,9 @@ _LEAST_REST_S, _LONGEST_REST_S = 0.05, 2.0
 _REFUSED = (PermissionDeniedError, UnauthenticatedError)
 _WRONG = "status code: 4"
 """In what obstore says of a request that would be refused again."""
+
+_TOO_SLOW = "RequestTimeout"
+"""What S3 says, as a request's fault, where its body did not come in time."""
 
 _TAKEN = (AlreadyExistsError, PreconditionError)
 
@@ -104,13 +107,20 @@ class Bucket:
             try:
                 obstore.put(self._store, key, data, mode="create", use_multipart=False, attributes={_MARK: mark})
                 return
-            except _TAKEN:
-                with suppress(KeyNotFound):
+            except _TAKEN as error:
+                try:
                     if self._mark_of(key) == mark:  # an earlier attempt, the answer to which was lost
                         return
+                except KeyNotFound:  # a put of it is under way, perhaps our own
+                    self._rest(rests, "write", key, error, wrong=False)
+                    continue
                 raise KeyExists(f"{key} exists: objects are put once and never changed") from None
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"cannot write {self.url}/{key}: {_first_line(error)}: is there such a bucket?"
+                ) from error
             except BaseError as error:
-                self._rest(rests, "write", key, error)
+                self._rest(rests, "write", key, error, wrong=_is_wrong(error))
             with suppress(KeyNotFound):
                 if self._mark_of(key) == mark:
                     return
@@ -233,7 +243,7 @@ class Bucket:
             except FileNotFoundError:
                 raise KeyNotFound(f"there is no object {key}: it was never put, or has been deleted") from None
             except BaseError as error:
-                self._rest(rests, doing, key, error)
+                self._rest(rests, doing, key, error, wrong=_is_wrong(error))
 
     def _rests(self) -> Iterator[float]:
         """How long to rest before each further attempt, until patience is over."""
@@ -242,10 +252,10 @@ class Bucket:
             yield rest_s
             rest_s = min(2 * rest_s, _LONGEST_REST_S)
 
-    def _rest(self, rests: Iterator[float], doing: str, key: str, error: BaseError) -> None:
-        """Wait before another attempt, or raise where there is none."""
+    def _rest(self, rests: Iterator[float], doing: str, key: str, error: BaseError, *, wrong: bool) -> None:
+        """Wait before another attempt; raise where there is none, as there is where the request is `wrong`."""
         refused = isinstance(error, _REFUSED)
-        rest_s = None if refused or _WRONG in str(error) else next(rests, None)
+        rest_s = None if wrong or refused else next(rests, None)
         if rest_s is None:
             advice = "check the credentials and what they allow" if refused else "try again"
             raise StoreError(f"cannot {doing} {self.url}/{key}: {_first_line(error)}: {advice}") from error
@@ -262,6 +272,11 @@ class Bucket:
         except KeyNotFound:
             return False
         return True
+
+
+def _is_wrong(error: BaseError) -> bool:
+    """Whether the same request would be refused again."""
+    return _WRONG in str(error) and _TOO_SLOW not in str(error)
 
 
 def _first_line(error: Exception) -> str:

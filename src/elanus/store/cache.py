@@ -89,6 +89,8 @@ class Cache:
                 try:
                     fetch(fetched)
                     return self.take_over(key, fetched)
+                except OSError as error:
+                    raise store_error(error, "fetch", key) from error
                 finally:
                     fetched.unlink(missing_ok=True)
             finally:
@@ -107,8 +109,8 @@ class Cache:
                 os.close(descriptor)
             self._make_room(size)
             path.parent.mkdir(parents=True, exist_ok=True)
+            os.utime(file)
             file.rename(path)
-            os.utime(path)
         except OSError as error:
             raise store_error(error, "keep", str(path)) from error
         return path
@@ -124,7 +126,8 @@ class Cache:
             if self._room >= 0:
                 return
             found = sorted(self._files())
-            self._room = self._most_bytes - size - sum(length for _, length, _ in found)
+            free = shutil.disk_usage(self._objects).free
+            self._room = min(self._most_bytes - sum(length for _, length, _ in found), free) - size
             used_since = time.time() - KEPT_S
             for used, length, path in found:
                 if self._room >= 0 or used > used_since:

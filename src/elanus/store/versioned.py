@@ -167,6 +167,7 @@ class VersionedState(Generic[S, E]):
                     continue
                 self._check_not_forgotten(version)
                 self._current = _Current(version, self._epoch, self._current.state)
+                self._put_checkpoint()
             return self._current.state
 
     def at(self, version: int) -> S:

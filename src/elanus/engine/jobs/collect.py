@@ -9,6 +9,7 @@ this one's business, which may have been replaced and not know of it yet.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from elanus.engine.host import collection_prefix
 
 if TYPE_CHECKING:
     from elanus.engine.collection import Collection
+
+
+_EPOCHS = re.compile(r"(?:^|/)(\d+)-")
 
 
 def collect(collection: Collection) -> Iterator[str]:
@@ -26,8 +30,7 @@ def collect(collection: Collection) -> Iterator[str]:
     """
     store, versions = collection.store, collection.versions
     folder = f"{collection_prefix(collection.id)}/segments/"
-    epoch = collection.host.epoch
-    listed = [key for key in store.keys(folder) if int(key.removeprefix(folder).partition("-")[0]) <= epoch]
+    listed = [key for key in store.keys(folder) if _epoch_of(key.removeprefix(folder)) <= collection.host.epoch]
     yield "listed"
     unclaimed = [key for key in listed if not collection.is_pending(key)]
     in_use = collection.follower.keys_in_use()
@@ -45,3 +48,8 @@ def collect(collection: Collection) -> Iterator[str]:
     versions.forget(oldest_kept)
     store.delete([key for key in unclaimed if key not in named and key not in in_use])
     yield "deleted"
+
+
+def _epoch_of(name: str) -> int:
+    """Of the writer of a file `<epoch>-<segment>/<name>`: files that were added to a segment later say theirs, too."""
+    return max(int(epoch) for epoch in _EPOCHS.findall(name))
