@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from elanus.log.objects import FENCE_BYTES
 from elanus.store.bucket import Bucket
 from tests.bucket_case import environment, options
 from tests.conftest import Effort
@@ -48,10 +49,11 @@ class BucketKills(Kills):
 
     def _remove(self) -> int:
         bucket = Bucket(self._place, options(self._endpoint))
-        keys = bucket.keys("")
-        bucket.delete(keys)
+        sizes = bucket.sizes("")
+        bucket.delete(sizes)
         shutil.rmtree(self._root / "elanus", ignore_errors=True)
-        return min(int(Path(key).stem) for key in keys if key.startswith("log/")) - 1
+        log = {int(Path(key).stem): size for key, size in sizes.items() if key.startswith("log/")}
+        return min((number for number, size in log.items() if size != FENCE_BYTES), default=1) - 1
 
 
 class TakeOvers(BucketKills):
