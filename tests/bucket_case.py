@@ -57,15 +57,17 @@ def options(endpoint: str) -> dict[str, Any]:
     }
 
 
-def environment(endpoint: str, cache: Path) -> dict[str, str]:
-    """What makes a process use a server at this URL, and a cache of its own."""
-    return {
+def use(monkeypatch: pytest.MonkeyPatch, endpoint: str, cache: Path) -> None:
+    """Have this process, and those that it starts, use a server at this URL and a cache of their own."""
+    environment = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "id",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": "us-east-1",
         "XDG_CACHE_HOME": str(cache),
     }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
 
 
 def open_bucket(url: str, proxy: Proxy, patience_s: float = 3.0) -> Bucket:

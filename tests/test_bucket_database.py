@@ -21,7 +21,7 @@ from elanus.model.errors import InvalidParameter, StoreError, WriterStopped
 from elanus.service import storage
 from elanus.service.instance import Instance
 from elanus.testing.bucket_proxy import Kind, Proxy
-from tests.bucket_case import environment, open_bucket
+from tests.bucket_case import open_bucket, use
 from tests.native_case import BOOKS, QUIET, book, books, keys_in, vectors
 from tests.wire_case import served
 
@@ -31,8 +31,7 @@ Opened = Callable[[], Elanus]
 @pytest.fixture
 def machine(tmp_path: Path, url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Opened:
     """Opens the database as a machine does that has nothing of it on its disk."""
-    for name, value in environment(proxy.url, tmp_path).items():
-        monkeypatch.setenv(name, value)
+    use(monkeypatch, proxy.url, tmp_path)
 
     numbers = count()
 
@@ -242,8 +241,7 @@ def test_a_store_that_cannot_exclude_is_not_opened(machine: Opened, proxy: Proxy
 
 def test_a_store_that_does_not_answer_is_said_to(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "PROBE_PATIENCE_S", 0.3)
-    for name, value in environment("http://127.0.0.1:1", tmp_path).items():
-        monkeypatch.setenv(name, value)
+    use(monkeypatch, "http://127.0.0.1:1", tmp_path)
     with pytest.raises(StoreError, match=r"cannot \w+ .*s3://elanus/.*error sending request.*: try again"):
         Instance.open(url)
 
@@ -251,8 +249,7 @@ def test_a_store_that_does_not_answer_is_said_to(url: str, tmp_path: Path, monke
 def test_milvus_clients_use_a_server_over_a_bucket(
     url: str, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in environment(proxy.url, tmp_path).items():
-        monkeypatch.setenv(name, value)
+    use(monkeypatch, proxy.url, tmp_path)
     with served(url) as server:
         client = MilvusClient(server.address, dedicated=True)
         client.create_collection("quick", dimension=4)

@@ -18,7 +18,7 @@ import pytest
 
 from elanus.log.objects import FENCE_BYTES
 from elanus.store.bucket import Bucket
-from tests.bucket_case import environment, options
+from tests.bucket_case import options, use
 from tests.conftest import Effort
 from tests.kill_native import NativeView
 from tests.kill_sessions import wait_until_gone
@@ -42,6 +42,12 @@ class BucketKills(Kills):
         super().__init__(root, seed)
         self._url = url
         self._endpoint = endpoint
+
+    def run(self, kills: int) -> None:
+        try:
+            super().run(kills)
+        finally:
+            _log.info("opening took up to %.2f s: %s", self.slowest_open_s, dict(self.seen))
 
     @property
     def _place(self) -> str:
@@ -95,8 +101,7 @@ class TakeOvers(BucketKills):
 def in_bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Has this process and those that it starts use the server; returns its URL."""
     endpoint = f"http://{s3}"
-    for name, value in environment(endpoint, tmp_path).items():
-        monkeypatch.setenv(name, value)
+    use(monkeypatch, endpoint, tmp_path)
     return endpoint
 
 
@@ -105,10 +110,7 @@ def test_what_was_acknowledged_survives_kills_of_writers_to_a_bucket(
     tmp_path: Path, effort: Effort, seed: int, url: str, in_bucket: str
 ) -> None:
     kills = BucketKills(tmp_path, seed, url, in_bucket)
-    try:
-        kills.run(effort.bucket_kills)
-    finally:
-        _log.info("opening took up to %.2f s: %s", kills.slowest_open_s, dict(kills.seen))
+    kills.run(effort.bucket_kills)
     met = ["ACKNOWLEDGED", "segments sealed or merged"]
     if effort.bucket_kills >= 300:
         met += ["unacknowledged that survived", "unacknowledged that vanished", "with a builder", "log cuts"]
@@ -120,9 +122,6 @@ def test_a_writer_that_was_stopped_and_replaced_adds_nothing_when_it_wakes(
     tmp_path: Path, effort: Effort, seed: int, url: str, in_bucket: str
 ) -> None:
     kills = TakeOvers(tmp_path, seed, url, in_bucket)
-    try:
-        kills.run(effort.take_overs)
-    finally:
-        _log.info("opening took up to %.2f s: %s", kills.slowest_open_s, dict(kills.seen))
+    kills.run(effort.take_overs)
     assert kills.seen["REPLACED"] >= effort.take_overs
     assert kills.seen["ACKNOWLEDGED"]

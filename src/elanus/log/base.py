@@ -11,7 +11,7 @@ from typing import Protocol
 from elanus.log.carry import CarryRecord, carry_of
 from elanus.log.position import Position
 from elanus.log.record import EncodedRecord, FenceRecord, RawRecord, RecordKind, fence_of
-from elanus.model.errors import CorruptData
+from elanus.model.errors import Closed, CorruptData, WriterStopped
 
 LogRecord = RawRecord | CarryRecord | FenceRecord
 
@@ -66,6 +66,16 @@ class Log(Protocol):
     def close(self) -> None:
         """Later calls raise `Closed`."""
         ...
+
+
+def check_usable(closed: bool, failure: str | None, advice: str) -> None:
+    """Raise `Closed` or `WriterStopped` where a log takes nothing more; `advice` says what to do in the second case."""
+    if closed:
+        raise Closed("the log was closed: open the database again")
+    if failure is not None:
+        raise WriterStopped(
+            f"nothing more is acknowledged, because {failure}. What was acknowledged before is safe; {advice}"
+        )
 
 
 def typed(raw: RawRecord) -> LogRecord:

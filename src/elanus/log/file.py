@@ -37,7 +37,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NoReturn
 
-from elanus.log.base import LogRecord, typed
+from elanus.log.base import LogRecord, check_usable, typed
 from elanus.log.frame import FRAME_HEADER_BYTES, Flaw, build_frame, read_frame_header
 from elanus.log.position import Position
 from elanus.log.record import (
@@ -50,7 +50,7 @@ from elanus.log.record import (
     header_at,
 )
 from elanus.log.tail import FIRST_FRAME, CutTail, LogFileHeader, Tail, find_tail, is_unborn, read_frames
-from elanus.model.errors import Closed, CorruptData, StoreError, WriterStopped
+from elanus.model.errors import CorruptData, StoreError, WriterStopped
 from elanus.model.timestamps import milliseconds_of
 from elanus.store.disk import NOT_BEGUN, Disk, DiskFile, make_durable_folder
 from elanus.store.header import HEADER_BYTES
@@ -423,13 +423,7 @@ class FileLog:
         raise AssertionError("a log that failed is not usable")
 
     def _check_usable(self) -> None:
-        if self._closed:
-            raise Closed("the log was closed: open the database again")
-        if self._failure is not None:
-            raise WriterStopped(
-                f"nothing more is acknowledged, because {self._failure}. What was acknowledged before is safe; check "
-                "the disk, then open the database again."
-            )
+        check_usable(self._closed, self._failure, "check the disk, then open the database again.")
 
     def _read(self, name: str, offset: int, length: int) -> bytes:
         try:

@@ -33,13 +33,13 @@ from contextlib import suppress
 from itertools import islice
 from typing import NoReturn
 
-from elanus.log.base import LogRecord, typed
+from elanus.log.base import LogRecord, check_usable, typed
 from elanus.log.carry import CarryRecord
 from elanus.log.frame import FRAME_HEADER_BYTES, build_frame
 from elanus.log.position import Position
 from elanus.log.record import RECORD_HEADER_BYTES, EncodedRecord, FenceRecord, RawRecord
 from elanus.log.tail import FIRST_FRAME, LogFileHeader, read_frames
-from elanus.model.errors import Closed, CorruptData, KeyExists, KeyNotFound, StoreError, WriterStopped
+from elanus.model.errors import CorruptData, KeyExists, KeyNotFound, StoreError
 from elanus.model.timestamps import milliseconds_of
 from elanus.store.bucket import Bucket
 
@@ -115,7 +115,7 @@ class ObjectLog:
             try:
                 positions = self._put(sequence, records)
             except KeyExists:
-                self._stop(f"another process has taken over the log at {self._bucket.url}/{_name(sequence)}")
+                self._stop_replaced(sequence)
             except StoreError as error:
                 self._stop(f"it is in doubt whether {self._bucket.url}/{_name(sequence)} was written ({error})")
             return positions
@@ -143,10 +143,10 @@ class ObjectLog:
 
     def check_writer(self) -> None:
         """Raise `WriterStopped` where another process has taken over."""
-        following = _name(self._end.sequence + 1)
         with self._mutex, suppress(KeyNotFound):
-            self._bucket.size(following)
-            self._stop(f"another process has taken over the log at {self._bucket.url}/{following}")
+            following = self._end.sequence + 1
+            self._bucket.size(_name(following))
+            self._stop_replaced(following)
 
     def close(self) -> None:
         """Later calls raise `Closed`. What `append` returned for is durable already."""
@@ -256,19 +256,16 @@ class ObjectLog:
         self._end = Position(sequence, len(data))
         return [Position(sequence, at) for at in offsets]
 
+    def _stop_replaced(self, sequence: int) -> NoReturn:
+        self._stop(f"another process has taken over the log at {self._bucket.url}/{_name(sequence)}")
+
     def _stop(self, why: str) -> NoReturn:
         self._failure = why
         self._check_usable()
         raise AssertionError("a log that failed is not usable")
 
     def _check_usable(self) -> None:
-        if self._closed:
-            raise Closed("the log was closed: open the database again")
-        if self._failure is not None:
-            raise WriterStopped(
-                f"nothing more is acknowledged, because {self._failure}. What was acknowledged before is safe; open "
-                "the database again."
-            )
+        check_usable(self._closed, self._failure, "open the database again.")
 
 
 def _name(sequence: int) -> str:

@@ -83,12 +83,13 @@ def open_bucket(url: str, settings: EngineConfig, closing: ExitStack) -> Storage
     from elanus.store.cache import Cache
     from elanus.store.remote import RemoteStore
 
+    url = url.rstrip("/")
     Bucket(url, patience_s=PROBE_PATIENCE_S).probe()
     folder = Path(settings.cache_folder) if settings.cache_folder else _cache_folder()
-    cache = Cache(folder.expanduser() / xxhash.xxh3_64_hexdigest(url.rstrip("/").encode()), settings.cache_bytes)
+    cache = Cache(folder.expanduser() / xxhash.xxh3_64_hexdigest(url.encode()), settings.cache_bytes)
     closing.callback(cache.close)
-    store = RemoteStore(Bucket(f"{url.rstrip('/')}/store"), cache)
-    log = ObjectLog.open(Bucket(f"{url.rstrip('/')}/log", patience_s=LOG_PATIENCE_S))
+    store = RemoteStore(Bucket(f"{url}/store"), cache)
+    log = ObjectLog.open(Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S))
     closing.callback(log.close)
     return Storage(store, log)
 

@@ -139,17 +139,8 @@ class VersionedState(Generic[S, E]):
                 state, held = self._rebased(edits)
                 if not held:
                     return self._current.state
-                version = self._current.version + 1
-                dumped = [self._rules.dump_edit(edit) for edit in held]
-                try:
-                    self._put(self._delta_key(version), {"version": version, "epoch": self._epoch, "edits": dumped})
-                except KeyExists:
-                    self._catch_up()
-                    continue
-                self._check_not_forgotten(version)
-                self._current = _Current(version, self._epoch, state)
-                self._put_checkpoint()
-                return state
+                if self._wins(held, state):
+                    return state
 
     def fence(self) -> S:
         """Make what earlier writers commit from now on void, and return the state that they leave.
@@ -159,15 +150,7 @@ class VersionedState(Generic[S, E]):
         with self._lock:
             while self._current.epoch != self._epoch:
                 self._check_writer()
-                version = self._current.version + 1
-                try:
-                    self._put(self._delta_key(version), {"version": version, "epoch": self._epoch, "edits": []})
-                except KeyExists:
-                    self._catch_up()
-                    continue
-                self._check_not_forgotten(version)
-                self._current = _Current(version, self._epoch, self._current.state)
-                self._put_checkpoint()
+                self._wins([], self._current.state)
             return self._current.state
 
     def at(self, version: int) -> S:
@@ -307,6 +290,20 @@ class VersionedState(Generic[S, E]):
                 state = self._rules.apply(state, rebased)
                 held.append(rebased)
         return state, held
+
+    def _wins(self, edits: Sequence[E], state: S) -> bool:
+        """Make the next version with `edits`, whose state is `state`; where another was faster, read what it made."""
+        version = self._current.version + 1
+        dumped = [self._rules.dump_edit(edit) for edit in edits]
+        try:
+            self._put(self._delta_key(version), {"version": version, "epoch": self._epoch, "edits": dumped})
+        except KeyExists:
+            self._catch_up()
+            return False
+        self._check_not_forgotten(version)
+        self._current = _Current(version, self._epoch, state)
+        self._put_checkpoint()
+        return True
 
     def _check_not_forgotten(self, version: int) -> None:
         """Raise `WriterStopped` if the number just won was free only because `forget` had taken its delta away.

@@ -63,7 +63,7 @@ class Method:
     """One RPC: its messages, what answers it, and what reads a request from its bytes or raises `DecodeError`.
 
     `together`, where there is one, answers several requests at once, of which all but what differs in each call is one
-    object. It may raise anything where it cannot.
+    object. It raises an `ElanusError` where one of them cannot be answered, or they must not be together.
     """
 
     name: str
@@ -113,7 +113,10 @@ class Method:
         try:
             calls = [call_of(instance, *one) for one in asked]
             responses = self.together(calls, [request for request, *_ in asked])
-        except Exception:  # noqa: BLE001 - whatever it is, it will be said of the call that it is true of
+        except ElanusError:  # it will be said of the call that it is true of
+            return None
+        except Exception:  # noqa: BLE001 - as in `answer`; alone each of them may well be answered
+            _log.exception("%d calls of %s at once failed", len(asked), self.name)
             return None
         for response in responses:
             succeed(response)

@@ -41,12 +41,14 @@ def search(call: Call, request: milvus_pb2.SearchRequest | SearchCall) -> milvus
 def search_together(calls: Sequence[Call], requests: Sequence[SearchCall]) -> list[milvus_pb2.SearchResults]:
     """The answers to requests with one `asked`: those of one search for all their vectors.
 
-    Raises as `search` does where one of them cannot be answered, and `ValueError` where they must not be together.
+    Raises as `search` does where one of them cannot be answered, and where they must not be together.
     """
     first = calls[0].ctx
     if any((ctx.database, ctx.principal) != (first.database, first.principal) for _, ctx in calls):
-        raise ValueError("requests of several databases or users are not one")
+        raise InvalidParameter("requests of several databases or users are not one")
     queries = [query_vectors(request.placeholder_group) for request in requests]
+    if any(vectors.shape[1] != queries[0].shape[1] for vectors in queries):
+        raise InvalidParameter("requests whose query vectors differ in their dimension are not one")
     hits = _hits(calls[0], requests[0], np.concatenate(queries))
     ends = list(accumulate(map(len, queries), initial=0))
     return [_response(hits.of_queries(*span), request) for span, request in zip(pairwise(ends), requests, strict=True)]
