@@ -16,9 +16,13 @@ from elanus.engine.engine import Engine
 from elanus.engine.manifest import IndexDefinition
 from elanus.engine.planner import SearchRequest
 from elanus.engine.query import QueryRequest, count, query
+from elanus.engine.reading import ReadingEngine
 from elanus.engine.search import search
+from elanus.engine.snapshot import Snapshot
 from elanus.engine.writes import delete_keys, insert, upsert
+from elanus.log.acknowledged import Acknowledged, AcknowledgedView
 from elanus.log.file import FileLog
+from elanus.log.file_reader import FileLogReader
 from elanus.model.canonical import Batch
 from elanus.model.schema import Field, Schema
 from elanus.model.timestamps import FakeClock
@@ -45,7 +49,10 @@ class EngineCase:
         key_type: DataType = DataType.INT64,
         on_duplicate_key: OnDuplicateKey = OnDuplicateKey.KEEP,
         disk: Disk | None = None,
+        follows: bool = False,
     ) -> None:
+        """With `follows` another engine reads what this one writes, and is checked with it."""
+        self.reader: ReadingEngine | None = None
         self.folder = folder
         self.config = config
         self.clock = FakeClock()
@@ -57,10 +64,16 @@ class EngineCase:
         key = Field("id", key_type, is_primary=True, max_length=32 if key_type is DataType.VARCHAR else None)
         schema = Schema((key, Field("value", DataType.INT64), Field("vector", DataType.FLOAT_VECTOR, dim=4)))
         self.engine.create_collection(COLLECTION_ID, schema.checked(), {}, on_duplicate_key)
+        if follows:
+            log = FileLogReader(folder / "log", AcknowledgedView(folder))
+            store = LocalStore(LocalDisk(folder), writable=False)
+            self.reader = ReadingEngine.open(store, log, config, self.clock, lambda _: frozenset({COLLECTION_ID}))
 
     def _open(self) -> Engine:
         self.store = LocalStore(self.disk)
         self.log = FileLog.open(self.disk)
+        self.acknowledged = Acknowledged(self.folder, self.log.end)
+        self.log.publish_to(self.acknowledged)
         engine = Engine.open(self.store, self.log, self.config, self.clock, InlineBuilders())
         OPEN.add(self)
         return engine
@@ -71,15 +84,21 @@ class EngineCase:
 
     def reopen(self) -> None:
         """As after a crash: nothing is closed in order, only the files are."""
-        self.close()
+        self._close()
         self.clock.advance(0.01)
         self.engine = self._open()
 
     def close(self) -> None:
         """Stop the engine and give its files back."""
+        self._close()
+        if self.reader is not None:
+            self.reader.close()
+
+    def _close(self) -> None:
         OPEN.discard(self)
         self.engine.close()
         self.log.close()
+        self.acknowledged.close()
 
     # --- writes, each told to the dict as well ---------------------------------------------------------------------
 
@@ -121,8 +140,13 @@ class EngineCase:
         self.collection.create_index(IndexDefinition("vector", field_id, kind, Metric.L2, params))
 
     def check(self) -> None:
-        """Count, query and search say what the dict says."""
-        snapshot = self.collection.snapshot()
+        """Count, query and search say what the dict says, here and in the one that follows."""
+        self.check_one(self.collection.snapshot())
+        if self.reader is not None:
+            self.reader.catch_up()
+            self.check_one(self.reader.collection(COLLECTION_ID).snapshot())
+
+    def check_one(self, snapshot: Snapshot) -> None:
         assert count(snapshot) == len(self.expected)
         table = query(snapshot, QueryRequest(output_fields=("value", "vector")))
         got = dict(zip(table.column("id").to_pylist(), table.column("value").to_pylist(), strict=True))
@@ -131,14 +155,14 @@ class EngineCase:
             number = int(str(key).removeprefix("key-"))
             assert vector == vector_of(number, self.expected[number])
         for key in list(self.expected)[:2]:
-            self.check_search(key)
+            self.check_search(key, snapshot)
 
-    def check_search(self, key: int) -> None:
+    def check_search(self, key: int, snapshot: Snapshot | None = None) -> None:
         """A search for a row's own vector finds it first, and as many hits as there are rows to find."""
         schema = self.collection.schema
         wanted = np.array([vector_of(key, self.expected[key])], np.float32)
         request = SearchRequest(schema.vectors[0], wanted, limit=16, metric=Metric.L2)
-        result = search(self.collection.snapshot(), request)
+        result = search(snapshot or self.collection.snapshot(), request)
         assert len(result.keys) == min(16, len(self.expected))
         assert result.scores[0] == 0
         nearest = result.keys.tolist()[0]

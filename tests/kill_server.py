@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,7 +102,8 @@ def _main() -> None:
         pid = os.fork()
         if not pid:
             if order["tight"]:
-                command.__dict__["Instance"] = SimpleNamespace(open=lambda data: Instance.open(data, TIGHT))
+                tight = partial(Instance.open, settings=TIGHT)
+                command.__dict__["Instance"] = SimpleNamespace(open=tight)
             _serve(order["arguments"])
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.write(1, f"ended {code}\n".encode())

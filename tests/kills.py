@@ -71,6 +71,7 @@ TIGHT = Settings(
     merge_fan_in=3,
     merge_max_rows=6_000,
     retention_s=0.1,
+    log_kept_s=0.0,
 )
 """Limits so small that a process of half a second seals, merges, builds, cuts its log and collects garbage."""
 

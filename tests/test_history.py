@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -83,11 +86,16 @@ class Worker:
         self._values = count(THREADS + thread, THREADS)
         self._on_duplicate = on_duplicate
 
-    def run(self, stop: threading.Event) -> None:
-        steps: dict[Callable[[], None], int] = {
-            self._upsert: 14, self._insert: 8, self._delete_keys: 4, self._delete_where: 8, self._get: 10,
-            self._query: 24, self._count: 10, self._search: 10, self._iterate: 4, self._define: 2, self._upkeep: 1,
+    def run(self, stop: threading.Event, only_reads: bool = False) -> None:
+        reads: dict[Callable[[], None], int] = {
+            self._get: 10, self._query: 24, self._count: 10, self._search: 10, self._iterate: 4,
         }  # fmt: skip
+        steps: dict[Callable[[], None], int] = {
+            self._upsert: 14, self._insert: 8, self._delete_keys: 4, self._delete_where: 8, self._define: 2,
+            self._upkeep: 1, **reads,
+        }  # fmt: skip
+        if only_reads:
+            steps = reads
         try:
             while not stop.is_set():
                 self._random.choices(list(steps), list(steps.values()))[0]()
@@ -261,6 +269,46 @@ def test_one_order_explains_what_threads_did_and_saw_while_jobs_ran(
         with elanus.open(quick_path, settings=RESTLESS) as db:
             calls += read_back(db.collection(collection.name))
         assert (why := check(calls)) is None, why
+
+
+READERS = 2
+
+
+@pytest.mark.crash
+def test_one_order_explains_what_several_processes_did_and_saw(quick_path: Path, seed: int, effort: Effort) -> None:
+    """Threads of the writer, and processes that only read, on the clock that they share."""
+    for number in range(1 if effort.kills < 300 else 30):
+        name = f"shared_{number}"
+        settings = replace(RESTLESS, retention_s=30.0)  # what a reader of another process is at may be replaced
+        with elanus.open(quick_path, settings=settings) as db, ExitStack() as closing:
+            collection = db.create_collection(name, SCHEMA, on_duplicate_key="keep")
+            readers = []
+            for thread in range(THREADS + 1, THREADS + 1 + READERS):
+                command = ["-m", "tests.history_reader", str(quick_path), name, str(thread), str(seed + number)]
+                reader = subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                closing.callback(reader.communicate)
+                closing.callback(reader.kill)
+                readers.append(reader)
+            for reader in readers:
+                assert reader.stdout is not None
+                assert reader.stdout.readline() == b"ready\n"
+                _tell(reader)
+            calls = record(collection, 3.0, seed + number, "keep")
+            for reader in readers:
+                _tell(reader)
+            for reader in readers:
+                assert reader.stdout is not None
+                seen = pickle.loads(reader.stdout.read())  # noqa: S301 - our own child's
+                assert len(seen) > 10
+                calls += seen
+            calls += read_back(collection)
+        assert (why := check(calls)) is None, why
+
+
+def _tell(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.write(b"\n")
+    process.stdin.flush()
 
 
 def test_a_partition_is_dropped_after_the_writes_that_are_under_way(quick_path: Path) -> None:

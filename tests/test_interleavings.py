@@ -21,7 +21,7 @@ from elanus.engine.jobs.improve import build_index, due_build, merge
 from elanus.engine.jobs.seal import seal
 from elanus.model.types import DataType
 from tests.conftest import Effort
-from tests.engine_case import EngineCase
+from tests.engine_case import EngineCase, config
 
 Job = Callable[[Collection], Iterator[str]]
 
@@ -46,9 +46,12 @@ WRITES: tuple[Callable[[EngineCase], None], ...] = (
 """Each touches rows of both sealed segments and of the growing one; the last undoes part of the one before."""
 
 
-def start(folder: Path, key_type: DataType = DataType.INT64) -> EngineCase:
-    """Two sealed segments of ten rows, one of them with deletes and an index, and ten growing rows."""
-    case = EngineCase(folder, key_type=key_type)
+def start(folder: Path, key_type: DataType = DataType.INT64, follows: bool = False) -> EngineCase:
+    """Two sealed segments of ten rows, one of them with deletes and an index, and ten growing rows.
+
+    Where another engine `follows`, what it may be at is kept for a while; otherwise garbage goes at once.
+    """
+    case = EngineCase(folder, config(retention_s=60.0 if follows else 0.0), key_type=key_type, follows=follows)
     case.create_index()
     case.insert(range(10))
     case.collection.flush()
@@ -105,11 +108,12 @@ def check_and_reopen(case: EngineCase) -> None:
     case.close()
 
 
+@pytest.mark.parametrize("follows", [False, True], ids=["alone", "followed"])
 @pytest.mark.parametrize("job", JOBS)
-def test_writes_between_any_two_steps_of_a_job_are_kept(quick_path: Path, job: str) -> None:
+def test_writes_between_any_two_steps_of_a_job_are_kept(quick_path: Path, job: str, follows: bool) -> None:
     turns = {job: steps_of(quick_path / "steps", job), "write": len(WRITES)}
     for number, schedule in enumerate(schedules(turns)):
-        case = start(quick_path / str(number))
+        case = start(quick_path / str(number), follows=follows)
         run_schedule(case, schedule)
         check_and_reopen(case)
 
@@ -122,7 +126,7 @@ def test_writes_between_the_steps_of_two_jobs_are_kept(
     every = list(schedules({**turns, "write": 2}))
     drawn = random.Random(seed).sample(every, min(len(every), effort.schedules))
     for number, schedule in enumerate(drawn):
-        case = start(quick_path / str(number))
+        case = start(quick_path / str(number), follows=bool(number % 2))
         run_schedule(case, schedule)
         check_and_reopen(case)
         shutil.rmtree(quick_path / str(number))

@@ -13,7 +13,7 @@ from elanus import Elanus
 from elanus.engine.builders import InlineBuilders
 from elanus.engine.query import count
 from elanus.log.carry import CarryRecord
-from elanus.log.record import FenceRecord
+from elanus.log.record import ChangeRecord, FenceRecord
 from elanus.service.instance import Instance
 from tests.engine_case import COLLECTION_ID, EngineCase, config
 from tests.native_case import QUIET, until
@@ -146,5 +146,5 @@ def test_records_of_a_collection_dropped_in_an_earlier_life_do_not_keep_the_log_
         db.drop_collection("purged", purge=True)
     with closing(reopened()) as instance:
         instance.engine.cut_log()
-        assert not [r for _, r in instance.engine._log_file.read() if not isinstance(r, FenceRecord)]
+        assert not [r for _, r in instance.engine._log_file.read() if not isinstance(r, (FenceRecord, ChangeRecord))]
         assert Elanus(instance).collection("kept").count() == 1

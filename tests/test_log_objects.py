@@ -27,7 +27,7 @@ def bucket(url: str, proxy: Proxy) -> Bucket:
 
 @pytest.fixture
 def log(bucket: Bucket) -> ObjectLog:
-    return ObjectLog.open(bucket)
+    return ObjectLog.open(bucket, kept_s=0.0)
 
 
 def names(bucket: Bucket) -> list[int]:
@@ -154,7 +154,7 @@ def test_what_a_deletion_left_is_deleted_by_the_next(log: ObjectLog, bucket: Buc
     bucket.delete = lambda keys: None  # type: ignore[method-assign]
     log.drop_before(log.rotate())
     bucket.delete = delete  # type: ignore[method-assign]
-    again = ObjectLog.open(bucket)
+    again = ObjectLog.open(bucket, kept_s=0.0)
     append(again, 9)
     again.drop_before(again.end.sequence)
     assert keys_of(again) == [9]

@@ -8,7 +8,8 @@ asks for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias
 
 from elanus.catalog.rules import CatalogRules
@@ -31,7 +32,7 @@ from elanus.catalog.state import (
     WriterStarted,
 )
 from elanus.engine.host import COLLECTIONS
-from elanus.model.errors import CorruptData, InvalidDatabaseName, InvalidParameter
+from elanus.model.errors import CorruptData, InvalidDatabaseName, InvalidParameter, ReadOnly
 from elanus.model.names import check_name
 from elanus.store.base import Store
 from elanus.store.header import FileKind
@@ -42,15 +43,20 @@ PREFIX = "catalog"
 KEPT_VERSIONS = 256
 """How many past versions stay when a writer starts; each opening makes one, so they would pile up."""
 
+Changing: TypeAlias = Callable[[], AbstractContextManager[Callable[[int], object]]]
+
 Versions: TypeAlias = VersionedState[CatalogState, Edit]
 
 
 class Catalog:
     """Made by `Catalog.open` for writing or `Catalog.read` for reading. Safe to use from any thread."""
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, writable: bool) -> None:
         self._versions = versions
+        self._writable = writable
         self._writing = threading.Lock()
+        self._changing: Changing = _tells_nobody
+        self._announced = versions.version
 
     @classmethod
     def open(cls, store: Store, epoch: int, timestamp: int) -> Catalog:
@@ -73,14 +79,14 @@ class Catalog:
             )
         versions.commit([WriterStarted(epoch, timestamp)])
         versions.forget(versions.version - KEPT_VERSIONS)
-        return cls(versions)
+        return cls(versions, writable=True)
 
     @classmethod
     def read(cls, store: Store) -> Catalog:
         """Open for reading; `refresh` shows what a writer has changed since."""
         versions: Versions = VersionedState(store, PREFIX, CatalogRules(), FileKind.CATALOG)
         versions.load()
-        return cls(versions)
+        return cls(versions, writable=False)
 
     @property
     def state(self) -> CatalogState:
@@ -88,6 +94,18 @@ class Catalog:
 
     def refresh(self) -> CatalogState:
         return self._versions.refresh()
+
+    def follow(self, version: int | None) -> CatalogState:
+        """What was committed up to `version` at least; None is the newest."""
+        if version is None or not self._versions.follow(version):
+            return self._versions.refresh()
+        return self.state
+
+    def announce(self, changing: Changing) -> None:
+        """From now on make changes inside of `changing`, and call what it yields with the version before they are
+        heard of. What that raises comes out of the change, which has been made all the same.
+        """
+        self._changing = changing
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -138,7 +156,7 @@ class Catalog:
         """
         with self._writing:
             found = self.find(database, name)
-            self._versions.commit([CollectionDropped(database, name, timestamp)])
+            self._commit_locked(CollectionDropped(database, name, timestamp))
             return found
 
     def dropped_before(self, timestamp: int) -> list[int]:
@@ -171,7 +189,23 @@ class Catalog:
 
     def _commit(self, edit: Edit) -> CatalogState:
         with self._writing:
-            return self._versions.commit([edit])
+            return self._commit_locked(edit)
+
+    def _commit_locked(self, edit: Edit) -> CatalogState:
+        if not self._writable:
+            raise ReadOnly("the database was opened for reading only: open it without read_only to change it")
+        with self._changing() as announce:
+            state = self._versions.commit([edit])
+            version = self._versions.version
+            if version != self._announced:
+                announce(version)
+                self._announced = version
+            return state
+
+
+@contextmanager
+def _tells_nobody() -> Iterator[Callable[[int], object]]:
+    yield lambda _: None
 
 
 def _check_database_properties(properties: Mapping[str, str]) -> None:

@@ -47,11 +47,14 @@ def serve(
     ] = "elanus.data",
     host: Annotated[str, typer.Option("--host", help="The address to listen at, 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 19530,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only read, beside the process that writes, or without one.")
+    ] = False,
 ) -> None:
     """Serve a database to Milvus clients over gRPC, until SIGTERM or SIGINT."""
     from elanus.cli.serve import run
 
-    raise typer.Exit(run(data, host, port))
+    raise typer.Exit(run(data, host, port, read_only))
 
 
 def main() -> None:

@@ -18,16 +18,17 @@ KEPT_BYTES = 16 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def run(data: str, host: str, port: int) -> int:
+def run(data: str, host: str, port: int, read_only: bool = False) -> int:
     """Serve the folder or URL `data` at `host`:`port` until SIGTERM or SIGINT, then finish what is in flight.
 
+    With `read_only` another process may have it open for writing.
     Raises `AddressInUse`, `AlreadyOpen`, `StoreError`.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = StopSignal()
     _raise_descriptor_limit()
     _keep_freed_memory()
-    instance = Instance.open(data)
+    instance = Instance.open(data, read_only=read_only)
     try:
         server = Server.start(instance, host, port)
         typer.echo(f"elanus {__version__} serves {data} at {host}:{server.port}")

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from elanus.engine.follower import LogFollower
+import pyarrow as pa
+
+from elanus.engine.follower import LogFollower, Opened
 from elanus.engine.host import Host, collection_prefix
 from elanus.engine.index import index_opener
 from elanus.engine.manifest import (
@@ -37,9 +40,11 @@ from elanus.engine.manifest import (
 from elanus.engine.retries import RecentWrites
 from elanus.engine.snapshot import Snapshot
 from elanus.log.commit import GroupCommit
+from elanus.log.outcomes import outcomes_of
+from elanus.log.record import ChangeRecord, RawRecord
 from elanus.model.errors import InvalidParameter, ReadOnly
 from elanus.model.names import check_name
-from elanus.model.schema import Schema
+from elanus.model.schema import PARTITION_FIELD_ID, Schema
 from elanus.model.timestamps import compose
 from elanus.model.types import Consistency
 from elanus.store.base import Store
@@ -58,9 +63,13 @@ class Collection:
         self.improve_mutex = threading.Lock()
         self.job_error: Exception | None = None
         self.versions = versions
+        self._announced = versions.version
+        self._opened: Opened | None = None
+        """What is being committed, between the Store and the log."""
         self._pending: list[str] = []
         self.recent = RecentWrites(host.config.retry_writes, host.config.retry_s, host.clock)
-        self.follower = LogFollower(host.store, versions.state, index_opener(host.store), self.recent)
+        is_published = host.log.is_published if host.log is not None else _always
+        self.follower = LogFollower(host.store, versions.state, index_opener(host.store), self.recent, is_published)
         self.cover_step = 0
         """How many steps of growing rows there were when the sealer was last woken to cover them."""
         self.dropped = False
@@ -132,9 +141,59 @@ class Collection:
 
     def commit_locked(self, *edits: Edit) -> Manifest:
         """`commit` for a caller that holds `commit_mutex`."""
+        with self.log.change():
+            return self._commit_and_tell(edits)
+
+    def _commit_and_tell(self, edits: Sequence[Edit]) -> Manifest:
+        log = self.log
+        log.barrier()  # whoever reads the new version may read the log as far as it was made of
         state = self.versions.commit([Stamp(self.host.clock.now_ms()), *edits])
-        self.follower.adopt(state)
+        version = self.versions.version
+        if version == self._announced:
+            return state
+        try:
+            self._opened = self.follower.opened(state)
+            log.append(ChangeRecord(self.id, version))
+            self._announced = version
+        except BaseException:
+            self.follower.adopt(state)  # it is in force all the same, and the next commit makes up for telling so
+            raise
+        finally:
+            self._opened = None
         return state
+
+    def prepare_announced(self) -> None:
+        """The version that was committed has its place in the log: prepare to show it."""
+        if self._opened is not None:
+            self.follower.prepare_to_adopt(self._opened)
+
+    # --- what the log holds of it ----------------------------------------------------------------------------------
+
+    def replay(self, kept: Iterable[RawRecord]) -> None:
+        """Apply what was kept of the log before this collection was opened, in any order, and each as often as may be.
+
+        Raises `CorruptData` for what cannot be decoded.
+        """
+        records = list(kept)
+        self.recent.recall(chain.from_iterable(outcomes_of(raw) for raw in records if not raw.is_write))
+        writes = sorted({raw.timestamp: raw for raw in records if raw.is_write}.items())
+        sealed_to = self.manifest.sealed_to
+        self.apply([raw for timestamp, raw in writes if timestamp > sealed_to or raw.has_identity])
+
+    def apply(self, writes: Sequence[RawRecord]) -> None:
+        """Apply records in the order of the log. Raises `CorruptData`."""
+        if writes:
+            manifest = self.manifest
+            schemas = {v: log_schema(manifest.schema_of(v)) for v in {raw.schema_version for raw in writes}}
+            self.follower.apply([raw.decode(schemas[raw.schema_version]) for raw in writes])
+
+    def follow(self, version: int) -> bool:
+        """Adopt a version of the manifest that another process has committed; False where the way there is gone."""
+        if version > self.versions.version:
+            if not self.versions.follow(version):
+                return False
+            self.follower.adopt(self.versions.state)
+        return True
 
     def create_partition(self, name: str) -> None:
         """Raises `InvalidParameter` for a bad name or more than 1024 partitions; one that exists is fine."""
@@ -214,6 +273,15 @@ class Collection:
     def wait_for_indexes(self) -> None:
         """Return when every sealed segment large enough has its index files. Raises what the last build failed of."""
         self.host.jobs.wait_for_indexes(self)
+
+
+def _always() -> bool:
+    return True
+
+
+def log_schema(schema: Schema) -> pa.Schema:
+    """The Arrow schema of rows in the log: the canonical batch and the partition of each row."""
+    return schema.arrow_schema.append(pa.field(str(PARTITION_FIELD_ID), pa.int64()))
 
 
 def _same_index(a: IndexDefinition, b: IndexDefinition) -> bool:

@@ -40,6 +40,9 @@ class EngineConfig:
     log_waste_bytes: int = 64 * MIB
     """So much of the log that is in segments already is worth a cut, where the rest is easily carried."""
 
+    log_kept_s: float = 60.0
+    """What the log of a bucket has dropped is deleted so much later: who follows it has read it by then."""
+
     carry_bytes: int = 16 * MIB
     """What small collections may take along in one carry record; the largest owners are sealed until the rest fits."""
 

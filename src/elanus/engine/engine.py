@@ -11,11 +11,9 @@ the records of small ones are copied forward, timestamps and all, in one carry r
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
-
-import pyarrow as pa
 
 from elanus.engine.builders import Builders
 from elanus.engine.collection import Collection
@@ -24,14 +22,14 @@ from elanus.engine.host import Host, collection_prefix, manifest_of
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.board import JobBoard
 from elanus.engine.manifest import IndexDefined, IndexDefinition, Manifest, apply
-from elanus.log.base import Log
+from elanus.log.base import Log, LogRecord
 from elanus.log.carry import CarryRecord
 from elanus.log.commit import GroupCommit, Record
-from elanus.log.outcomes import outcomes_of, outcomes_record
+from elanus.log.outcomes import outcomes_record
 from elanus.log.position import Position
-from elanus.log.record import FenceRecord, RawRecord, WriteRecord
+from elanus.log.record import CATALOG_ID, ChangeRecord, RawRecord, WriteRecord
 from elanus.model.errors import CollectionNotFound
-from elanus.model.schema import PARTITION_FIELD_ID, Schema
+from elanus.model.schema import Schema
 from elanus.model.timestamps import Clock, TimestampOracle, milliseconds_of
 from elanus.model.types import Consistency, OnDuplicateKey
 from elanus.store.base import Store
@@ -157,23 +155,23 @@ class Engine:
         collection = Collection(self._host, collection_id, versions)
         manifest = versions.state
         self.oracle.advance_to(max(manifest.sealed_to, *manifest.segments, 0))
-        kept = self._tails.get(collection_id, ())
-        collection.recent.recall(chain.from_iterable(outcomes_of(raw) for raw in kept if not raw.is_write))
-        tail = {raw.timestamp: raw for raw in kept if raw.is_write}
-        records = [
-            raw.decode(log_schema(manifest.schema_of(raw.schema_version)))
-            for timestamp, raw in sorted(tail.items())
-            if timestamp > manifest.sealed_to or raw.has_identity
-        ]
-        if records:
-            collection.follower.apply(records)
+        collection.replay(self._tails.get(collection_id, ()))
         self._jobs.opened(collection)
         self._tails.pop(collection_id, None)
         return collection
 
     # --- the log ---------------------------------------------------------------------------------------------------
 
-    def _keep(self, record: RawRecord | CarryRecord | FenceRecord, known: Container[int] | None) -> None:
+    @contextmanager
+    def changing_names(self) -> Iterator[Callable[[int], None]]:
+        """Inside, the catalog is changed; what it yields has those who follow the log look at the version."""
+        with self._log.change():
+            yield self._tell_names
+
+    def _tell_names(self, version: int) -> None:
+        self._log.append(ChangeRecord(CATALOG_ID, version))
+
+    def _keep(self, record: LogRecord, known: Container[int] | None) -> None:
         """Recovery: remember a record until its collection is touched."""
         self.oracle.advance_to(record.timestamp)
         if isinstance(record, CarryRecord):
@@ -186,16 +184,30 @@ class Engine:
 
     def _apply(self, records: Sequence[tuple[Position, Record]]) -> None:
         """Called by the leader of a group commit, in log order, once the group is durable."""
-        by_collection: dict[int, list[WriteRecord]] = {}
+        writes: dict[int, list[WriteRecord]] = {}
+        changed: list[Collection] = []
         for _, record in records:
             if isinstance(record, WriteRecord):
-                by_collection.setdefault(record.collection_id, []).append(record)
-        for collection_id, writes in by_collection.items():
-            collection = self._collections.get(collection_id)
-            if collection is not None:
-                collection.follower.apply(writes)
-                self._jobs.rows_arrived(collection)
+                writes.setdefault(record.collection_id, []).append(record)
+            elif isinstance(record, ChangeRecord):
                 self._written_since_cut = True
+                collection = self._collections.get(record.collection_id)
+                if collection is not None:
+                    if record.collection_id in writes:
+                        collection.follower.prepare(writes[record.collection_id])
+                        writes[record.collection_id] = []
+                    collection.prepare_announced()
+                    changed.append(collection)
+        written = [(c, rest) for i, rest in writes.items() if (c := self._collections.get(i)) is not None]
+        for collection, rest in written:
+            collection.follower.prepare(rest)
+        self._log_file.publish()
+        for collection in changed:
+            collection.follower.show()
+        for collection, _ in written:
+            collection.follower.show()
+            self._jobs.rows_arrived(collection)
+            self._written_since_cut = True
 
     def _cut_log(self) -> float | None:
         """Shorten the log if it is due; returns in how many seconds it will be, None while nothing was written."""
@@ -272,8 +284,3 @@ class Engine:
             outcomes = collection.recent.known(collection.manifest.sealed_to)
             if outcomes:
                 yield collection.id, outcomes_record(collection.id, outcomes)
-
-
-def log_schema(schema: Schema) -> pa.Schema:
-    """The Arrow schema of rows in the log: the canonical batch and the partition of each row."""
-    return schema.arrow_schema.append(pa.field(str(PARTITION_FIELD_ID), pa.int64()))

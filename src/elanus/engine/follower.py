@@ -1,8 +1,11 @@
 """Builds a collection's rows by following its log and its manifest.
 
 The writer, recovery from the log's tail, and a process that only reads all go through here: there is one code path
-from records to rows. `apply` takes log records in log order, `adopt` takes a newer manifest, and each ends by
+from records to rows. `prepare` takes log records in log order, `adopt` takes a newer manifest, and each ends by
 publishing one new immutable `Snapshot` reference. Readers take that reference and nothing else.
+
+What `prepare` was given is seen from the moment at which processes that follow the log may see it (`is_published`), and
+from `show` on without asking for that: so no reader, in whatever process, sees what a later one does not.
 
 Invariants, between calls (`_lock` guards all of them; readers never take it):
 
@@ -12,7 +15,8 @@ Invariants, between calls (`_lock` guards all of them; readers never take it):
   the oldest running job took its picture (`remembering`), so that a segment made from rows as they were earlier can
   be given the deletes it missed;
 - `_timestamp` is that of the newest record applied;
-- `_recent` knows the requests of all records given to `apply`, and of none before its rows are published: whoever sends
+- `_next` is the picture with what was prepared and not yet shown, None while there is nothing;
+- `_recent` knows the requests of all records that were shown, and of none before its rows are published: whoever sends
   one again is answered only when a read that follows finds it.
 """
 
@@ -23,7 +27,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -71,10 +75,25 @@ class _Sealed:
     indexes: dict[int, IndexHandle]
 
 
+class Opened(NamedTuple):
+    """A manifest, and its segments in memory."""
+
+    manifest: Manifest
+    segments: dict[int, _Sealed]
+
+
 class LogFollower:
-    def __init__(self, store: Store, manifest: Manifest, open_index: IndexOpener, recent: RecentWrites) -> None:
+    def __init__(
+        self,
+        store: Store,
+        manifest: Manifest,
+        open_index: IndexOpener,
+        recent: RecentWrites,
+        is_published: Callable[[], bool],
+    ) -> None:
         self._store = store
         self._recent = recent
+        self._is_published = is_published
         self._open_index = open_index
         self._lock = threading.Lock()
         self._manifest = manifest
@@ -88,11 +107,17 @@ class LogFollower:
         self._segments_in_use: weakref.WeakSet[SealedSegment] = weakref.WeakSet()
         self._manifests_in_use: weakref.WeakValueDictionary[int, Manifest] = weakref.WeakValueDictionary()
         self._snapshot = Snapshot(manifest, manifest.sealed_to, (), ())
+        self._next: Snapshot | None = None
+        self._preparing = False
+        self._to_learn: list[WriteRecord] = []
         self.adopt(manifest)
 
     @property
     def snapshot(self) -> Snapshot:
-        """The newest published picture: every record applied so far, nothing else."""
+        """The newest published picture: every record that anybody may see, nothing else."""
+        following = self._next
+        if following is not None and self._is_published():
+            return following
         return self._snapshot
 
     @property
@@ -134,11 +159,17 @@ class LogFollower:
             return self._has_unsealed()
 
     def apply(self, records: Sequence[WriteRecord]) -> None:
-        """Apply `records`, in log order, and publish. Those that were applied or sealed before are skipped.
+        """`prepare` and `show`."""
+        self.prepare(records)
+        self.show()
+
+    def prepare(self, records: Sequence[WriteRecord]) -> None:
+        """Apply `records`, in log order. Those that were applied or sealed before are skipped.
 
         Whose requests they were is learned of all of them.
         """
         with self._lock:
+            self._preparing = True
             for record in records:
                 if record.timestamp <= self._timestamp:
                     continue
@@ -151,9 +182,17 @@ class LogFollower:
                 self._timestamp = record.timestamp
             give_way()
             self._publish()
-            for record in records:
-                if record.identity:
-                    self._recent.learn(record, self._manifest.schema)
+            self._to_learn += [record for record in records if record.identity]
+
+    def show(self) -> None:
+        """What was prepared is seen from now on."""
+        with self._lock:
+            if self._next is not None:
+                self._snapshot, self._next = self._next, None
+            self._preparing = False
+            for record in self._to_learn:
+                self._recent.learn(record, self._manifest.schema)
+            self._to_learn = []
 
     def freeze(self) -> Frozen | None:
         """Take the growing rows out of the writers' way for sealing; None when there is nothing to seal.
@@ -208,24 +247,42 @@ class LogFollower:
         Segments that appear are opened and given the deletes they missed; rows that moved into segments, or were
         truncated, leave the growing ones.
         """
+        self._adopt(self.opened(manifest))
+
+    def opened(self, manifest: Manifest) -> Opened:
+        """`manifest` with its files open, for `prepare_to_adopt`. One thread at a time may be between the two."""
         known = dict(self._sealed)
         definitions = {d.id: d for d in manifest.indexes.values()}
-        opened = {i: self._open(entry, known.get(i), definitions) for i, entry in manifest.segments.items()}
+        return Opened(
+            manifest, {i: self._open(entry, known.get(i), definitions) for i, entry in manifest.segments.items()}
+        )
+
+    def prepare_to_adopt(self, opened: Opened) -> None:
+        """`adopt`, to be seen together with what else is prepared."""
+        with self._lock:
+            self._preparing = True
+        self._adopt(opened)
+
+    def _adopt(self, opened: Opened) -> None:
+        manifest, segments = opened
         with self._lock:
             self._manifest = manifest
-            for i, sealed in opened.items():
+            for i, sealed in segments.items():
                 current = self._sealed.get(i)
                 if current is not None:
                     sealed.deletes = current.deletes
                 else:
                     applied_to = manifest.segments[i].deletes_applied_to
                     sealed.deletes = self._caught_up(sealed.segment, sealed.deletes, applied_to)
-            self._sealed = opened
-            self._segments_in_use.update(s.segment for s in opened.values())
+            self._sealed = segments
+            self._segments_in_use.update(s.segment for s in segments.values())
             self._manifests_in_use[id(manifest)] = manifest
             if self._frozen is not None and self._frozen.sealed_to <= manifest.sealed_to:
                 self._frozen = None
-            if self._timestamp <= manifest.sealed_to:
+            if self._growing.rows and self._growing.min_timestamp <= manifest.sealed_to:
+                # A writer has frozen what it seals; who only follows finds it among what came later.
+                self._growing = self._growing.after(manifest.sealed_to, _rows_of(manifest))
+            elif self._timestamp <= manifest.sealed_to:
                 self._growing = _growing(manifest)
             self._forget_deletes()
             self._timestamp = max(self._timestamp, manifest.sealed_to)
@@ -260,7 +317,8 @@ class LogFollower:
 
     def _set_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
         fields = {d.field_id for d in self._manifest.indexes.values() if d.has_file} if interims else ()
-        seen = {place_of(unit, f) for unit in self._snapshot.units for f in fields if f not in unit.indexes}
+        units = (self._next or self._snapshot).units
+        seen = {place_of(unit, f) for unit in units for f in fields if f not in unit.indexes}
         self._interims = {place: index for place, index in interims.items() if place in seen}
         self._publish()
 
@@ -273,8 +331,8 @@ class LogFollower:
                 )
             units.append(sealed.unit)
         growing = (self._frozen.segment, self._growing) if self._frozen is not None else (self._growing,)
-        before = self._snapshot
-        self._snapshot = Snapshot(
+        before = self._next or self._snapshot
+        made = Snapshot(
             self._manifest,
             self._timestamp,
             tuple(units),
@@ -283,6 +341,10 @@ class LogFollower:
             earlier_plans=before.plans or before.earlier_plans if before.manifest is self._manifest else {},
             tallies=before.tallies,
         )
+        if self._preparing:
+            self._next = made
+        else:
+            self._snapshot = made
 
     def _by_field(self, handles: Mapping[int, IndexHandle]) -> dict[int, IndexHandle]:
         fields = {d.id: d.field_id for d in self._manifest.indexes.values()}
@@ -308,7 +370,11 @@ class LogFollower:
 
 
 def _growing(manifest: Manifest) -> GrowingSegment:
-    return GrowingSegment(manifest.schema, sum(entry.meta.rows for entry in manifest.segments.values()))
+    return GrowingSegment(manifest.schema, _rows_of(manifest))
+
+
+def _rows_of(manifest: Manifest) -> int:
+    return sum(entry.meta.rows for entry in manifest.segments.values())
 
 
 def _with_delete(segment: SealedSegment, deletes: Deletes, delete: _Delete) -> Deletes:

@@ -5,15 +5,16 @@ There are two: local files (`file`) and objects in a bucket (`objects`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from elanus.log.carry import CarryRecord, carry_of
 from elanus.log.position import Position
-from elanus.log.record import EncodedRecord, FenceRecord, RawRecord, RecordKind, fence_of
+from elanus.log.record import ChangeRecord, EncodedRecord, FenceRecord, RawRecord, RecordKind, change_of, fence_of
 from elanus.model.errors import Closed, CorruptData, WriterStopped
 
-LogRecord = RawRecord | CarryRecord | FenceRecord
+LogRecord = RawRecord | CarryRecord | FenceRecord | ChangeRecord
 
 
 class Log(Protocol):
@@ -47,6 +48,14 @@ class Log(Protocol):
         """
         ...
 
+    def publish(self) -> None:
+        """Let those who follow the log see what was appended. Raises `WriterStopped` where that is in doubt."""
+        ...
+
+    def is_published(self) -> bool:
+        """Whether they may see all that was appended."""
+        ...
+
     def rotate(self) -> int:
         """A sequence below which everything lies that was written before, and nothing that is written later."""
         ...
@@ -68,6 +77,45 @@ class Log(Protocol):
         ...
 
 
+class LogGap(Exception):
+    """What comes next in the log has been given up: everything that it said is in segments, or was carried forward."""
+
+
+class LogReader(Protocol):
+    """Follows a log that another process writes. Not for two threads at once, but for `is_behind`."""
+
+    look_s: float | None
+    """How often somebody has to read so that reads in between need not; None where they always find out themselves."""
+
+    oldest: int
+    """The sequence below which nothing is needed, as far as is known."""
+
+    def is_behind(self, as_of_s: float | None) -> bool:
+        """Whether to `read` before somebody looks: as of this time of `now_s`, or as of lately where it is None."""
+        ...
+
+    def read(self) -> Iterator[tuple[Position, LogRecord]]:
+        """The records after those that were read before, as far as they were acknowledged when this was called.
+
+        Raises `LogGap`, `CorruptData`, `StoreError`; what was yielded before has been read all the same.
+        """
+        ...
+
+    def restart(self) -> None:
+        """Begin anew with the oldest that is needed."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def now_s() -> float:
+    """Seconds that go on while the machine sleeps, where the system counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if _COUNTS_SLEEP else time.monotonic()
+
+
+_COUNTS_SLEEP = hasattr(time, "CLOCK_BOOTTIME")
+
+
 def check_usable(closed: bool, failure: str | None, advice: str) -> None:
     """Raise `Closed` or `WriterStopped` where a log takes nothing more; `advice` says what to do in the second case."""
     if closed:
@@ -87,6 +135,8 @@ def typed(raw: RawRecord) -> LogRecord:
             return carry_of(raw)
         case RecordKind.FENCE:
             return fence_of(raw)
+        case RecordKind.CHANGE:
+            return change_of(raw)
         case kind:
             raise CorruptData(
                 f"the log holds a record of kind {kind}, which this Elanus does not know: use a newer one"

@@ -22,13 +22,14 @@ What an error leaves behind:
   and later calls may succeed;
 * a sync or that cut failed: what is on the disk is in doubt. `WriterStopped`, for this call and all later ones.
 
+Other processes that read the log are told how far it is acknowledged, where there is a place for it (`publish_to`).
+
 Invariant: `_end` is the end of the last synced frame. It and `_files` move under `_mutex` alone, and may be read
 without it.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NoReturn
 
+from elanus.log.acknowledged import Acknowledged
 from elanus.log.base import LogRecord, check_usable, typed
+from elanus.log.file_reader import NAME
 from elanus.log.frame import FRAME_HEADER_BYTES, Flaw, build_frame, read_frame_header
 from elanus.log.position import Position
 from elanus.log.record import (
@@ -64,8 +67,6 @@ FIRST_STEP_BYTES = 1 << 20
 
 _READ_AHEAD = 4096
 """`read_at` gets most records with one read of so many bytes."""
-
-_NAME = re.compile(r"(\d{20})\.log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class FileLog:
         self._closed = False
         self.epoch = 1
         """This opening's, one above those of all before."""
+        self._acknowledged: Acknowledged | None = None
         self.cut: tuple[str, CutTail] | None = None
         """The torn tail that opening cut, with the name of its file."""
 
@@ -117,6 +119,10 @@ class FileLog:
             log.close()
             raise
         return log
+
+    def publish_to(self, acknowledged: Acknowledged) -> None:
+        """Tell other processes here; it says where the log ends now."""
+        self._acknowledged = acknowledged
 
     # --- what there is ---------------------------------------------------------------------------------------------
 
@@ -188,6 +194,17 @@ class FileLog:
                     self._sync_folder()
                     self._files = self._files[1:]
 
+    def publish(self) -> None:
+        if self._acknowledged is not None:
+            try:
+                self._acknowledged.put(self._end)
+            except OSError as error:
+                with self._mutex:
+                    self._stop("telling readers what is acknowledged failed", error)
+
+    def is_published(self) -> bool:
+        return self._acknowledged is not None and self._acknowledged.is_at(self._end)
+
     def check_writer(self) -> None:
         """Nobody takes over a folder that is locked."""
 
@@ -256,7 +273,7 @@ class FileLog:
         self.append([(FenceRecord(self.epoch).encode(), 0)])
 
     def _sequences(self) -> list[int]:
-        found = (_NAME.fullmatch(name) for name in self._disk.names(self._folder))
+        found = (NAME.fullmatch(name) for name in self._disk.names(self._folder))
         sequences = sorted(int(match[1]) for match in found if match)
         for before, after in pairwise(sequences):
             if after != before + 1:

@@ -23,22 +23,21 @@ read without it.
 
 from __future__ import annotations
 
-import re
 import secrets
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
+from itertools import takewhile
 from typing import NoReturn
 
-from elanus.log.base import LogRecord, check_usable, typed
+from elanus.log.base import LogRecord, check_usable, now_s
 from elanus.log.carry import CarryRecord
 from elanus.log.frame import FRAME_HEADER_BYTES, build_frame
+from elanus.log.object_reader import KEPT_S, get_all, header_of, lengths, name_of, records_of
 from elanus.log.position import Position
-from elanus.log.record import RECORD_HEADER_BYTES, EncodedRecord, FenceRecord, RawRecord
-from elanus.log.tail import FIRST_FRAME, LogFileHeader, read_frames
+from elanus.log.record import EncodedRecord, FenceRecord
+from elanus.log.tail import FIRST_FRAME, LogFileHeader
 from elanus.model.errors import CorruptData, KeyExists, KeyNotFound, StoreError
 from elanus.model.timestamps import milliseconds_of
 from elanus.store.bucket import Bucket
@@ -46,16 +45,11 @@ from elanus.store.bucket import Bucket
 LEAST_BYTES = 256 << 10
 """A shorter object takes as long to read as so many bytes in a row, and counts as such."""
 
-READ_AT_ONCE = 8
-"""Objects that are fetched at a time where many are read."""
-
 FENCE_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + FenceRecord(0).encode().byte_size
 """The length of an object that holds a fence and nothing else."""
 
 EMPTY_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + CarryRecord({}).encode().byte_size
 """Of one that says what may go, and nothing else."""
-
-_NAME = re.compile(r"(\d{20})\.log")
 
 
 class ObjectLog:
@@ -63,13 +57,14 @@ class ObjectLog:
 
     excludes = False
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, kept_s: float) -> None:
         self._bucket = bucket
         self._mutex = threading.Lock()
         self._sizes: dict[int, int] = {}
         """By sequence, the lengths of the objects that are needed."""
-        self._left: list[int] = []
-        """What lies below the oldest that is needed, and has not been deleted yet."""
+        self._kept_s = kept_s
+        self._left: deque[tuple[float, int]] = deque()
+        """Since when, by `now_s`, what lies below the oldest that is needed and has not been deleted yet."""
         self._first_timestamps: dict[int, int] = {}
         """Of those that have been read or written."""
         self._oldest = 1
@@ -80,9 +75,12 @@ class ObjectLog:
         """This opening's, one above those of all before."""
 
     @classmethod
-    def open(cls, bucket: Bucket) -> ObjectLog:
-        """Open for write: find the end and fence. Raises `CorruptData` where an object is missing."""
-        log = cls(bucket)
+    def open(cls, bucket: Bucket, kept_s: float = KEPT_S) -> ObjectLog:
+        """Open for write: find the end and fence. What is dropped stays for `kept_s`, for those who follow.
+
+        Raises `CorruptData` where an object is missing.
+        """
+        log = cls(bucket, kept_s)
         log._recover()
         return log
 
@@ -117,7 +115,7 @@ class ObjectLog:
             except KeyExists:
                 self._stop_replaced(sequence)
             except StoreError as error:
-                self._stop(f"it is in doubt whether {self._bucket.url}/{_name(sequence)} was written ({error})")
+                self._stop(f"it is in doubt whether {self._bucket.url}/{name_of(sequence)} was written ({error})")
             return positions
 
     def rotate(self) -> int:
@@ -127,7 +125,7 @@ class ObjectLog:
             return self._end.sequence + 1
 
     def drop_before(self, sequence: int) -> None:
-        """Delete the objects below `sequence`, when one was put that says that they may go."""
+        """Put an object that says that those below `sequence` may go, and delete those that were given up before."""
         with self._mutex:
             self._check_usable()
             if sequence <= self._oldest:
@@ -136,16 +134,25 @@ class ObjectLog:
         self.append([(CarryRecord({}).encode(), 0)])
         for number in [number for number in list(self._sizes) if number < self._oldest]:
             if self._sizes.pop(number) != FENCE_BYTES:
-                self._left.append(number)
+                self._left.append((now_s(), number))
             self._first_timestamps.pop(number, None)
-        self._bucket.delete(_name(number) for number in self._left)
-        self._left = []
+        old = takewhile(lambda left: left[0] <= now_s() - self._kept_s, list(self._left))
+        numbers = [number for _, number in old]
+        self._bucket.delete(map(name_of, numbers))
+        for _ in numbers:
+            self._left.popleft()
+
+    def publish(self) -> None:
+        """What can be read from a bucket everybody can read."""
+
+    def is_published(self) -> bool:
+        return True
 
     def check_writer(self) -> None:
         """Raise `WriterStopped` where another process has taken over."""
         with self._mutex, suppress(KeyNotFound):
             following = self._end.sequence + 1
-            self._bucket.size(_name(following))
+            self._bucket.size(name_of(following))
             self._stop_replaced(following)
 
     def close(self) -> None:
@@ -160,39 +167,23 @@ class ObjectLog:
 
         Raises `CorruptData` that names the object and what is lost, and `StoreError` for one dropped meanwhile.
         """
-        sequences = iter(range(max(start.sequence, self._oldest), self._end.sequence + 1))
-        with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="elanus-log") as pool:
-            coming: deque[tuple[int, Future[bytes]]] = deque()
-            try:
-                while True:
-                    for sequence in islice(sequences, READ_AT_ONCE - len(coming)):
-                        coming.append((sequence, pool.submit(self._get, sequence)))
-                    if not coming:
-                        return
-                    sequence, data = coming.popleft()
-                    yield from self._records(sequence, data.result(), start)
-            finally:
-                for _, unread in coming:
-                    unread.cancel()
-
-    def _records(self, sequence: int, data: bytes, start: Position) -> Iterator[tuple[Position, LogRecord]]:
-        name = f"{self._bucket.url}/{_name(sequence)}"
-        view = memoryview(data)
-        for frame in read_frames(data, LogFileHeader.unpack(data, sequence, name), name, len(data)):
-            self._first_timestamps[sequence] = frame.first_timestamp
-            for offset, header in frame.records:
-                raw = RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
-                if (position := Position(sequence, offset)) >= start:
-                    yield position, typed(raw)
-
-    def _get(self, sequence: int) -> bytes:
+        sequences = range(max(start.sequence, self._oldest), self._end.sequence + 1)
+        sequence = sequences.start
         try:
-            return self._bucket.get(_name(sequence))
+            for sequence, data in get_all(self._bucket, sequences):
+                for position, record in records_of(self._bucket, sequence, data):
+                    self._first_timestamps.setdefault(sequence, record.timestamp)
+                    if position >= start:
+                        yield position, record
+                sequence += 1
         except KeyNotFound:
-            raise CorruptData(
-                f"{self._bucket.url}/{_name(sequence)} is missing, though it is needed and later ones are there: the "
-                "writes in it are lost. Restore it from a backup or a copy."
-            ) from None
+            raise self._missing(sequence) from None
+
+    def _missing(self, sequence: int) -> CorruptData:
+        return CorruptData(
+            f"{self._bucket.url}/{name_of(sequence)} is missing, though it is needed and later ones are there: the "
+            "writes in it are lost. Restore it from a backup or a copy."
+        )
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
@@ -206,43 +197,39 @@ class ObjectLog:
 
     def _fence(self) -> bool:
         """Put a fence at the end; False where it turns out not to be the end."""
-        found = self._listed()
+        found = lengths(self._bucket)
         last = max(found, default=0)
         while True:
             last = self._follow(last, found)
             missing = next((number for number in range(self._oldest, last + 1) if number not in found), None)
             if missing is not None:
-                found[missing] = len(self._get(missing))  # which says so, unless only the listing was old
+                try:
+                    found[missing] = self._bucket.size(name_of(missing))  # only the listing was old
+                except KeyNotFound:
+                    raise self._missing(missing) from None
                 continue
             while found.get(self._oldest) in (FENCE_BYTES, EMPTY_BYTES):
                 self._oldest += 1
             self._sizes = {number: size for number, size in found.items() if number >= self._oldest}
-            self._left = [n for n, size in found.items() if n < self._oldest and size != FENCE_BYTES]
+            garbage = [n for n, size in found.items() if n < self._oldest and size != FENCE_BYTES]
+            self._left = deque((now_s(), number) for number in garbage)
             try:
                 self._put(last + 1, [(FenceRecord(self.epoch).encode(), 0)])
             except KeyExists:  # the writer before, which still writes, or another that opens
                 continue
-            return max(self._listed()) <= last + 1
-
-    def _listed(self) -> dict[int, int]:
-        """The lengths of the objects that there are, by sequence."""
-        return {int(match[1]): size for key, size in self._bucket.sizes("").items() if (match := _NAME.fullmatch(key))}
+            return max(lengths(self._bucket)) <= last + 1
 
     def _follow(self, last: int, found: dict[int, int]) -> int:
         """Go on from the object `last`, where there is one, to the last there is, and take over what it says."""
         while True:
-            header = self._header(last) if last else None
+            header = header_of(self._bucket, last) if last else None
             if header is not None:
                 self._oldest, self.epoch = header.previous_end, header.epoch + 1
             try:
-                found[last + 1] = self._bucket.size(_name(last + 1))
+                found[last + 1] = self._bucket.size(name_of(last + 1))
             except KeyNotFound:
                 return last
             last += 1
-
-    def _header(self, sequence: int) -> LogFileHeader:
-        data = self._bucket.get_range(_name(sequence), 0, FIRST_FRAME)
-        return LogFileHeader.unpack(data, sequence, f"{self._bucket.url}/{_name(sequence)}")
 
     # --- steps, all under `_mutex` or while opening -------------------------------------------------------------------
 
@@ -250,14 +237,14 @@ class ObjectLog:
         header = LogFileHeader(sequence, secrets.randbits(64), self._oldest, self.epoch)
         pieces, offsets = build_frame(header.place, FIRST_FRAME, self.epoch, records)
         data = b"".join((header.pack(), *pieces))
-        self._bucket.put(_name(sequence), data)
+        self._bucket.put(name_of(sequence), data)
         self._sizes[sequence] = len(data)
         self._first_timestamps[sequence] = records[0][1]
         self._end = Position(sequence, len(data))
         return [Position(sequence, at) for at in offsets]
 
     def _stop_replaced(self, sequence: int) -> NoReturn:
-        self._stop(f"another process has taken over the log at {self._bucket.url}/{_name(sequence)}")
+        self._stop(f"another process has taken over the log at {self._bucket.url}/{name_of(sequence)}")
 
     def _stop(self, why: str) -> NoReturn:
         self._failure = why
@@ -266,7 +253,3 @@ class ObjectLog:
 
     def _check_usable(self) -> None:
         check_usable(self._closed, self._failure, "open the database again.")
-
-
-def _name(sequence: int) -> str:
-    return f"{sequence:020d}.log"

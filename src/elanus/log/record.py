@@ -11,7 +11,7 @@ Little-endian. A record is a header of 64 bytes and a body, padded with zeros to
     40   4  delete keys
     44   4  delete partitions
     48   8  bytes of the delete keys in the body, a multiple of 8
-    56   1  kind: 1 write, 2 carry, 3 fence, 4 outcomes
+    56   1  kind: 1 write, 2 carry, 3 fence, 4 outcomes, 5 change
     57   1  type of the delete keys: 0 there are none, 1 Int64, 2 VarChar
     58   1  words of 8 bytes at the beginning of the body that say which request it was: 0 or 2
     59   1  zero
@@ -22,7 +22,8 @@ The body of a **write**: the identity of the request, where its client may send 
 delete partitions (8 bytes each), the delete keys as an Arrow IPC message (a batch of one column), the rows as an Arrow
 IPC message without its schema. How an identity is made is no part of the format: two of them are equal or not.
 A **carry** is described in `carry`, **outcomes** in `outcomes`. A **fence** holds 8 bytes, the epoch of the writer that
-begins here.
+begins here. A **change** holds 16: the id of a collection, 0 for the catalog, and a version that has been committed of
+its manifest. Whoever follows the log looks at it then; recovery, which reads the newest, passes it over.
 
 The body's checksum is computed before the record's place and timestamp are known, so it is no work for the thread
 that writes for all, and a record that is carried to a later place keeps its own. Rows are decoded where they lie:
@@ -51,6 +52,7 @@ IDENTITY_BYTES = 16
 _FIELDS = struct.Struct("<QQQqIIIIQBBBx")
 _CHECK = struct.Struct("<I")
 _EPOCH = struct.Struct("<Q")
+_CHANGE = struct.Struct("<qQ")
 
 
 class RecordKind(enum.IntEnum):
@@ -60,6 +62,7 @@ class RecordKind(enum.IntEnum):
     CARRY = 2
     FENCE = 3
     OUTCOMES = 4
+    CHANGE = 5
 
 
 _KEY_SCHEMAS = {1: pa.schema([pa.field("key", pa.int64())]), 2: pa.schema([pa.field("key", pa.large_string())])}
@@ -182,6 +185,25 @@ class FenceRecord:
         return encode_body([_EPOCH.pack(self.epoch)], kind=RecordKind.FENCE)
 
 
+CATALOG_ID = 0
+"""Stands in a change for the catalog; no collection has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """What was committed before is seen from here on: `version` of a collection's manifest, or of the catalog."""
+
+    collection_id: int
+    version: int
+    timestamp: int = 0
+
+    def at(self, timestamp: int) -> ChangeRecord:
+        return ChangeRecord(self.collection_id, self.version, timestamp)
+
+    def encode(self) -> EncodedRecord:
+        return encode_body([_CHANGE.pack(self.collection_id, self.version)], kind=RecordKind.CHANGE)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RawRecord:
     """A record as it lies in the bytes that were read: the header parsed, the body untouched.
@@ -286,6 +308,11 @@ def body_holds(header: RecordHeader, view: memoryview, offset: int) -> bool:
 
 def fence_of(raw: RawRecord) -> FenceRecord:
     return FenceRecord(_EPOCH.unpack_from(raw.body)[0], raw.timestamp)
+
+
+def change_of(raw: RawRecord) -> ChangeRecord:
+    collection_id, version = _CHANGE.unpack_from(raw.body)
+    return ChangeRecord(collection_id, version, raw.timestamp)
 
 
 def _read_batch(message: memoryview, schema: pa.Schema) -> Any:

@@ -25,7 +25,7 @@ KEY_MAX_LENGTH = 512
 
 
 def open(  # noqa: A001 - `elanus.open`, as one opens a file
-    path: str | os.PathLike[str], *, settings: Settings | None = None
+    path: str | os.PathLike[str], *, settings: Settings | None = None, read_only: bool = False
 ) -> Elanus:
     """Open the databases in the folder or at the URL `path`, and make it where there is none; close them with `close`
     or `with`.
@@ -33,8 +33,11 @@ def open(  # noqa: A001 - `elanus.open`, as one opens a file
     One process may have a folder open for writing. Raises `AlreadyOpen` naming the process that has, `CorruptData`,
     `FormatTooNew`, `StoreError`. Of a bucket (`s3://bucket/path`, and so on with `gs` and `az`) the one that opens it
     last is the one that writes, and those before stop with `WriterStopped`.
+
+    With `read_only` any number of processes may open it beside the one that writes. In a folder they see what was
+    acknowledged before each call, in a bucket what was some seconds before (see `Elanus.refresh`).
     """
-    return Elanus(Instance.open(path, settings))
+    return Elanus(Instance.open(path, settings, read_only=read_only))
 
 
 class Database:
@@ -172,6 +175,12 @@ class Elanus(Database):
     ) -> None:
         """Set properties, or `drop` some. Raises `DatabaseNotFound`, `InvalidParameter`."""
         databases.alter(self._ctx, self._instance, name, properties, drop)
+
+    def refresh(self) -> None:
+        """See everything that was acknowledged before this call. Only of a bucket that is open `read_only` one may
+        otherwise see less. Raises `StoreError` where the bucket does not answer.
+        """
+        self._instance.refresh()
 
     def close(self) -> None:
         """Finish what is in flight and give the folder free. Closing again is no error."""

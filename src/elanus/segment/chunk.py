@@ -66,8 +66,11 @@ class Chunk:
         self.latest_mask: tuple[int, int, Mask] | None = None
         """(rows, last_delete, mask): what `alive` was for that many rows and from that timestamp on."""
 
-    def append(self, values: Mapping[int, Values], count: int, timestamp: int) -> int:
-        """Write `count` rows: values for every column and for the partition. Returns their size in bytes."""
+    def append(self, values: Mapping[int, Values], count: int, timestamp: int | Timestamps) -> int:
+        """Write `count` rows: values for every column and for the partition, of one timestamp or each of its own.
+
+        Returns their size in bytes.
+        """
         start = self.rows
         stop = start + count
         size = count * SYSTEM_BYTES
@@ -111,6 +114,15 @@ class Chunk:
             self.last_delete = max(self.last_delete, timestamp)
             self.deleted_at[rows] = timestamp
         return len(rows)
+
+    def set_deleted(self, start: int, deleted_at: Timestamps) -> int:
+        """Say when the rows from `start` on were deleted, before anybody reads them. Returns how many were."""
+        deleted = deleted_at[deleted_at != MAX_TIMESTAMP]
+        if len(deleted):
+            self.first_delete = min(self.first_delete, int(deleted.min()))
+            self.last_delete = max(self.last_delete, int(deleted.max()))
+            self.deleted_at[start : start + len(deleted_at)] = deleted_at
+        return len(deleted)
 
 
 class ChunkView:
@@ -170,6 +182,11 @@ class ChunkView:
     @property
     def timestamps(self) -> Timestamps:
         return self._chunk.timestamps[: self._rows]
+
+    @property
+    def deleted_at(self) -> Timestamps:
+        """When each row was deleted, MAX_TIMESTAMP for one that was not; later deletes come in here as well."""
+        return self._chunk.deleted_at[: self._rows]
 
     @property
     def partitions(self) -> Rows:

@@ -184,6 +184,16 @@ class GrowingSegment:
         self._deleted += hit
         return hit
 
+    def after(self, timestamp: int, rows_before: int = 0) -> GrowingSegment:
+        """A new segment with the rows that were written after `timestamp`, and what was deleted of them."""
+        rest = GrowingSegment(self._schema, rows_before)
+        for view in self.view().chunks:
+            start = int(np.searchsorted(view.timestamps, np.uint64(timestamp), side="right"))
+            if start < view.rows:
+                rest._copy(view, start)
+        rest._newest = self._newest
+        return rest
+
     def evolve(self, schema: Schema) -> None:
         """Take rows of `schema` from now on; the rows so far answer for its new fields with default or null."""
         self._schema = schema
@@ -207,6 +217,26 @@ class GrowingSegment:
         not in the result, wholly: they are for `Deletes.with_deleted` of the segment that is written.
         """
         return SegmentRows.of(self.view().chunks, up_to, drop_deleted_before)
+
+    def _copy(self, view: ChunkView, start: int) -> None:
+        """Add the rows of `view` from `start` on."""
+        values: dict[int, Values] = {PARTITION_FIELD_ID: view.partitions[start:]}
+        for f in self._schema.fields:
+            values[f.id] = view.vectors(f.id)[start:] if f.is_vector else view.column(f.id).slice(start)
+        timestamps, deleted_at = view.timestamps[start:], view.deleted_at[start:]
+        self._keys.append(probe(values[self._key_id]))
+        written, count = 0, len(timestamps)
+        while written < count:
+            chunk = self._chunk_with_room(count - written)
+            part = min(count - written, chunk.capacity - chunk.rows)
+            piece = {i: sliced(v, written, part) for i, v in values.items()}
+            self._byte_size += chunk.append(piece, part, timestamps[written : written + part])
+            self._deleted += chunk.set_deleted(chunk.rows - part, deleted_at[written : written + part])
+            written += part
+        if not self._rows:
+            self._min_timestamp = int(timestamps[0])
+        self._rows += count
+        self._max_timestamp = int(timestamps[-1])
 
     def _values(self, rows: Batch) -> dict[int, Values]:
         """The batch's columns by field id, those of the schema."""

@@ -83,7 +83,8 @@ def create(
             raise
         except BaseException as error:
             # What a bucket did not answer to may have been done all the same, or be done yet.
-            if instance.engine.excludes or isinstance(error, WriterStopped):
+            excluded = instance.engine.excludes or isinstance(error, WriterStopped)
+            if excluded and collection_id not in instance.catalog.state.collection_ids():
                 instance.discard(collection_id)
             raise
         return _info(ctx, instance, entry, collection.manifest)

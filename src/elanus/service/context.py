@@ -9,6 +9,7 @@ from time import monotonic
 from elanus.catalog.state import DEFAULT_DATABASE
 from elanus.log.commit import Ticket
 from elanus.model.errors import DeadlineExceeded
+from elanus.model.types import Consistency
 
 __all__ = ["DEFAULT_DATABASE", "RequestContext", "Ticket"]
 
@@ -26,6 +27,9 @@ class RequestContext:
     deadline: float | None = None
     request_id: str = ""
     gone: Callable[[], bool] | None = None
+    consistency: Consistency | None = None
+    """What a read has to see, where that is not everything anyhow (see `engine.reading`): None is the collection's."""
+
     later: list[Ticket] | None = None
     """Where a list, a write does not wait until it is durable: its ticket is put there, and whoever made this request
     waits before anybody hears of the write."""

@@ -1,7 +1,7 @@
 """One open database: its catalog and its engine, composed.
 
-It lies in a folder or in a bucket (see `storage`). One process may have it open for writing. Opening reads the catalog
-and the log's tail; collections are opened at their first touch.
+It lies in a folder or in a bucket (see `storage`). One process may have it open for writing, any number for reading.
+Opening reads the catalog and the log's tail; collections are opened at their first touch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from elanus.engine.builders import Builders, FixedBudget, ProcessBuilders
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
+from elanus.engine.reading import ReadingEngine
 from elanus.model.errors import Closed, CorruptData, StoreError
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
+from elanus.model.types import Consistency
 from elanus.service import storage
 from elanus.service.compactions import MAX_COMPACTIONS, Compaction
 from elanus.service.context import RequestContext
@@ -35,10 +37,12 @@ Settings = EngineConfig
 class Instance:
     """Made by `Instance.open`. Safe to use from any thread; `close` waits for what is in flight."""
 
-    def __init__(self, catalog: Catalog, engine: Engine, closing: ExitStack) -> None:
+    def __init__(self, catalog: Catalog, engine: Engine | ReadingEngine, closing: ExitStack) -> None:
         """`closing` closes the engine, then what lies below it."""
         self.catalog = catalog
         self.engine = engine
+        self.reader = engine if isinstance(engine, ReadingEngine) else None
+        """The engine where it only reads."""
         self.ids = AutoIds(engine.oracle)
         self.compactions: LastUsed[int, Compaction] = LastUsed(MAX_COMPACTIONS)
         """The compactions that clients have started, by id."""
@@ -55,14 +59,17 @@ class Instance:
         clock: Clock | None = None,
         disk: Disk | None = None,
         builders: Builders | None = None,
+        read_only: bool = False,
     ) -> Instance:
         """Open the folder or the URL `path` for writing, and make a database there where there is none.
 
-        `clock`, `disk` and `builders` are for tests. Raises what `storage.open_folder` or `storage.open_bucket` raises,
-        and `FormatTooNew`.
+        With `read_only` it is opened beside the process that writes, and has to be there. `clock`, `disk` and
+        `builders` are for tests. Raises what the functions of `storage` raise, and `FormatTooNew`.
         """
         clock = clock or SystemClock()
         settings = settings or Settings()
+        if read_only:
+            return cls._open_to_read(path, settings, clock)
         with ExitStack() as closing:
             if storage.is_url(path):
                 store, log = storage.open_bucket(os.fspath(path), settings, closing)
@@ -79,9 +86,24 @@ class Instance:
             closing.callback(engine.close)
             # Ids are timestamps: the newest ever given must lie behind the clock, also after the clock stepped back.
             engine.oracle.advance_to(catalog.state.last_id)
+            catalog.announce(engine.changing_names)
             instance = cls(catalog, engine, closing.pop_all())
         instance.purge_old()
         return instance
+
+    @classmethod
+    def _open_to_read(cls, path: str | os.PathLike[str], settings: Settings, clock: Clock) -> Instance:
+        with ExitStack() as closing:
+            if storage.is_url(path):
+                store, log = storage.read_bucket(os.fspath(path), settings, closing)
+            else:
+                store, log = storage.read_folder(Path(path).expanduser(), closing)
+            catalog = Catalog.read(store)
+            engine = ReadingEngine.open(
+                store, log, settings, clock, lambda version: catalog.follow(version).collection_ids()
+            )
+            closing.callback(engine.close)
+            return cls(catalog, engine, closing.pop_all())
 
     def close(self) -> None:
         """Finish what is in flight and give the folder free. Closing again is no error."""
@@ -99,7 +121,7 @@ class Instance:
         Raises `CollectionNotFound`, `DatabaseNotFound`, `DeadlineExceeded`, `Closed`.
         """
         self.begin(ctx)
-        return self.engine.collection(self.catalog.resolve(ctx.database, name).id)
+        return self._open(ctx, self.catalog.resolve(ctx.database, name).id)
 
     def readable(self, ctx: RequestContext, name: str) -> Collection:
         """As `collection`, for reads: what cannot be a name is a collection that is not there, as it is in Milvus."""
@@ -107,12 +129,27 @@ class Instance:
         entry = self.catalog.find(ctx.database, name)
         if entry is None:
             raise not_found(ctx.database, name)
-        return self.engine.collection(entry.id)
+        return self._open(ctx, entry.id)
+
+    def _open(self, ctx: RequestContext, collection_id: int) -> Collection:
+        collection = self.engine.collection(collection_id)
+        if self.reader is None or ctx.consistency is not None:
+            return collection
+        if collection.manifest.consistency is Consistency.STRONG:
+            self.reader.catch_up(exactly=True)
+        return collection
+
+    def refresh(self) -> None:
+        """See everything that was acknowledged before this call, also where that takes a request to a bucket."""
+        if self.reader is not None:
+            self.reader.catch_up(exactly=True)
 
     def begin(self, ctx: RequestContext) -> None:
         """Every request begins here. Raises `Closed` and `DeadlineExceeded`."""
         if self._closed:
             raise Closed("the database has been closed: open it again")
+        if self.reader is not None:
+            self.reader.catch_up(ctx.consistency is Consistency.STRONG)
         if ctx.deadline is not None:
             ctx.check_deadline()
 

@@ -3,6 +3,7 @@
 A folder holds
 
     lock                 who has it open for writing
+    acknowledged         how far the log is acknowledged, for those who read
     log/                 the write-ahead log
     store/catalog/       versions of the catalog
     store/collections/   manifests and segments, by collection id
@@ -16,18 +17,25 @@ import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 
+from elanus.catalog.catalog import PREFIX as CATALOG
 from elanus.engine.config import EngineConfig
-from elanus.log.base import Log
+from elanus.log.acknowledged import Acknowledged, AcknowledgedView
+from elanus.log.base import Log, LogReader
 from elanus.log.file import FileLog
+from elanus.log.file_reader import FileLogReader
+from elanus.model.errors import StoreError
 from elanus.store.base import Store
 from elanus.store.disk import Disk, LocalDisk
 from elanus.store.folder_lock import FolderLock
 from elanus.store.local import LocalStore
 from elanus.store.reasons import store_error
+
+if TYPE_CHECKING:
+    from elanus.store.cache import Cache
 
 _log = logging.getLogger("elanus.service")
 
@@ -42,6 +50,11 @@ PROBE_PATIENCE_S = 10.0
 class Storage(NamedTuple):
     store: Store
     log: Log
+
+
+class ReadingStorage(NamedTuple):
+    store: Store
+    log: LogReader
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
@@ -63,6 +76,12 @@ def open_folder(root: Path, disk: Disk | None, closing: ExitStack) -> Storage:
     store = LocalStore(disk)
     log = FileLog.open(disk)
     closing.callback(log.close)
+    try:
+        acknowledged = Acknowledged(root, log.end)
+    except OSError as error:
+        raise store_error(error, "write", str(root / "acknowledged")) from error
+    closing.callback(acknowledged.close)
+    log.publish_to(acknowledged)
     if log.cut is not None:
         name, tail = log.cut
         _log.warning(
@@ -70,6 +89,22 @@ def open_folder(root: Path, disk: Disk | None, closing: ExitStack) -> Storage:
             name, tail.byte_count, tail.offset, tail.reason,
         )  # fmt: skip
     return Storage(store, log)
+
+
+def read_folder(root: Path, closing: ExitStack) -> ReadingStorage:
+    """The folder `root`, for reading, beside the process that writes if there is one.
+
+    Raises `StoreError` where there is no database.
+    """
+    if not (root / "store" / CATALOG).is_dir():
+        raise no_database(root)
+    log = FileLogReader(root / "log", AcknowledgedView(root))
+    closing.callback(log.close)
+    return ReadingStorage(LocalStore(LocalDisk(root), writable=False), log)
+
+
+def no_database(place: Path | str) -> StoreError:
+    return StoreError(f"{place} is no database: there is no store/{CATALOG}. Name one that Elanus has made.")
 
 
 def open_bucket(url: str, settings: EngineConfig, closing: ExitStack) -> Storage:
@@ -80,18 +115,38 @@ def open_bucket(url: str, settings: EngineConfig, closing: ExitStack) -> Storage
     """
     from elanus.log.objects import ObjectLog  # they load what only buckets need
     from elanus.store.bucket import Bucket
-    from elanus.store.cache import Cache
     from elanus.store.remote import RemoteStore
 
     url = url.rstrip("/")
     Bucket(url, patience_s=PROBE_PATIENCE_S).probe()
+    store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing))
+    log = ObjectLog.open(Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S), settings.log_kept_s)
+    closing.callback(log.close)
+    return Storage(store, log)
+
+
+def read_bucket(url: str, settings: EngineConfig, closing: ExitStack) -> ReadingStorage:
+    """The database at `url`, for reading. Raises `InvalidParameter`, `StoreError` where there is no database."""
+    from elanus.log.object_reader import ObjectLogReader
+    from elanus.store.bucket import Bucket
+    from elanus.store.remote import RemoteStore
+
+    url = url.rstrip("/")
+    store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing), writable=False)
+    if not Bucket(f"{url}/store", patience_s=PROBE_PATIENCE_S).keys(f"{CATALOG}/"):
+        raise no_database(url)
+    log = ObjectLogReader(Bucket(f"{url}/log"))
+    closing.callback(log.close)
+    return ReadingStorage(store, log)
+
+
+def _cache(url: str, settings: EngineConfig, closing: ExitStack) -> Cache:
+    from elanus.store.cache import Cache
+
     folder = Path(settings.cache_folder) if settings.cache_folder else _cache_folder()
     cache = Cache(folder.expanduser() / xxhash.xxh3_64_hexdigest(url.encode()), settings.cache_bytes)
     closing.callback(cache.close)
-    store = RemoteStore(Bucket(f"{url}/store"), cache)
-    log = ObjectLog.open(Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S))
-    closing.callback(log.close)
-    return Storage(store, log)
+    return cache
 
 
 def _cache_folder() -> Path:

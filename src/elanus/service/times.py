@@ -2,7 +2,7 @@
 
 Every read sees all that was acknowledged before it began, so Strong, Session, Bounded and Eventually come to the same,
 and no timestamp of the past asks for anything more. One of the future does: writes up to then are to be seen, so the
-read waits until it has come.
+read waits until it has come. A process that only reads a bucket looks for more where it has not seen as much.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def picture(
 
 def has_come(instance: Instance, timestamp: int) -> bool:
     """Whether a read with this guarantee timestamp need not wait."""
-    return timestamp <= instance.engine.oracle.last
+    oracle, reader = instance.engine.oracle, instance.reader
+    if timestamp > oracle.last and reader is not None and reader.is_local:
+        reader.catch_up()
+    return timestamp <= oracle.last
 
 
 def reach(ctx: RequestContext, instance: Instance, timestamp: int) -> None:
@@ -56,6 +59,7 @@ def reach(ctx: RequestContext, instance: Instance, timestamp: int) -> None:
     ahead_s = (milliseconds_of(timestamp) - instance.engine.clock.now_ms()) / 1000
     if ahead_s > LONGEST_WAIT_S:
         raise InvalidParameter(f"guarantee timestamp {timestamp} lies {ahead_s:.0f} s ahead: it is not waited for")
+    instance.refresh()
     while ahead_s > 0:
         ctx.check_waiting()
         time.sleep(min(ahead_s, 0.1))  # nothing signals that time has passed

@@ -126,6 +126,16 @@ class VersionedState(Generic[S, E]):
             self._catch_up()
             return self._current.state
 
+    def follow(self, version: int) -> bool:
+        """Move on to `version`, which somebody has committed; False where what leads there has been forgotten."""
+        with self._lock:
+            while self._current.version < version:
+                try:
+                    self._current = self._next(self._current)
+                except KeyNotFound:
+                    return False
+            return True
+
     def commit(self, edits: Sequence[E]) -> S:
         """Make the next version with those of `edits` that still hold, all at once, and return its state.
 

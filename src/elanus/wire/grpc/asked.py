@@ -58,12 +58,13 @@ _LATER_VALUES = _known(
 class Asked:
     """A request without its query vectors, and what was read of it."""
 
-    __slots__ = ("_message", "_read", "database", "guarantee_timestamp", "queries")
+    __slots__ = ("_message", "_read", "database", "guarantee_timestamp", "queries", "use_default_consistency")
 
     def __init__(self, message: milvus_pb2.SearchRequest) -> None:
         self.database: str = message.db_name
         self.guarantee_timestamp: int = message.guarantee_timestamp
         self.queries: int = message.nq
+        self.use_default_consistency: bool = message.use_default_consistency
         self._message = message
         self._read: tuple[ClientSearch, int] | None = None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, NamedTuple
 
+from elanus.model.types import Consistency
 from elanus.service.context import DEFAULT_DATABASE, RequestContext, Ticket
 from elanus.service.instance import Instance
 
@@ -43,8 +44,20 @@ def call_of(
         elif key in ("client-request-id", "client_request_id"):
             request_id = _text(value)
     deadline = None if remaining_s is None or remaining_s > FOREVER_S else monotonic() + remaining_s
-    ctx = RequestContext(database or DEFAULT_DATABASE, deadline=deadline, request_id=request_id, gone=gone, later=later)
+    consistency = None if instance.reader is None else _consistency(request)
+    ctx = RequestContext(database or DEFAULT_DATABASE, "", deadline, request_id, gone, consistency, later)
     return Call(instance, ctx)
+
+
+def _consistency(request: Any) -> Consistency | None:
+    """What a read asks for; None where that is up to the collection."""
+    if getattr(getattr(request, "asked", request), "use_default_consistency", True):
+        return None
+    return _NAMED.get(request.guarantee_timestamp, Consistency.SESSION)
+
+
+_NAMED = {0: Consistency.STRONG, 1: Consistency.EVENTUALLY, 2: Consistency.BOUNDED}
+"""By guarantee timestamp."""
 
 
 def _text(value: str | bytes) -> str:

@@ -1,0 +1,139 @@
+"""Reads the log in a bucket: names, objects, many at a time; and follows it while another process writes.
+
+To follow is to ask for the object after the last one. That it is not there means that nothing more has been written:
+what a writer drops stays for `KEPT_S`, so whoever has asked within `TRUSTED_S` cannot have missed it. Who has not
+lists what there is, and begins anew where too much has gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+from elanus.log.base import LogGap, LogRecord, now_s, typed
+from elanus.log.position import Position
+from elanus.log.record import RECORD_HEADER_BYTES, RawRecord
+from elanus.log.tail import FIRST_FRAME, LogFileHeader, read_frames
+from elanus.model.errors import KeyNotFound, StoreError
+from elanus.store.bucket import Bucket
+
+KEPT_S = 60.0
+"""What the log has dropped is deleted so much later."""
+
+TRUSTED_S = 30.0
+"""How long after a look the next one may take what is not there for not written."""
+
+LOOK_S = 6.0
+"""How often who follows looks: ten requests a minute."""
+
+READ_AT_ONCE = 8
+"""Objects that are fetched at a time where many are read."""
+
+_NAME = re.compile(r"(\d{20})\.log")
+
+
+def name_of(sequence: int) -> str:
+    return f"{sequence:020d}.log"
+
+
+def lengths(bucket: Bucket) -> dict[int, int]:
+    """The lengths of the objects that there are, by sequence."""
+    return {int(match[1]): size for key, size in bucket.sizes("").items() if (match := _NAME.fullmatch(key))}
+
+
+def header_of(bucket: Bucket, sequence: int) -> LogFileHeader:
+    data = bucket.get_range(name_of(sequence), 0, FIRST_FRAME)
+    return LogFileHeader.unpack(data, sequence, f"{bucket.url}/{name_of(sequence)}")
+
+
+def get_all(bucket: Bucket, sequences: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """The objects `sequences`, in that order. Raises `KeyNotFound` at the first that is not there."""
+    left = iter(sequences)
+    with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="elanus-log") as pool:
+        coming: deque[tuple[int, Future[bytes]]] = deque()
+        try:
+            while True:
+                for sequence in islice(left, READ_AT_ONCE - len(coming)):
+                    coming.append((sequence, pool.submit(bucket.get, name_of(sequence))))
+                if not coming:
+                    return
+                sequence, data = coming.popleft()
+                yield sequence, data.result()
+        finally:
+            for _, unread in coming:
+                unread.cancel()
+
+
+def records_of(bucket: Bucket, sequence: int, data: bytes) -> Iterator[tuple[Position, LogRecord]]:
+    """The records of the object `sequence`, whose bytes are `data`, checked. Raises `CorruptData`."""
+    name = f"{bucket.url}/{name_of(sequence)}"
+    view = memoryview(data)
+    for frame in read_frames(data, LogFileHeader.unpack(data, sequence, name), name, len(data)):
+        for offset, header in frame.records:
+            raw = RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
+            yield Position(sequence, offset), typed(raw)
+
+
+class ObjectLogReader:
+    """A `LogReader` over a bucket."""
+
+    look_s: float | None = LOOK_S
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._last = 0
+        """The sequence of the last object that was read; 0 is none."""
+        self._looked_s = -TRUSTED_S
+        """When it was last known that there were no more."""
+        self.oldest = 0
+
+    def is_behind(self, as_of_s: float | None) -> bool:
+        return self._looked_s < (now_s() - 2 * LOOK_S if as_of_s is None else as_of_s)
+
+    def read(self) -> Iterator[tuple[Position, LogRecord]]:
+        since_s = self._looked_s
+        while True:
+            asked_s = now_s()
+            if not self._last or asked_s - since_s >= TRUSTED_S:
+                since_s = asked_s
+                yield from self._read_listed()
+                continue
+            try:
+                data = self._bucket.get(name_of(self._last + 1))
+            except KeyNotFound:
+                if now_s() - since_s < TRUSTED_S:
+                    self._looked_s = asked_s
+                    return
+            else:
+                yield from self._read_object(self._last + 1, data)
+
+    def restart(self) -> None:
+        self._last = 0
+        self.oldest = 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _read_listed(self) -> Iterator[tuple[Position, LogRecord]]:
+        """What a listing shows, which may be old: there may be more behind it."""
+        newest = max(lengths(self._bucket), default=0)
+        if not newest:
+            raise StoreError(f"there is no database at {self._bucket.url}: open it for writing once.")
+        if newest <= self._last:
+            return
+        try:
+            oldest = header_of(self._bucket, newest).previous_end
+            if self._last and oldest > self._last + 1:
+                raise LogGap
+            for sequence, data in get_all(self._bucket, range(max(self._last + 1, oldest), newest + 1)):
+                yield from self._read_object(sequence, data)
+        except KeyNotFound:  # dropped and deleted meanwhile, or long ago
+            raise LogGap from None
+
+    def _read_object(self, sequence: int, data: bytes) -> Iterator[tuple[Position, LogRecord]]:
+        yield from records_of(self._bucket, sequence, data)
+        self._last = sequence
+        self.oldest = LogFileHeader.unpack(data, sequence, name_of(sequence)).previous_end
