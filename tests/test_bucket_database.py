@@ -37,7 +37,8 @@ def machine(tmp_path: Path, url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPa
 
     def fresh() -> Elanus:
         folder = tmp_path / f"machine-{next(numbers)}"
-        return Elanus(Instance.open(url, replace(QUIET, cache_folder=str(folder)), builders=InlineBuilders()))
+        settings = replace(QUIET, cache_folder=str(folder))
+        return Elanus(Instance.open(url, settings, builders=InlineBuilders(), take_over=True))
 
     return fresh
 

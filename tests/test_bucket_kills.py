@@ -65,6 +65,8 @@ class BucketKills(Kills):
 class TakeOvers(BucketKills):
     """Writers that are stopped, replaced and woken; killed only when they have noticed."""
 
+    takes_over = True
+
     def _live(self, life: int) -> None:
         self._story = dataclasses.replace(self._story, life=life + 1)
         writer = self._waiting.pop(0)

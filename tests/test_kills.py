@@ -138,6 +138,7 @@ class Kills:
 
     settings = TIGHT
     open_s = OPEN_S
+    takes_over = False
 
     def __init__(self, root: Path, seed: int) -> None:
         self._root = root
@@ -236,7 +237,7 @@ class Kills:
         for _ in range(2):
             began = time.monotonic()
             settings = dataclasses.replace(self.settings, background=False)
-            db = Elanus(Instance.open(self._place, settings, builders=InlineBuilders()))
+            db = Elanus(Instance.open(self._place, settings, builders=InlineBuilders(), take_over=self.takes_over))
             for name in db.list_collections():
                 db.collection(name).count()
             opened_s.append(time.monotonic() - began)

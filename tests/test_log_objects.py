@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from elanus.log import objects
 from elanus.log.commit import GroupCommit
+from elanus.log.object_reader import SAYS_NOTHING, header_of, lengths
 from elanus.log.objects import ObjectLog
 from elanus.log.position import Position
 from elanus.log.record import FenceRecord, RawRecord
@@ -189,8 +191,46 @@ def test_writers_that_take_over_from_each_other_lose_nothing_and_invent_nothing(
     found = keys_of(ObjectLog.open(bucket))
     assert len(found) == len(set(found))
     assert set(acknowledged) == set(found) <= set(tried)
-    epochs = [record.epoch for _, record in ObjectLog.open(bucket).read() if isinstance(record, FenceRecord)]
-    assert epochs == list(range(epochs[0], epochs[0] + len(epochs)))
+    headers = [header_of(bucket, number) for number in sorted(lengths(bucket))]
+    epochs = [header.epoch for header in headers if header.previous_end != SAYS_NOTHING]
+    assert epochs == sorted(epochs)
+    writers = [record.epoch for position, record in ObjectLog.open(bucket).read() if is_fence(bucket, position, record)]
+    assert len(set(writers)) == len(writers)
+
+
+def is_fence(bucket: Bucket, position: Position, record: object) -> bool:
+    """Whether this is what an opening begins with, and not what was put to halt a writer."""
+    return isinstance(record, FenceRecord) and header_of(bucket, position.sequence).previous_end != SAYS_NOTHING
+
+
+def test_a_writer_that_never_rests_is_overtaken(log: ObjectLog, bucket: Bucket) -> None:
+    """It is as fast as who runs after it."""
+    acknowledged: list[int] = []
+    stopped: list[str] = []
+
+    def work() -> None:
+        try:
+            for key in range(1_000_000):
+                append(log, key)
+                acknowledged.append(key)
+                if key % 50 == 49:
+                    log.drop_before(log.rotate() - 5)
+        except WriterStopped as error:
+            stopped.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while len(acknowledged) < 20:
+        time.sleep(0.01)
+    for _ in range(2):
+        again = ObjectLog.open(bucket)
+        found = keys_of(again)
+        append(again, 2_000_000)
+    thread.join(30)
+    assert "another process has taken over" in stopped[0]
+    found = [key for key in found if key < 1_000_000]
+    assert found == list(range(found[0], found[-1] + 1))
+    assert found[0] <= acknowledged[-1] <= found[-1] <= acknowledged[-1] + 1
 
 
 @pytest.mark.parametrize("kind", [Kind.UNANSWERED, Kind.LOST])

@@ -324,13 +324,13 @@ def test_threads_that_read_while_a_reader_catches_up_see_all_of_it(writer: Elanu
             if seen < least or seen % 10:
                 wrong.append((least, seen))
 
-    threads = [threading.Thread(target=look) for _ in range(4)]
+    threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for number in range(60):
+    for number in range(30):
         there.insert(books(range(10 * number, 10 * number + 10)))
         acknowledged += 10
-        if number % 20 == 19:
+        if number % 10 == 9:
             there.flush()
     stop.set()
     for thread in threads:
@@ -490,7 +490,7 @@ def test_it_follows_writers_that_take_over_from_each_other(
     of_bucket.refresh()
     assert kept(of_bucket) == list(range(10))
     settings = replace(QUIET, cache_folder=str(tmp_path / "second"))
-    with Elanus(Instance.open(url, settings, builders=InlineBuilders())) as second:
+    with Elanus(Instance.open(url, settings, builders=InlineBuilders(), take_over=True)) as second:
         second.collection("books").insert([book(10)])
         of_bucket.refresh()
         assert kept(of_bucket) == list(range(11))

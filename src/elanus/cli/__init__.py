@@ -50,11 +50,20 @@ def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Only read, beside the process that writes, or without one.")
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Take the place of a process that writes: of a folder, by ending that process."
+        ),
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Serving processes behind the port; one of them writes.")
+    ] = 1,
 ) -> None:
     """Serve a database to Milvus clients over gRPC, until SIGTERM or SIGINT."""
     from elanus.cli.serve import run
 
-    raise typer.Exit(run(data, host, port, read_only))
+    raise typer.Exit(run(data, host, port, read_only=read_only, take_over=take_over, workers=workers))
 
 
 def main() -> None:

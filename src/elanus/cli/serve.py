@@ -1,15 +1,16 @@
-"""`elanus serve`: one process that Milvus clients connect to."""
+"""`elanus serve`: a process that Milvus clients connect to, or several behind one port."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import typer
 
 from elanus.cli.stop import StopSignal
+from elanus.cli.workers import Workers
 from elanus.service.instance import Instance
 from elanus.version import __version__
 from elanus.wire.grpc.server import Server
@@ -18,25 +19,39 @@ KEPT_BYTES = 16 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def run(data: str, host: str, port: int, read_only: bool = False) -> int:
+def run(data: str, host: str, port: int, *, read_only: bool, take_over: bool, workers: int) -> int:
     """Serve the folder or URL `data` at `host`:`port` until SIGTERM or SIGINT, then finish what is in flight.
 
-    With `read_only` another process may have it open for writing.
+    With `read_only` another process may have it open for writing; with `take_over` it has it no more. Of several
+    `workers`, processes behind one port, this one is the writer.
     Raises `AddressInUse`, `AlreadyOpen`, `StoreError`.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = StopSignal()
-    _raise_descriptor_limit()
-    _keep_freed_memory()
-    instance = Instance.open(data, read_only=read_only)
-    try:
-        server = Server.start(instance, host, port)
+    prepare()
+    with ExitStack() as closing:
+        others = Workers(workers - 1) if workers > 1 else None
+        if others is not None:
+            closing.callback(others.remove_folder)
+        told = others.told if others is not None else None
+        instance = Instance.open(data, read_only=read_only, take_over=take_over, told=told)
+        closing.callback(instance.close)
+        server = Server.start(
+            instance, host, port, shares=others is not None, also=others.writer if others is not None else ""
+        )
+        closing.callback(server.stop)
+        if others is not None:
+            closing.callback(others.close)
+            others.start(data, host, server.port, writes=not read_only)
         typer.echo(f"elanus {__version__} serves {data} at {host}:{server.port}")
         stop.wait()
-        server.stop()
-    finally:
-        instance.close()
     return 0
+
+
+def prepare() -> None:
+    """What a serving process does first."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _raise_descriptor_limit()
+    _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:

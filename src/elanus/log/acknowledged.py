@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from elanus.log.position import Position
+from elanus.store.machine import boot_id
 
 NAME = "acknowledged"
 
@@ -40,7 +41,7 @@ class Acknowledged:
         """Say that the log is acknowledged to `position`. Raises `OSError`."""
         self._descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.put(position)
-        os.pwrite(self._descriptor, _MAGIC + _boot(), 0)  # only now does it count
+        os.pwrite(self._descriptor, _MAGIC + boot_id(), 0)  # only now does it count
         self._view = AcknowledgedView(folder)
 
     def put(self, position: Position) -> None:
@@ -61,7 +62,7 @@ class AcknowledgedView:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
-        self._boot = _boot()
+        self._boot = boot_id()
         self._words: memoryview | None = None
 
     @staticmethod
@@ -93,11 +94,3 @@ class AcknowledgedView:
 
 def _word_of(position: Position) -> int:
     return position.sequence << 32 | position.offset
-
-
-def _boot() -> bytes:
-    """16 bytes that differ from boot to boot; zeros on a system that does not say."""
-    try:
-        return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
-    except (OSError, ValueError):
-        return bytes(16)

@@ -3,6 +3,8 @@
 To follow is to ask for the object after the last one. That it is not there means that nothing more has been written:
 what a writer drops stays for `KEPT_S`, so whoever has asked within `TRUSTED_S` cannot have missed it. Who has not
 lists what there is, and begins anew where too much has gone.
+
+Where the writer is a process of the same machine it says how far it has come (see `acknowledged`), and nobody need ask.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
+from elanus.log.acknowledged import AcknowledgedView
 from elanus.log.base import LogGap, LogRecord, now_s, typed
 from elanus.log.position import Position
 from elanus.log.record import RECORD_HEADER_BYTES, RawRecord
@@ -28,6 +31,10 @@ TRUSTED_S = 30.0
 
 LOOK_S = 6.0
 """How often who follows looks: ten requests a minute."""
+
+SAYS_NOTHING = 0
+"""Stands for the oldest that is needed in an object that was put ahead of others, to halt a writer. Its epoch says
+nothing either."""
 
 READ_AT_ONCE = 8
 """Objects that are fetched at a time where many are read."""
@@ -47,6 +54,13 @@ def lengths(bucket: Bucket) -> dict[int, int]:
 def header_of(bucket: Bucket, sequence: int) -> LogFileHeader:
     data = bucket.get_range(name_of(sequence), 0, FIRST_FRAME)
     return LogFileHeader.unpack(data, sequence, f"{bucket.url}/{name_of(sequence)}")
+
+
+def last_said(bucket: Bucket, last: int) -> tuple[int, int]:
+    """The oldest sequence that is needed and the newest epoch, as the object `last` says or one before it does."""
+    while (header := header_of(bucket, last)).previous_end == SAYS_NOTHING:
+        last -= 1
+    return header.previous_end, header.epoch
 
 
 def get_all(bucket: Bucket, sequences: Iterable[int]) -> Iterator[tuple[int, bytes]]:
@@ -82,8 +96,13 @@ class ObjectLogReader:
 
     look_s: float | None = LOOK_S
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, acknowledged: AcknowledgedView | None = None) -> None:
         self._bucket = bucket
+        self._acknowledged = acknowledged
+        self._read_to: int | None = None
+        """The word up to which was read, where the writer says one."""
+        if acknowledged is not None:
+            self.look_s = None
         self._last = 0
         """The sequence of the last object that was read; 0 is none."""
         self._looked_s = -TRUSTED_S
@@ -91,9 +110,26 @@ class ObjectLogReader:
         self.oldest = 0
 
     def is_behind(self, as_of_s: float | None) -> bool:
+        if self._acknowledged is not None:
+            return self._acknowledged.word() != self._read_to
         return self._looked_s < (now_s() - 2 * LOOK_S if as_of_s is None else as_of_s)
 
     def read(self) -> Iterator[tuple[Position, LogRecord]]:
+        word = self._acknowledged.word() if self._acknowledged is not None else None
+        if word is None:
+            yield from self._read_all()
+            return
+        if not self._last:
+            yield from self._read_listed()
+        while self._last < AcknowledgedView.position_of(word).sequence:
+            try:
+                data = self._bucket.get(name_of(self._last + 1))
+            except KeyNotFound:
+                raise LogGap from None
+            yield from self._read_object(self._last + 1, data)
+        self._read_to = word
+
+    def _read_all(self) -> Iterator[tuple[Position, LogRecord]]:
         since_s = self._looked_s
         while True:
             asked_s = now_s()
@@ -112,6 +148,7 @@ class ObjectLogReader:
 
     def restart(self) -> None:
         self._last = 0
+        self._read_to = None
         self.oldest = 0
 
     def close(self) -> None:
@@ -125,7 +162,7 @@ class ObjectLogReader:
         if newest <= self._last:
             return
         try:
-            oldest = header_of(self._bucket, newest).previous_end
+            oldest, _ = last_said(self._bucket, newest)
             if self._last and oldest > self._last + 1:
                 raise LogGap
             for sequence, data in get_all(self._bucket, range(max(self._last + 1, oldest), newest + 1)):
@@ -136,4 +173,4 @@ class ObjectLogReader:
     def _read_object(self, sequence: int, data: bytes) -> Iterator[tuple[Position, LogRecord]]:
         yield from records_of(self._bucket, sequence, data)
         self._last = sequence
-        self.oldest = LogFileHeader.unpack(data, sequence, name_of(sequence)).previous_end
+        self.oldest = max(self.oldest, LogFileHeader.unpack(data, sequence, name_of(sequence)).previous_end)

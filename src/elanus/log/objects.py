@@ -28,25 +28,39 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import takewhile
+from itertools import count, takewhile
 from typing import NoReturn
 
+from elanus.log.acknowledged import Acknowledged
 from elanus.log.base import LogRecord, check_usable, now_s
 from elanus.log.carry import CarryRecord
 from elanus.log.frame import FRAME_HEADER_BYTES, build_frame
-from elanus.log.object_reader import KEPT_S, get_all, header_of, lengths, name_of, records_of
+from elanus.log.object_reader import (
+    KEPT_S,
+    SAYS_NOTHING,
+    get_all,
+    last_said,
+    lengths,
+    name_of,
+    records_of,
+)
 from elanus.log.position import Position
 from elanus.log.record import EncodedRecord, FenceRecord
 from elanus.log.tail import FIRST_FRAME, LogFileHeader
 from elanus.model.errors import CorruptData, KeyExists, KeyNotFound, StoreError
 from elanus.model.timestamps import milliseconds_of
 from elanus.store.bucket import Bucket
+from elanus.store.reasons import reason
 
 LEAST_BYTES = 256 << 10
 """A shorter object takes as long to read as so many bytes in a row, and counts as such."""
 
 FENCE_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + FenceRecord(0).encode().byte_size
 """The length of an object that holds a fence and nothing else."""
+
+ATTEMPTS = 3
+STEPS = 4
+"""An opener that meets a writer tries so often to be faster, and looks so far past what it was listed."""
 
 EMPTY_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + CarryRecord({}).encode().byte_size
 """Of one that says what may go, and nothing else."""
@@ -69,6 +83,7 @@ class ObjectLog:
         """Of those that have been read or written."""
         self._oldest = 1
         self._end = Position(0, 0)
+        self._acknowledged: Acknowledged | None = None
         self._failure: str | None = None
         self._closed = False
         self.epoch = 1
@@ -142,11 +157,21 @@ class ObjectLog:
         for _ in numbers:
             self._left.popleft()
 
+    def publish_to(self, acknowledged: Acknowledged) -> None:
+        """Tell other processes of this machine here; it says where the log ends now."""
+        self._acknowledged = acknowledged
+
     def publish(self) -> None:
-        """What can be read from a bucket everybody can read."""
+        """What is in a bucket everybody can read; here is said that it is worth looking."""
+        if self._acknowledged is not None:
+            try:
+                self._acknowledged.put(self._end)
+            except OSError as error:
+                with self._mutex:
+                    self._stop(f"telling readers what is acknowledged failed: {reason(error)}")
 
     def is_published(self) -> bool:
-        return True
+        return self._acknowledged is None or self._acknowledged.is_at(self._end)
 
     def check_writer(self) -> None:
         """Raise `WriterStopped` where another process has taken over."""
@@ -188,48 +213,68 @@ class ObjectLog:
     # --- opening ---------------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        while True:
+        """Put a fence at the end. Where that is taken again and again, a writer goes on: it is halted."""
+        for attempt in count(1):
             try:
                 if self._fence():
                     return
             except KeyNotFound:  # the writer before has dropped it, having gone on
                 continue
+            if attempt % ATTEMPTS == 0:
+                self._halt()
 
     def _fence(self) -> bool:
-        """Put a fence at the end; False where it turns out not to be the end."""
+        """Put a fence at what seems to be the end; False where it is not."""
         found = lengths(self._bucket)
-        last = max(found, default=0)
-        while True:
-            last = self._follow(last, found)
-            missing = next((number for number in range(self._oldest, last + 1) if number not in found), None)
-            if missing is not None:
+        last = self._follow(max(found, default=0), found)
+        for number in range(self._oldest, last + 1):
+            if number not in found:
                 try:
-                    found[missing] = self._bucket.size(name_of(missing))  # only the listing was old
+                    found[number] = self._bucket.size(name_of(number))  # only the listing was old
                 except KeyNotFound:
-                    raise self._missing(missing) from None
-                continue
-            while found.get(self._oldest) in (FENCE_BYTES, EMPTY_BYTES):
-                self._oldest += 1
-            self._sizes = {number: size for number, size in found.items() if number >= self._oldest}
-            garbage = [n for n, size in found.items() if n < self._oldest and size != FENCE_BYTES]
-            self._left = deque((now_s(), number) for number in garbage)
-            try:
-                self._put(last + 1, [(FenceRecord(self.epoch).encode(), 0)])
-            except KeyExists:  # the writer before, which still writes, or another that opens
-                continue
-            return max(lengths(self._bucket)) <= last + 1
+                    raise self._missing(number) from None
+        while found.get(self._oldest) in (FENCE_BYTES, EMPTY_BYTES):
+            self._oldest += 1
+        self._sizes = {number: size for number, size in found.items() if number >= self._oldest}
+        garbage = [n for n, size in found.items() if n < self._oldest and size != FENCE_BYTES]
+        self._left = deque((now_s(), number) for number in garbage)
+        try:
+            self._put(last + 1, [(FenceRecord(self.epoch).encode(), 0)])
+        except KeyExists:  # the writer before, which still writes, or another that opens
+            return False
+        return max(lengths(self._bucket)) <= last + 1
 
     def _follow(self, last: int, found: dict[int, int]) -> int:
-        """Go on from the object `last`, where there is one, to the last there is, and take over what it says."""
-        while True:
-            header = header_of(self._bucket, last) if last else None
-            if header is not None:
-                self._oldest, self.epoch = header.previous_end, header.epoch + 1
+        """Go on from the object `last`, where there is one, for a few steps, and take over what the last one says."""
+        for _ in range(STEPS):
             try:
                 found[last + 1] = self._bucket.size(name_of(last + 1))
             except KeyNotFound:
-                return last
+                break
             last += 1
+        if last:
+            self._oldest, epoch = last_said(self._bucket, last)
+            self.epoch = epoch + 1
+        return last
+
+    def _halt(self) -> None:
+        """Take numbers ahead of a writer that goes on, which finds one of them taken, and all up to there."""
+        last, ahead, oldest = max(lengths(self._bucket), default=0), 1, self._oldest
+        self._oldest = SAYS_NOTHING
+        try:
+            while not self._block(last + ahead):
+                ahead *= 2
+            for number in range(last + 1, last + ahead):
+                self._block(number)
+        finally:
+            self._oldest = oldest
+
+    def _block(self, number: int) -> bool:
+        """Whether this number has been free."""
+        with suppress(KeyExists):
+            self._put(number, [(FenceRecord(self.epoch).encode(), 0)])
+            return True
+        return False
 
     # --- steps, all under `_mutex` or while opening -------------------------------------------------------------------
 

@@ -25,19 +25,23 @@ KEY_MAX_LENGTH = 512
 
 
 def open(  # noqa: A001 - `elanus.open`, as one opens a file
-    path: str | os.PathLike[str], *, settings: Settings | None = None, read_only: bool = False
+    path: str | os.PathLike[str],
+    *,
+    settings: Settings | None = None,
+    read_only: bool = False,
+    take_over: bool = False,
 ) -> Elanus:
     """Open the databases in the folder or at the URL `path`, and make it where there is none; close them with `close`
     or `with`.
 
-    One process may have a folder open for writing. Raises `AlreadyOpen` naming the process that has, `CorruptData`,
-    `FormatTooNew`, `StoreError`. Of a bucket (`s3://bucket/path`, and so on with `gs` and `az`) the one that opens it
-    last is the one that writes, and those before stop with `WriterStopped`.
+    One process may have it open for writing. Raises `AlreadyOpen` naming the process that has, `CorruptData`,
+    `FormatTooNew`, `StoreError`. With `take_over` the place is this process's: the one that has a folder is ended, and
+    the one that has a bucket (`s3://bucket/path`, also `gs` and `az`) writes no more and stops with `WriterStopped`.
 
     With `read_only` any number of processes may open it beside the one that writes. In a folder they see what was
     acknowledged before each call, in a bucket what was some seconds before (see `Elanus.refresh`).
     """
-    return Elanus(Instance.open(path, settings, read_only=read_only))
+    return Elanus(Instance.open(path, settings, read_only=read_only, take_over=take_over))
 
 
 class Database:

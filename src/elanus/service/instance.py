@@ -60,21 +60,25 @@ class Instance:
         disk: Disk | None = None,
         builders: Builders | None = None,
         read_only: bool = False,
+        take_over: bool = False,
+        told: Path | None = None,
     ) -> Instance:
         """Open the folder or the URL `path` for writing, and make a database there where there is none.
 
-        With `read_only` it is opened beside the process that writes, and has to be there. `clock`, `disk` and
-        `builders` are for tests. Raises what the functions of `storage` raise, and `FormatTooNew`.
+        With `take_over` another process that has it open for writing is ended, or kept from writing in a bucket.
+        With `read_only` it is opened beside the process that writes, and has to be there. The processes of one machine
+        that have a bucket open tell each other in the folder `told`. `clock`, `disk` and `builders` are for tests.
+        Raises what the functions of `storage` raise, and `FormatTooNew`.
         """
         clock = clock or SystemClock()
         settings = settings or Settings()
         if read_only:
-            return cls._open_to_read(path, settings, clock)
+            return cls._open_to_read(path, settings, clock, told)
         with ExitStack() as closing:
             if storage.is_url(path):
-                store, log = storage.open_bucket(os.fspath(path), settings, closing)
+                store, log = storage.open_bucket(os.fspath(path), settings, closing, told, take_over=take_over)
             else:
-                store, log = storage.open_folder(Path(path).expanduser(), disk, closing)
+                store, log = storage.open_folder(Path(path).expanduser(), disk, closing, take_over=take_over)
             if builders is None:
                 builders = ProcessBuilders(FixedBudget(settings.build_memory_bytes), idle_s=settings.builder_idle_s)
             try:
@@ -92,10 +96,12 @@ class Instance:
         return instance
 
     @classmethod
-    def _open_to_read(cls, path: str | os.PathLike[str], settings: Settings, clock: Clock) -> Instance:
+    def _open_to_read(
+        cls, path: str | os.PathLike[str], settings: Settings, clock: Clock, told: Path | None
+    ) -> Instance:
         with ExitStack() as closing:
             if storage.is_url(path):
-                store, log = storage.read_bucket(os.fspath(path), settings, closing)
+                store, log = storage.read_bucket(os.fspath(path), settings, closing, told)
             else:
                 store, log = storage.read_folder(Path(path).expanduser(), closing)
             catalog = Catalog.read(store)

@@ -8,7 +8,11 @@ A folder holds
     store/catalog/       versions of the catalog
     store/collections/   manifests and segments, by collection id
 
-and a bucket the same without the lock: there the log itself lets one writer go on.
+and a bucket the same without these two, but with
+
+    writer/              who has it open for writing
+
+There the log itself lets one writer go on.
 """
 
 from __future__ import annotations
@@ -61,27 +65,23 @@ def is_url(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
-def open_folder(root: Path, disk: Disk | None, closing: ExitStack) -> Storage:
+def open_folder(root: Path, disk: Disk | None, closing: ExitStack, *, take_over: bool = False) -> Storage:
     """The folder `root`, for writing; made where there is none. `closing` gets what has to be closed.
 
-    Raises `AlreadyOpen` while another process has it open, `CorruptData`, `StoreError`.
+    Raises `AlreadyOpen` while another process has it open, unless this one is to `take_over`, which ends that one;
+    `CorruptData`, `StoreError`.
     """
     disk = disk or LocalDisk(root)
     try:
         disk.make_folder("")
     except OSError as error:
         raise store_error(error, "make the folder", str(root)) from error
-    lock = FolderLock(root)
+    lock = FolderLock(root, take_over=take_over)
     closing.callback(lock.release)
     store = LocalStore(disk)
     log = FileLog.open(disk)
     closing.callback(log.close)
-    try:
-        acknowledged = Acknowledged(root, log.end)
-    except OSError as error:
-        raise store_error(error, "write", str(root / "acknowledged")) from error
-    closing.callback(acknowledged.close)
-    log.publish_to(acknowledged)
+    log.publish_to(_acknowledged(root, log, closing))
     if log.cut is not None:
         name, tail = log.cut
         _log.warning(
@@ -107,26 +107,50 @@ def no_database(place: Path | str) -> StoreError:
     return StoreError(f"{place} is no database: there is no store/{CATALOG}. Name one that Elanus has made.")
 
 
-def open_bucket(url: str, settings: EngineConfig, closing: ExitStack) -> Storage:
+def _acknowledged(folder: Path, log: Log, closing: ExitStack) -> Acknowledged:
+    try:
+        acknowledged = Acknowledged(folder, log.end)
+    except OSError as error:
+        raise store_error(error, "write", str(folder / "acknowledged")) from error
+    closing.callback(acknowledged.close)
+    return acknowledged
+
+
+def open_bucket(
+    url: str, settings: EngineConfig, closing: ExitStack, told: Path | None = None, *, take_over: bool = False
+) -> Storage:
     """The database at `url`, for writing. Whoever had it open before can write no more.
 
+    In the folder `told`, if one is given, readers on this machine are told what is acknowledged.
+    Raises `AlreadyOpen` where another process writes, unless this one is to `take_over`.
     Raises `InvalidParameter` for what names no bucket, `CorruptData`, and `StoreError` also for a store whose
     conditional puts do not exclude.
     """
     from elanus.log.objects import ObjectLog  # they load what only buckets need
     from elanus.store.bucket import Bucket
+    from elanus.store.holder import Holder
     from elanus.store.remote import RemoteStore
 
     url = url.rstrip("/")
     Bucket(url, patience_s=PROBE_PATIENCE_S).probe()
     store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing))
+    holder = Holder(Bucket(f"{url}/writer", patience_s=PROBE_PATIENCE_S))
+    if not take_over:
+        holder.check_free()
     log = ObjectLog.open(Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S), settings.log_kept_s)
     closing.callback(log.close)
+    holder.hold(log.epoch)
+    closing.callback(holder.release)
+    if told is not None:
+        log.publish_to(_acknowledged(told, log, closing))
     return Storage(store, log)
 
 
-def read_bucket(url: str, settings: EngineConfig, closing: ExitStack) -> ReadingStorage:
-    """The database at `url`, for reading. Raises `InvalidParameter`, `StoreError` where there is no database."""
+def read_bucket(url: str, settings: EngineConfig, closing: ExitStack, told: Path | None = None) -> ReadingStorage:
+    """The database at `url`, for reading; `told` as in `open_bucket`.
+
+    Raises `InvalidParameter`, `StoreError` where there is no database.
+    """
     from elanus.log.object_reader import ObjectLogReader
     from elanus.store.bucket import Bucket
     from elanus.store.remote import RemoteStore
@@ -135,7 +159,7 @@ def read_bucket(url: str, settings: EngineConfig, closing: ExitStack) -> Reading
     store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing), writable=False)
     if not Bucket(f"{url}/store", patience_s=PROBE_PATIENCE_S).keys(f"{CATALOG}/"):
         raise no_database(url)
-    log = ObjectLogReader(Bucket(f"{url}/log"))
+    log = ObjectLogReader(Bucket(f"{url}/log"), AcknowledgedView(told) if told is not None else None)
     closing.callback(log.close)
     return ReadingStorage(store, log)
 

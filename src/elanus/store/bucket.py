@@ -125,6 +125,11 @@ class Bucket:
                 if self._mark_of(key) == mark:
                     return
 
+    def overwrite(self, key: str, data: bytes) -> None:
+        """Put `data` as `key`, whatever is there. For what only one process writes, and nobody relies on."""
+        check_key(key)
+        self._ask("write", key, lambda: obstore.put(self._store, key, data, use_multipart=False))
+
     def upload(self, key: str, path: Path) -> None:
         """Put a file. One of more than `PART_BYTES` goes up in parts and does not exclude others: nobody else may know
         its key.

@@ -96,6 +96,11 @@ class Incoming:
         self._watched = False
 
     @property
+    def data(self) -> bytes:
+        """The message, before it is `read`."""
+        return self._data
+
+    @property
     def remaining_s(self) -> float:
         """How long the client still waits."""
         return max(0.0, self._deadline - time.time())
@@ -126,6 +131,9 @@ class Incoming:
             _log.exception("the response of %s cannot be sent", self.method.name)
             self.refuse(cygrpc.StatusCode.internal, f"the response of {self.method.name} cannot be sent; see the log")
             return
+        self.reply_bytes(data)
+
+    def reply_bytes(self, data: bytes) -> None:
         self._end(cygrpc.StatusCode.ok, b"", cygrpc.SendMessageOperation(data, _NO_FLAGS))
 
     def refuse(self, code: Any, why: str) -> None:

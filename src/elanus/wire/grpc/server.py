@@ -4,6 +4,9 @@ Reads are answered by the threads that take them from gRPC (`queues`). Writes ar
 from a queue of their own, and answered by one thread when they are durable, so that no thread waits for the disk for
 each of a thousand inserts. Changes of definitions, and reads that wait for a time to come, have pools. On the way of a
 request there is no interceptor.
+
+Of several servers behind one port (`cli/workers.py`) one writes, and the others pass on to it what is no read
+(`forward.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from elanus.service.context import Ticket
 from elanus.service.instance import Instance
 from elanus.wire.grpc import queues
 from elanus.wire.grpc.dispatch import METHODS, SERVICE, Method, Pool
+from elanus.wire.grpc.forward import Forwarder
 from elanus.wire.grpc.queues import CallQueue, Incoming, logged
 
 THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WAIT: 32, Pool.WRITE: 16, Pool.DEFINE: 8}
@@ -45,6 +49,12 @@ MAX_RESPONSE_BYTES = 512 << 20
 GRACE_S = 10.0
 """What is in flight when the server stops has so long to end."""
 
+_MESSAGE_SIZES = (
+    ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+)
+"""Of a server that passes calls on to another."""
+
 _UNREADABLE = object()
 """Stands for a request whose bytes are no message."""
 
@@ -58,10 +68,12 @@ class Server:
         taken: list[CallQueue],
         pools: dict[Pool, ThreadPoolExecutor],
         replies: Replies,
+        forwarder: Forwarder | None,
         port: int,
         alive: Any,
     ) -> None:
         self.port = port
+        self._forwarder = forwarder
         self._server = server
         self._queues = taken
         self._pools = pools
@@ -69,10 +81,22 @@ class Server:
         self._health = alive
 
     @classmethod
-    def start(cls, instance: Instance, host: str = "127.0.0.1", port: int = 0) -> Server:
+    def start(
+        cls,
+        instance: Instance,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        shares: bool = False,
+        joins: bool = False,
+        writer: str = "",
+        also: str = "",
+    ) -> Server:
         """Listen at `host`:`port` (0: any free one) and serve `instance`. Raises `AddressInUse`.
 
-        A `host` of the form `unix:/path` listens at a socket of the file system.
+        A `host` of the form `unix:/path` listens at a socket of the file system. Where it `shares` the port others may
+        listen there as well, and one that `joins` takes a port that others have; `also` is a further address to listen
+        at. What is no read is passed on to the server at the address `writer`, if one is given.
         """
         pools = {
             pool: ThreadPoolExecutor(count, thread_name_prefix=f"elanus-{pool.value}")
@@ -81,7 +105,7 @@ class Server:
         server = grpc.server(
             pools[Pool.DEFINE],
             options=[
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shares)),
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
                 # The SDK pings every ten seconds, also without calls; a server that minds would hang up on it.
@@ -91,9 +115,10 @@ class Server:
             ],
         )
         replies = Replies()
-        taken = _queues(server, instance, pools, replies)
+        forwarder = Forwarder(writer, _MESSAGE_SIZES) if writer else None
+        taken = _queues(server, instance, pools, replies, forwarder)
         if not taken:
-            handlers = {m.name: _rpc(m, instance, pools[m.pool]) for m in METHODS.values()}
+            handlers = {m.name: _rpc(m, instance, pools[m.pool], forwarder) for m in METHODS.values()}
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
         alive = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(alive, server)
@@ -101,16 +126,20 @@ class Server:
             alive.set(name, health_pb2.HealthCheckResponse.SERVING)
         reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:
-            bound = _listen(server, host, port)
+            bound = _listen(server, host, port, joins=joins)
+            if also:
+                server.add_insecure_port(also)
         except AddressInUse:
             for pool in pools.values():
                 pool.shutdown()
             replies.stop()
+            if forwarder is not None:
+                forwarder.close()
             raise
         server.start()
         for queue in taken:
             queue.start()
-        return cls(server, taken, pools, replies, bound, alive)
+        return cls(server, taken, pools, replies, forwarder, bound, alive)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Take no new calls, and return when those in flight have ended or `grace_s` is over."""
@@ -121,6 +150,8 @@ class Server:
         for pool in self._pools.values():
             pool.shutdown()
         self._replies.stop()
+        if self._forwarder is not None:
+            self._forwarder.close()
         for queue in self._queues:
             queue.close()
 
@@ -153,13 +184,14 @@ class Replies:
                 self._changed.notify_all()
 
 
-def _listen(server: grpc.Server, host: str, port: int) -> int:
-    """The port that `server` listens at. Raises `AddressInUse`."""
+def _listen(server: grpc.Server, host: str, port: int, *, joins: bool) -> int:
+    """The port that `server` listens at; one that `joins` takes it with others. Raises `AddressInUse`."""
     if host.startswith("unix:"):
         address = host
     else:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        _check_free(address, host, port)
+        if not joins:
+            _check_free(address, host, port)
     try:
         return int(server.add_insecure_port(address))
     except RuntimeError as error:
@@ -190,7 +222,11 @@ def _cannot_listen(address: str, reason: str) -> AddressInUse:
 
 
 def _queues(
-    server: grpc.Server, instance: Instance, pools: dict[Pool, ThreadPoolExecutor], replies: Replies
+    server: grpc.Server,
+    instance: Instance,
+    pools: dict[Pool, ThreadPoolExecutor],
+    replies: Replies,
+    forwarder: Forwarder | None,
 ) -> list[CallQueue]:
     """The queues of all methods: reads and writes have one of their own. No queue where grpcio is not as expected."""
     if not queues.supported(server):
@@ -246,6 +282,8 @@ def _queues(
         incoming.watch()
         pools[incoming.method.pool].submit(logged, read_and_reply, incoming)
 
+    if forwarder is not None:
+        write = other = forwarder.forward
     reads = [m for m in METHODS.values() if m.pool is Pool.READ]
     writes = [m for m in METHODS.values() if m.pool is Pool.WRITE]
     others = [m for m in METHODS.values() if m.pool not in (Pool.READ, Pool.WRITE)]
@@ -257,7 +295,11 @@ def _queues(
     ]
 
 
-def _rpc(method: Method, instance: Instance, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler:
+def _rpc(
+    method: Method, instance: Instance, pool: ThreadPoolExecutor, forwarder: Forwarder | None
+) -> grpc.RpcMethodHandler:
+    if forwarder is not None and method.pool is not Pool.READ:
+        return grpc.unary_unary_rpc_method_handler(forwarder.behavior(method))
     answer: Callable[..., Any] = method.answer
 
     def read(data: bytes) -> Any:

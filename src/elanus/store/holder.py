@@ -1,0 +1,126 @@
+"""Who writes to a bucket: a note that the writer keeps fresh, and that whoever opens looks at first.
+
+    <epoch, 20 digits>     JSON: host, namespace, pid, started, beat, held
+
+The note only warns: what keeps a replaced writer from writing is the log. It is written anew every `BEAT_S`, and when
+the writer closes. Of several notes that of the highest epoch counts; the others are of writers that were replaced.
+
+A writer on the same machine that has died is known to be dead, one elsewhere when its note has not changed for
+`SILENT_S`: whoever opens waits for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+
+import orjson
+
+from elanus.model.errors import AlreadyOpen, KeyNotFound, StoreError
+from elanus.store.bucket import Bucket
+from elanus.store.machine import namespace, start_time
+
+_log = logging.getLogger("elanus.store")
+
+BEAT_S = 10.0
+"""Six requests a minute while nothing goes on."""
+
+SILENT_S = 25.0
+"""A writer that has missed two beats is taken for dead."""
+
+LOOK_S = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """`namespace` and `started` say which process `pid` is (see `machine`)."""
+
+    host: str
+    namespace: str
+    pid: int
+    started: str
+    beat: int = 0
+    held: bool = True
+
+    @classmethod
+    def here(cls) -> Note:
+        return cls(platform.node(), namespace(), os.getpid(), start_time(os.getpid()) or "")
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it can be known at once if its process has ended."""
+        return bool(self.namespace) and self.namespace == namespace()
+
+    @property
+    def is_dead(self) -> bool:
+        return self.is_near and start_time(self.pid) != self.started
+
+
+class Holder:
+    """The notes in a bucket."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._key = ""
+        self._note = Note.here()
+
+    def check_free(self, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Raise `AlreadyOpen` where another process writes. It may take `SILENT_S` to find out."""
+        found = self._newest()
+        if found is not None and found.held and not found.is_near:
+            _log.info("process %d on %s had %s open: waiting whether it has", found.pid, found.host, self._bucket.url)
+            before, waited_s = found, 0.0
+            while found == before:
+                if waited_s >= SILENT_S:
+                    return
+                sleep(LOOK_S)
+                waited_s += LOOK_S
+                found = self._newest()
+        if found is None or found.is_dead or not found.held:
+            return
+        raise AlreadyOpen(
+            f"{self._bucket.url} is open for writing in process {found.pid} on {found.host}: close it there, open it "
+            "read-only, or take over (--take-over), after which that process writes no more"
+        )
+
+    def hold(self, epoch: int) -> None:
+        """Say that this process writes, until `release`."""
+        self._key = f"{epoch:020d}"
+        self._note = Note.here()
+        self._put()
+        old = [key for key in self._bucket.keys("") if key < self._key]
+        self._bucket.delete(old)
+        self._thread = threading.Thread(target=self._beat, name="elanus-beat", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._note = replace(self._note, held=False)
+            with suppress(StoreError):
+                self._put()
+
+    def _beat(self) -> None:
+        while not self._closing.wait(BEAT_S):
+            self._note = replace(self._note, beat=self._note.beat + 1)
+            with suppress(StoreError):  # what stops the writer is not that it cannot say that it is there
+                self._put()
+
+    def _put(self) -> None:
+        self._bucket.overwrite(self._key, orjson.dumps(asdict(self._note)))
+
+    def _newest(self) -> Note | None:
+        keys = self._bucket.keys("")
+        try:
+            return Note(**orjson.loads(self._bucket.get(keys[-1]))) if keys else None
+        except (KeyNotFound, orjson.JSONDecodeError, TypeError):  # replaced in this moment, or of a later Elanus
+            return None

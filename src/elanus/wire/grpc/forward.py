@@ -1,0 +1,90 @@
+"""Calls that another server answers: passed on as the bytes that they are, and answered when it has answered.
+
+Nothing is read and no thread waits. The client's deadline and its own headers go along.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import grpc
+
+from elanus.wire.grpc.call import FOREVER_S, Metadata
+from elanus.wire.grpc.dispatch import Method
+from elanus.wire.grpc.queues import Incoming, logged
+
+_OF_GRPC = ("grpc-", ":", "user-agent", "content-type", "te")
+"""How headers begin that are gRPC's own."""
+
+
+class Forwarder:
+    """Passes calls on to the server at `address`. Safe to use from any thread."""
+
+    def __init__(self, address: str, options: Sequence[tuple[str, Any]]) -> None:
+        self._channel = grpc.insecure_channel(address, options=options)
+        self._calls: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._changed = threading.Condition()
+        self._waiting = 0
+
+    def forward(self, incoming: Incoming) -> None:
+        """Answer `incoming` as the other server does, later."""
+        with self._changed:
+            self._waiting += 1
+        future = self._call(incoming.method).future(
+            incoming.data, timeout=_timeout(incoming.remaining_s), metadata=_passed_on(incoming.metadata)
+        )
+        future.add_done_callback(partial(logged, self._answer, incoming))
+
+    def behavior(self, method: Method) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        """The same for grpcio's own server: what answers `method`."""
+        call = self._call(method)
+
+        def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
+            try:
+                answered: bytes = call(
+                    data,
+                    timeout=_timeout(context.time_remaining()),
+                    metadata=_passed_on(context.invocation_metadata()),
+                )
+                return answered
+            except grpc.RpcError as error:
+                failed: Any = error  # a grpc.Call as well
+                context.abort(failed.code(), failed.details() or "")
+                raise AssertionError("abort raises") from None
+
+        return answer
+
+    def close(self) -> None:
+        """Return when all that were passed on are answered; what is not by now, is with a failure."""
+        self._channel.close()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+
+    def _call(self, method: Method) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+        call = self._calls.get(method.path)
+        if call is None:
+            call = self._calls[method.path] = self._channel.unary_unary(method.path)
+        return call
+
+    def _answer(self, incoming: Incoming, future: Any) -> None:
+        try:
+            code = future.code()
+            if code is grpc.StatusCode.OK:
+                incoming.reply_bytes(future.result())
+            else:
+                incoming.refuse(code.value[0], future.details() or "")
+        finally:
+            with self._changed:
+                self._waiting -= 1
+                self._changed.notify_all()
+
+
+def _timeout(remaining_s: float | None) -> float | None:
+    return None if remaining_s is None or remaining_s > FOREVER_S else remaining_s
+
+
+def _passed_on(metadata: Metadata) -> Iterable[tuple[str, Any]]:
+    return [(key, value) for key, value in metadata if not key.startswith(_OF_GRPC)]
