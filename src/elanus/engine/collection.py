@@ -9,6 +9,7 @@ Locks, in the order in which they may be taken: `write_mutex` (a write's read-to
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,13 +43,15 @@ from elanus.engine.snapshot import Snapshot
 from elanus.log.commit import GroupCommit
 from elanus.log.outcomes import outcomes_of
 from elanus.log.record import ChangeRecord, RawRecord
-from elanus.model.errors import InvalidParameter, ReadOnly
+from elanus.model.errors import ElanusError, InvalidParameter, ReadOnly
 from elanus.model.names import check_name
 from elanus.model.schema import PARTITION_FIELD_ID, Schema
 from elanus.model.timestamps import compose
 from elanus.model.types import Consistency
 from elanus.store.base import Store
 from elanus.store.versioned import VersionedState
+
+_log = logging.getLogger("elanus.engine")
 
 
 class Collection:
@@ -265,6 +268,20 @@ class Collection:
     def flush(self) -> None:
         """Seal everything written before this call; when it returns, the rows are in sealed segments."""
         self.host.jobs.flush(self)
+
+    def prefetch(self) -> None:
+        """Begin to fetch what searches need, where files come from elsewhere. Returns at once."""
+        if self.store.fetches:
+            threading.Thread(target=self._fetch, name="elanus-prefetch", daemon=True).start()
+
+    def _fetch(self) -> None:
+        try:
+            for unit in self.snapshot().sealed:
+                for handle in unit.indexes.values():
+                    handle.open()
+                unit.view.key_column  # noqa: B018 - it is fetched
+        except ElanusError as error:  # a search will say so
+            _log.info("collection %d was not fetched in advance: %s", self.id, error)
 
     def compact(self) -> None:
         """Merge the sealed segments into as few as the size limit allows, and wait for it and for their indexes."""

@@ -24,11 +24,16 @@ def index_opener(store: Store) -> IndexOpener:
         def open_index() -> VectorIndex:
             from elanus.vector.open import VectorIndex
 
-            vectors = segment.vectors(definition.field_id)
+            vectors, sparse = segment.sparse_vectors(definition.field_id)
             spec = resolve(definition.kind, definition.params)
             path = store.local_path(key)
             map_payload(path, FileKind.INDEX, definition.field_id)  # checks header and trailer
-            return VectorIndex.open(path, vectors, definition.vector_metric, spec, PAYLOAD_OFFSET)
+            if sparse is not None and not spec.is_graph:
+                sparse.fetch_all()
+            index = VectorIndex.open(path, vectors, definition.vector_metric, spec, PAYLOAD_OFFSET)
+            if sparse is not None and not index.walks_by_codes:
+                sparse.fetch_all()
+            return index
 
         return IndexHandle(open_index)
 

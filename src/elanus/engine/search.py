@@ -26,6 +26,7 @@ from elanus.engine.precedence import IN_COMPILED_CODE
 from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.types import OnDuplicateKey
+from elanus.segment.sealed import SealedView
 
 if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
     from elanus.vector.metrics import Merged
@@ -195,11 +196,14 @@ def _asked_of(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step
 
     keys = step.keys[1]
     assert keys is not None
-    vectors = step.view.vectors(request.vector_field.id)
+    if step.index is not None and isinstance(step.view, SealedView):
+        vectors, sparse = step.view.sparse_vectors(request.vector_field.id)
+    else:
+        vectors, sparse = step.view.vectors(request.vector_field.id), None
     effort = min(1.0, max(LEAST_EFFORT, width / made.k))
     unit = parts.Unit(step.unit, step.rows, width, _more(snapshot, made, step, width), vectors, keys, step.mask)
     if step.index is not None:
-        part = step.index.open().part(unit, step.strategy, made.k, effort)
+        part = step.index.open().part(unit, step.strategy, made.k, effort, sparse)
         return None if part is None else [part]
     interim = step.interim
     if interim is None:
@@ -334,6 +338,7 @@ def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
 def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> list[_Part]:
     """The nearest rows of one unit, those that interim lists cover apart from those that are scanned."""
     queries, interim, mask, us = request.queries, step.interim, step.mask, step.strategy.microseconds
+    vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)  # all of them are here then
     if step.index is not None:
         index = step.index.open()
         found = in_parts(lambda part: index.search(part, k, made.params, mask, step.passing), queries, us)
@@ -345,7 +350,6 @@ def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: 
         covered = interim.rows
         parts.append(_Part(step.unit, *in_parts(lambda part: interim.search(part, k, mask), queries, us)))
     if covered < step.rows:
-        vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)
         found = in_parts(lambda part: top_k(made.metric, part, vectors, k, mask, covered, step.rows), queries, us)
         parts.append(_Part(step.unit, *found))
     return parts

@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.model.canonical import vectors_of
-from elanus.model.errors import CorruptData
+from elanus.model.errors import CorruptData, StoreError
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
 from elanus.segment.column import open_column
 from elanus.segment.deletes import Deletes
 from elanus.segment.keys import KeyIndex
 from elanus.segment.matches import Places
 from elanus.segment.meta import SegmentMeta
+from elanus.segment.sparse import SparseVectors
 from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column
 from elanus.segment.write import WrittenSegment, write_segment
 from elanus.store.base import Store
@@ -39,6 +40,7 @@ class SealedSegment:
         self.meta = meta
         self._store = store
         self._columns: dict[int, pa.Array] = {}
+        self._sparse: dict[int, SparseVectors] = {}
         self._key_numbers: Rows | None = None
         self._keys: KeyIndex | None = None
 
@@ -76,7 +78,13 @@ class SealedSegment:
             return pa.array(np.repeat(ids, [count for _, _, count in self.meta.partitions]))
         if field_id not in self.meta.columns:
             raise LookupError(f"segment {self.id} has no file for field {field_id}: it was written before the field")
-        array = open_column(self.path(field_id), field_id)
+        sparse = self._sparse.get(field_id)
+        if sparse is not None:  # what is mapped already stays where it is
+            sparse.fetch_all()
+            return sparse.column
+        return self._checked(open_column(self.path(field_id), field_id), field_id)
+
+    def _checked(self, array: pa.Array, field_id: int) -> pa.Array:
         if len(array) != self.meta.rows:
             raise CorruptData(
                 f"{self.meta.column_key(field_id)}: it holds {len(array)} values for the segment's {self.meta.rows} "
@@ -86,6 +94,24 @@ class SealedSegment:
 
     def vectors(self, field_id: int) -> Vectors:
         return vectors_of(self.column(field_id))
+
+    def sparse_vectors(self, field_id: int) -> tuple[Vectors, SparseVectors | None]:
+        """The vectors of a field, and what has to be asked for those that are read; None where all are there."""
+        sparse = self._sparse.get(field_id)
+        if sparse is None and field_id not in self._columns:
+            file = self._store.sparse(self.meta.column_key(field_id))
+            if file is not None:
+                try:
+                    sparse = SparseVectors.open(file, field_id)
+                except StoreError:
+                    if not file.is_whole:
+                        raise
+                    return self.vectors(field_id), None  # it has come, and was renamed, in this moment
+                self._checked(sparse.column, field_id)
+                sparse = self._sparse.setdefault(field_id, sparse)
+        if sparse is None or sparse.is_whole:
+            return self.vectors(field_id), None
+        return vectors_of(sparse.column), sparse
 
     @property
     def key_column(self) -> pa.Array:
@@ -202,6 +228,12 @@ class SealedView:
 
     def vectors(self, field_id: int) -> Vectors:
         return vectors_of(self.column(field_id))
+
+    def sparse_vectors(self, field_id: int) -> tuple[Vectors, SparseVectors | None]:
+        """As those of the segment, where it has the field."""
+        if self.segment.has(field_id):
+            return self.segment.sparse_vectors(field_id)
+        return self.vectors(field_id), None
 
     @property
     def key_column(self) -> pa.Array:

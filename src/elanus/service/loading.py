@@ -71,6 +71,7 @@ def load(
         if wanted is not None and before is not None and before.partitions is not None:
             wanted |= before.partitions
         found.commit_locked(LoadSet(Loaded(wanted)))
+    found.prefetch()
 
 
 def release(ctx: RequestContext, instance: Instance, collection: str, partitions: Sequence[str] | None = None) -> None:

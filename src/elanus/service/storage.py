@@ -134,6 +134,7 @@ def open_bucket(
     url = url.rstrip("/")
     Bucket(url, patience_s=PROBE_PATIENCE_S).probe()
     store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing))
+    closing.callback(store.close)
     holder = Holder(Bucket(f"{url}/writer", patience_s=PROBE_PATIENCE_S))
     if not take_over:
         holder.check_free()
@@ -157,6 +158,7 @@ def read_bucket(url: str, settings: EngineConfig, closing: ExitStack, told: Path
 
     url = url.rstrip("/")
     store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing), writable=False)
+    closing.callback(store.close)
     if not Bucket(f"{url}/store", patience_s=PROBE_PATIENCE_S).keys(f"{CATALOG}/"):
         raise no_database(url)
     log = ObjectLogReader(Bucket(f"{url}/log"), AcknowledgedView(told) if told is not None else None)

@@ -16,14 +16,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from elanus.model.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from elanus.store.sparse import SparseFile
 
 _KEY = re.compile(r"[\w.=-]+(?:/[\w.=-]+)*", re.ASCII)
 
 
 class Store(Protocol):
+    fetches: bool
+    """Whether files come from elsewhere, which takes time."""
+
     def get(self, key: str) -> bytes:
         """Raises `KeyNotFound`."""
         ...
@@ -57,6 +63,13 @@ class Store(Protocol):
 
     def local_path(self, key: str) -> Path:
         """A local file with the object's bytes, to be mapped; raises `KeyNotFound`."""
+        ...
+
+    def sparse(self, key: str) -> SparseFile | None:
+        """The object as a file that is still being filled; None where `local_path` takes no time. Raises `KeyNotFound`.
+
+        For who reads little of a large object, and asks for it before.
+        """
         ...
 
     def size(self, key: str) -> int:

@@ -21,6 +21,8 @@ from elanus.store.base import check_key
 class MemoryStore:
     """A `Store` in memory. `close` removes its temporary folder; so does the end of the process."""
 
+    fetches = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, bytes | Path] = {}
@@ -69,6 +71,9 @@ class MemoryStore:
         with self._lock:
             self._objects[key] = path
         return path
+
+    def sparse(self, key: str) -> None:
+        """Everything is here."""
 
     def size(self, key: str) -> int:
         held = self._find(key)

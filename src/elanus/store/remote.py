@@ -1,7 +1,8 @@
 """The Store in a bucket, with the files that are mapped in a cache on the local disk.
 
 Small values are read and written in one request each. Files are written in the cache's scratch, go up when they are
-published, and stay in the cache under their key, so that who wrote them does not fetch them.
+published, and stay in the cache under their key, so that who wrote them does not fetch them. A large one may be used
+while it is being fetched (`sparse`).
 
 Several files cannot be put in one step. They go up one after the other; where a key is taken those before it are taken
 back. A process killed in between leaves objects that no manifest names, which are garbage.
@@ -9,23 +10,33 @@ back. A process killed in between leaves objects that no manifest names, which a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from elanus.model.errors import KeyExists, ReadOnly, StoreError
 from elanus.store.base import check_key
 from elanus.store.bucket import Bucket
 from elanus.store.cache import Cache
+from elanus.store.sparse import SparseFile
+
+SPARSE_BYTES = 16 << 20
+"""A smaller object is fetched whole, in the time of a few requests."""
 
 
 class RemoteStore:
     """A `Store` over a `Bucket`. Safe to use from any thread and from any number of processes."""
 
+    fetches = True
+
     def __init__(self, bucket: Bucket, cache: Cache, writable: bool = True) -> None:
         self._bucket = bucket
         self._cache = cache
         self._writable = writable
+        self._lock = threading.Lock()
+        self._filling: dict[str, SparseFile] = {}
 
     def get(self, key: str) -> bytes:
         check_key(key)
@@ -76,7 +87,31 @@ class RemoteStore:
 
     def local_path(self, key: str) -> Path:
         check_key(key)
+        filling = self._filling.get(key)
+        if filling is not None:
+            filling.need_all()
         return self._cache.get(key, lambda path: self._bucket.download(key, path))
+
+    def sparse(self, key: str) -> SparseFile | None:
+        check_key(key)
+        with self._lock:
+            filling = self._filling.get(key)
+            if filling is None and self._cache.find(key) is None and (size := self._bucket.size(key)) >= SPARSE_BYTES:
+
+                def keep(path: Path) -> None:
+                    self._cache.take_over(key, path)
+                    self._filling.pop(key, None)
+
+                path = self._cache.scratch() / "filling"
+                filling = SparseFile(path, size, partial(self._bucket.get_range, key), keep)
+                self._filling[key] = filling
+            return filling
+
+    def close(self) -> None:
+        """Fetch no more."""
+        with self._lock:
+            for filling in list(self._filling.values()):
+                filling.close()
 
     def size(self, key: str) -> int:
         check_key(key)

@@ -19,7 +19,7 @@ from elanus.vector.cost import Route, Strategy
 from elanus.vector.graph import Graph
 from elanus.vector.ivf import Lists
 from elanus.vector.metrics import Bitmap, Rows, Scores, Vectors
-from elanus.vector.parts import Part
+from elanus.vector.parts import Fetched, Part
 from elanus.vector.registry import IndexSpec, SearchParams
 
 
@@ -54,6 +54,12 @@ class VectorIndex:
         kind: type[Graph | Lists] = Graph if spec.is_graph else Lists
         return cls(vectors, metric, spec, kind.open(opened, vectors, metric))
 
+    @property
+    def walks_by_codes(self) -> bool:
+        """Whether a part of it reads the stored vectors of candidates alone (see `Graph.candidates`)."""
+        _, inner = self._held()
+        return isinstance(inner, Graph) and inner.addresses is not None
+
     def close(self) -> None:
         self._open = None
 
@@ -61,13 +67,15 @@ class VectorIndex:
         """How `search` goes about it when `passing` rows (None: all) take part."""
         return cost.choose(self.spec, self.rows, self.rows if passing is None else passing, k, params, self.dim)
 
-    def part(self, unit: parts.Unit, strategy: Strategy, k: int, effort: float) -> Part | None:
+    def part(
+        self, unit: parts.Unit, strategy: Strategy, k: int, effort: float, fetched: Fetched | None = None
+    ) -> Part | None:
         """What `parts.search` is asked of this index, with this share of what the strategy says for the `k` nearest;
         None where it cannot be asked there.
         """
         _, inner = self._held()
         if isinstance(inner, Graph):
-            return parts.graph(unit, inner, math.ceil(effort * max(strategy.ef, inner.overfetch * k)))
+            return parts.graph(unit, inner, math.ceil(effort * max(strategy.ef, inner.overfetch * k)), fetched)
         if inner is None:
             return parts.scan(unit)
         nprobe, wanted = strategy.nprobe, inner.wanted(strategy.nprobe)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,32 @@ class Unit(NamedTuple):
     bitmap: Bitmap | None
 
 
+class Fetched(Protocol):
+    """Stored vectors that are not all here yet."""
+
+    @property
+    def is_whole(self) -> bool: ...
+
+    def fetch(self, rows: Rows) -> None:
+        """Return when the vectors of `rows` are here."""
+        ...
+
+
 class Part(NamedTuple):
-    """A row of the table, and what its addresses point into."""
+    """A row of the table, and what its addresses point into. `walked` reads vectors that are to be fetched before."""
 
     row: npt.NDArray[np.int64]
     kept: tuple[Any, ...]
+    fetched: Fetched | None = None
+    walked: Graph | None = None
+    bitmap: Bitmap | None = None
+
+    def fetch(self, queries: Vectors) -> None:
+        """Have here what the part reads for `queries`."""
+        if self.fetched is not None and self.walked is not None and not self.fetched.is_whole:
+            count, ef = int(self.row[columns.COUNT]), int(self.row[columns.EF])
+            rows = np.unique(self.walked.candidates(queries, count, ef, self.bitmap))
+            self.fetched.fetch(rows[rows >= 0])
 
     @property
     def width(self) -> int:
@@ -62,11 +83,14 @@ class Parts:
     table: npt.NDArray[np.int64]
     microseconds: float
     kept: tuple[Any, ...]
+    sparse: tuple[Part, ...]
+    """Those whose vectors were not all here when this was made."""
 
     @classmethod
     def of(cls, parts: Sequence[Part], microseconds: float) -> Parts:
         table = np.concatenate([part.row for part in parts]).reshape(-1, columns.WIDTH)
-        return cls(table, microseconds, tuple(part.kept for part in parts))
+        sparse = tuple(part for part in parts if part.fetched is not None)
+        return cls(table, microseconds, tuple(part.kept for part in parts), sparse)
 
 
 def scan(unit: Unit, first: int = 0) -> Part:
@@ -82,12 +106,15 @@ def lists(unit: Unit, searched: Lists | InterimIndex, nprobe: int, wanted: int) 
     return _part(unit, columns.LISTS, about, searched)
 
 
-def graph(unit: Unit, walked: Graph, ef: int) -> Part | None:
-    """What a walk of `ef` finds; None where the graph's codes are not of one byte."""
+def graph(unit: Unit, walked: Graph, ef: int, fetched: Fetched | None = None) -> Part | None:
+    """What a walk of `ef` finds; None where the graph's codes are not of one byte. `fetched` are the unit's vectors
+    where they are not all here.
+    """
     if walked.addresses is None:
         return None
     count = walked.overfetch * unit.width
-    return _part(unit, columns.GRAPH, (*walked.addresses, count, max(ef, count)), walked)
+    part = _part(unit, columns.GRAPH, (*walked.addresses, count, max(ef, count)), walked)
+    return part if fetched is None else part._replace(fetched=fetched, walked=walked, bitmap=unit.bitmap)
 
 
 def search(metric: Metric, queries: Vectors, parts: Parts, k: int, *, distinct: bool) -> Merged:
@@ -95,6 +122,8 @@ def search(metric: Metric, queries: Vectors, parts: Parts, k: int, *, distinct: 
 
     `again` (nq,) says of which queries more has to be seen of some part.
     """
+    for part in parts.sparse:
+        part.fetch(queries)
     nq = len(queries)
     merged = Merged.empty(nq, k, nq)
     run = columns.search_parts_held if nq * parts.microseconds <= HELD_US else columns.search_parts
