@@ -13,7 +13,7 @@ CLIENTS = langchain llama_index haystack node pymilvus-3.0 pymilvus-2.6 pymilvus
 
 help:
 	@echo "make demo          store and search the documentation of the Python standard library"
-	@echo "make test          all tests, within ten minutes"
+	@echo "make test          all tests, in about a quarter of an hour"
 	@echo "make test-lowest   the same with the oldest releases that pyproject.toml admits; with Python 3.11 or 3.12"
 	@echo "make test-clients  LangChain, LlamaIndex, Haystack, Node and older pymilvus, each against a server"
 	@echo "make lint          ruff and strict mypy"

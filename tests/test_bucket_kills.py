@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from elanus.engine.engine import Engine
 from elanus.log.objects import FENCE_BYTES
 from elanus.store.bucket import Bucket
 from tests.bucket_case import options, use
@@ -77,6 +78,11 @@ class TakeOvers(BucketKills):
         began = time.monotonic()
         with self._open() as db:
             after = observe(NativeView(db), self._story, self._random)
+            if self._random.random() < 0.5:  # what it goes on behind is gone then
+                engine = db._instance.engine
+                assert isinstance(engine, Engine)
+                engine.cut_log()
+                self.seen["log cut while it slept"] += 1
             os.kill(writer.process.pid, signal.SIGCONT)
             self._wait_until_noticed(writer)
             assert observe(NativeView(db), self._story, self._random) == after

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from elanus.log import objects
+from elanus.log.base import LogGap
 from elanus.log.commit import GroupCommit
-from elanus.log.object_reader import SAYS_NOTHING, header_of, lengths
+from elanus.log.object_reader import SAYS_NOTHING, ObjectLogReader, header_of, lengths
 from elanus.log.objects import ObjectLog
 from elanus.log.position import Position
 from elanus.log.record import FenceRecord, RawRecord
@@ -231,6 +232,23 @@ def test_a_writer_that_never_rests_is_overtaken(log: ObjectLog, bucket: Bucket) 
     found = [key for key in found if key < 1_000_000]
     assert found == list(range(found[0], found[-1] + 1))
     assert found[0] <= acknowledged[-1] <= found[-1] <= acknowledged[-1] + 1
+
+
+def test_what_an_opener_left_that_died_while_it_halted_a_writer_is_no_hindrance(log: ObjectLog, bucket: Bucket) -> None:
+    append(log, 1, 2)
+    opener = ObjectLog(bucket, 60.0)
+    last = max(lengths(bucket))
+    append(log, 3)
+    assert not opener._block(last + 1)
+    assert opener._block(last + 4)
+    reader = ObjectLogReader(bucket)
+    with pytest.raises(LogGap):
+        list(reader.read())
+    again = ObjectLog.open(bucket)
+    append(again, 4)
+    assert keys_of(again) == [1, 2, 3, 4]
+    assert keys_of(ObjectLog.open(bucket)) == [1, 2, 3, 4]
+    assert [record.epoch for _, record in reader.read() if isinstance(record, FenceRecord)]
 
 
 @pytest.mark.parametrize("kind", [Kind.UNANSWERED, Kind.LOST])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,22 @@ import pytest
 from pymilvus import MilvusClient, MilvusException
 
 import elanus
-from elanus import Collection, Elanus
+from elanus import Collection, CollectionNotFound, Elanus
 from elanus.engine.builders import InlineBuilders
+from elanus.engine.collection import Collection as EngineCollection
+from elanus.log import acknowledged
 from elanus.log.acknowledged import Acknowledged, AcknowledgedView
 from elanus.log.object_reader import TRUSTED_S, ObjectLogReader
 from elanus.log.position import Position
-from elanus.model.errors import CorruptData, ReadOnly, StoreError
+from elanus.model.errors import CorruptData, ReadOnly, StoreError, WriterStopped
+from elanus.model.types import Consistency
 from elanus.service.instance import Instance
+from elanus.store import holder
 from elanus.store.bucket import Bucket
+from elanus.store.disk import LocalDisk
+from elanus.store.versioned import VersionedState
 from elanus.testing.bucket_proxy import Kind, Proxy
+from elanus.testing.faulty import FaultyDisk
 from tests.bucket_case import use
 from tests.native_case import BOOKS, QUIET, book, books, keys_in, open_folder, vectors
 from tests.wire_case import served
@@ -363,6 +373,179 @@ def test_a_server_that_only_reads_answers_and_refuses(folder: Path, writer: Elan
         assert server.end() == 0
 
 
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Has something done once, when a reader has just read the manifest of a collection."""
+
+    def arrange(do: Callable[[], object]) -> None:
+        load = VersionedState.load
+        due = [do]
+
+        def loaded(self: Any) -> Any:
+            state = load(self)
+            if due and not self._epoch and "collections" in self._prefix:
+                due.pop()()
+            return state
+
+        monkeypatch.setattr(VersionedState, "load", loaded)
+
+    return arrange
+
+
+def test_rows_that_are_sealed_and_leave_the_log_while_a_collection_is_opened_are_seen(
+    writer: Elanus, reader: Elanus, meanwhile: Callable[[Callable[[], object]], None]
+) -> None:
+    there = writer.collection("books")
+    writer.create_collection("others", BOOKS)
+    there.insert(books(range(100)))
+    assert reader.has_collection("books")
+
+    def cut() -> None:
+        there.flush()
+        writer._instance.engine.cut_log()  # type: ignore[union-attr]
+        writer.collection("others").insert(books(range(3)))
+
+    meanwhile(cut)
+    assert kept(reader) == list(range(100))
+    there.insert(books(range(100, 110)))
+    assert kept(reader) == list(range(110))
+
+
+def test_a_collection_that_is_dropped_while_it_is_opened_is_not_there(
+    writer: Elanus, reader: Elanus, meanwhile: Callable[[Callable[[], object]], None]
+) -> None:
+    there = writer.collection("books")
+    there.insert(books(range(60)))
+    there.flush()
+    there.insert(books(range(60, 100)))
+    here = reader.collection("books")
+    meanwhile(lambda: writer.drop_collection("books"))
+    with pytest.raises(CollectionNotFound):
+        here.count()
+    assert reader._instance.reader is not None
+    assert not reader._instance.reader._collections
+
+
+def test_what_is_committed_and_not_told_of_is_not_seen_by_anybody_first(
+    folder: Path, writer: Elanus, reader: Elanus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = writer.collection("books")
+    there.insert(books(range(10)))
+    there.create_partition("told")
+    seen: list[int] = []
+    tell = EngineCollection._tell
+
+    def looked_at(self: Any) -> None:
+        with read(folder) as fresh:
+            seen.extend([fresh.collection("books").count(), reader.collection("books").count(), there.count()])
+        tell(self)
+
+    monkeypatch.setattr(EngineCollection, "_tell", looked_at)
+    there.truncate()
+    assert seen == [10, 10, 10]
+    assert kept(reader) == kept(writer) == []
+
+
+def test_a_change_that_could_not_be_told_of_is_told_before_anything_follows_from_it(folder: Path) -> None:
+    disk = FaultyDisk(LocalDisk(folder))
+    with Elanus(Instance.open(folder, QUIET, builders=InlineBuilders(), disk=disk)) as db, read_later(folder) as reader:
+        there = db.create_collection("books", BOOKS)
+        there.create_partition("old")
+        there.insert(books(range(10)))
+        there.insert(books(range(10, 20)), partition="old")
+        here = reader().collection("books")
+        assert here.count() == 20
+
+        def refused(change: Callable[[], object]) -> None:
+            disk.fail("write", "log/*", errno.ENOSPC, times=1)
+            with pytest.raises(StoreError):
+                change()
+            disk.heal()
+
+        refused(lambda: there.drop_partition("old"))
+        there.drop_partition("old")
+        assert here.count() == there.count() == 10
+        refused(lambda: there.create_partition("new"))
+        there.insert([book(100)], partition="new")
+        assert here.count() == there.count() == 11
+        refused(there.truncate)
+        there.insert([book(200)])
+        assert kept(reader()) == kept(db) == [200]
+        refused(lambda: db.create_collection("more", BOOKS))
+        db.create_collection("more", BOOKS).insert(books(range(5)))
+        assert reader().list_collections() == ["books", "more"]
+        assert reader().collection("more").count() == 5
+
+
+@contextmanager
+def read_later(folder: Path) -> Iterator[Callable[[], Elanus]]:
+    """A reader that is opened when it is first called for."""
+    opened: list[Elanus] = []
+
+    def one() -> Elanus:
+        if not opened:
+            opened.append(read(folder))
+        return opened[0]
+
+    yield one
+    for db in opened:
+        db.close()
+
+
+def test_a_log_that_rotates_between_telling_and_showing_takes_nothing_back(
+    writer: Elanus, reader: Elanus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = writer.collection("books"), reader.collection("books")
+    there.insert(books(range(10)))
+    log: Any = writer._instance.engine._log_file  # type: ignore[union-attr]
+    publish, seen = log.publish, []
+
+    def published() -> None:
+        seen.append(there.count())
+        publish()
+        seen.extend([there.count(), here.count()])
+        log.rotate()
+        seen.extend([there.count(), here.count()])
+
+    monkeypatch.setattr(log, "publish", published)
+    there.insert([book(10)])
+    assert seen == [10, 11, 11, 11, 11]
+
+
+def test_a_log_that_lacks_what_was_acknowledged_is_said(folder: Path, writer: Elanus, tmp_path: Path) -> None:
+    """A backup of log and store, without what says how far they are."""
+    there = writer.collection("books")
+    there.insert(books(range(10)))
+    for name in ("log", "store"):
+        shutil.copytree(folder / name, tmp_path / name)
+    for number in range(3):
+        writer._instance.engine._log_file.rotate()  # type: ignore[union-attr]
+        there.insert([book(100 + number)])
+    writer.close()
+    for name in ("log", "store"):
+        shutil.rmtree(folder / name)
+        shutil.copytree(tmp_path / name, folder / name)
+    with pytest.raises(CorruptData, match="ends before what was acknowledged"):
+        read(folder)
+    with open_folder(folder) as again:
+        assert kept(again) == list(range(10))
+        with read(folder) as reader:
+            assert kept(reader) == list(range(10))
+
+
+def test_where_somebody_removes_the_file_that_says_how_far_the_log_is_readers_go_on(
+    folder: Path, writer: Elanus, reader: Elanus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acknowledged, "CHECK_S", 0.0)
+    writer.collection("books").insert(books(range(10)))
+    assert kept(reader) == list(range(10))
+    writer.close()
+    (folder / "acknowledged").unlink()
+    with open_folder(folder) as later:
+        later.collection("books").insert([book(10)])
+        assert kept(reader) == list(range(11))
+
+
 # --- in a bucket -----------------------------------------------------------------------------------------------------
 
 
@@ -495,3 +678,36 @@ def test_it_follows_writers_that_take_over_from_each_other(
         of_bucket.refresh()
         assert kept(of_bucket) == list(range(11))
     assert np.all(np.diff(kept(of_bucket)) == 1)
+
+
+def test_a_strong_read_after_a_take_over_is_of_the_new_writer(
+    in_bucket: Elanus, of_bucket: Elanus, url: str, tmp_path: Path
+) -> None:
+    in_bucket.collection("books").insert(books(range(10)))
+    in_bucket._instance.collection(in_bucket._ctx, "books").set_consistency(Consistency.STRONG)
+    assert kept(of_bucket) == list(range(10))
+    settings = replace(QUIET, cache_folder=str(tmp_path / "second"))
+    with Elanus(Instance.open(url, settings, builders=InlineBuilders(), take_over=True)) as second:
+        second.collection("books").insert(books(range(10, 20)))
+        assert of_bucket.collection("books").count() == 20
+
+
+def test_a_writer_that_was_replaced_answers_no_reads_when_it_knows(
+    in_bucket: Elanus, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holder, "BEAT_S", 0.2)
+    settings = replace(QUIET, cache_folder=str(tmp_path / "first"))
+    first = Elanus(Instance.open(url, settings, builders=InlineBuilders(), take_over=True))
+    first.collection("books").insert(books(range(10)))
+    second = replace(QUIET, cache_folder=str(tmp_path / "second"))
+    with Elanus(Instance.open(url, second, builders=InlineBuilders(), take_over=True)) as db:
+        db.collection("books").insert([book(10)])
+        for _ in range(100):
+            try:
+                assert first.collection("books").count() == 10
+            except WriterStopped:
+                break
+            threading.Event().wait(0.05)
+        with pytest.raises(WriterStopped, match="is of the past"):
+            first.collection("books").count()
+    first.close()

@@ -124,7 +124,7 @@ def test_calls_that_are_alike_are_answered_at_once_each_by_its_own_answer() -> N
     queue.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = MilvusServiceStub(channel).HasCollection.future
-        names = ["first", *("a1!", "a2", "b1", "b2!", "a3", "alone", "alone", "a4!") * 20]
+        names = ["first", *("a1!", "a2", "b1", "b2!", "a3", "solo", "solo", "a4!") * 20]
         calls = [call(milvus_pb2.HasCollectionRequest(collection_name=names[0]), timeout=20)]
         assert begun.wait(20)
         calls += [call(milvus_pb2.HasCollectionRequest(collection_name=name), timeout=20) for name in names[1:]]
@@ -133,7 +133,7 @@ def test_calls_that_are_alike_are_answered_at_once_each_by_its_own_answer() -> N
     assert sorted(name for group in together for name in group) == sorted(names)
     assert max(len(group) for group in together) > 1
     assert all(len({name[0] for name in group}) == 1 for group in together)
-    assert all(len(group) == 1 for group in together if group[0] == "alone")
+    assert all(len(group) == 1 for group in together if group[0] == "solo")
     server.stop(None).wait()
     queue.stop()
     queue.close()

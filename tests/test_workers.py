@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -17,7 +17,11 @@ from pymilvus import MilvusClient, MilvusException
 from pymilvus.grpc_gen import milvus_pb2
 from pymilvus.grpc_gen.milvus_pb2_grpc import MilvusServiceStub
 
+from elanus.engine.collection import Collection
+from elanus.service.instance import Instance
 from elanus.testing.bucket_proxy import Proxy
+from elanus.wire.grpc.forward import _passed_on
+from elanus.wire.grpc.server import Server
 from tests.bucket_case import use
 from tests.test_serve import failure, one_sentence
 from tests.test_wire_iterators import pages
@@ -179,6 +183,57 @@ def test_several_that_only_read_share_a_port(tmp_path: Path) -> None:
             for other in clients:
                 with pytest.raises(MilvusException, match="reading only"):
                     other.insert("seen", [{"id": 1, "vector": [0.0] * 4}])
+
+
+def test_several_that_only_read_a_bucket_follow_its_writer_elsewhere(
+    tmp_path: Path, url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, proxy.url, tmp_path)
+    with served(url) as writer:
+        client = MilvusClient(writer.address, dedicated=True)
+        client.create_collection("seen", dimension=4)
+        with served(url, "--read-only", "--workers", "2") as readers:
+            for number in range(5):
+                client.insert("seen", [{"id": number, "vector": [0.0] * 4}])
+                for other in clients_of_all(readers, 6):
+                    found = other.query("seen", filter="id >= 0", output_fields=["id"], consistency_level="Strong")
+                    assert len(found) == number + 1
+                    other.close()
+        client.close()
+
+
+def test_a_client_that_gives_up_is_not_worked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it asked was passed on; else twelve such calls would keep the writer from all others."""
+    release = threading.Event()
+    monkeypatch.setattr(Collection, "flush", lambda self: release.wait(60))
+    with ExitStack() as closing:
+        writer = Instance.open(tmp_path / "db")
+        closing.callback(writer.close)
+        at_writer = Server.start(writer, also=f"unix:{tmp_path}/writer")
+        closing.callback(at_writer.stop)
+        closing.callback(release.set)
+        reader = Instance.open(tmp_path / "db", read_only=True)
+        closing.callback(reader.close)
+        worker = Server.start(reader, writer=f"unix:{tmp_path}/writer")
+        closing.callback(worker.stop)
+        client = MilvusClient(f"http://127.0.0.1:{worker.port}", dedicated=True)
+        client.create_collection("seen", dimension=4)
+        channel = closing.enter_context(grpc.insecure_channel(f"127.0.0.1:{worker.port}"))
+        stub = MilvusServiceStub(channel)
+        calls = [stub.Flush.future(milvus_pb2.FlushRequest(collection_names=["seen"])) for _ in range(6)]
+        forwarder = worker._forwarder
+        assert forwarder is not None
+        until(lambda: forwarder._waiting == 6)
+        for call in calls:
+            call.cancel()
+        until(lambda: not forwarder._waiting)
+        assert client.has_collection("seen")
+        client.close()
+
+
+def test_headers_of_clients_are_passed_on_and_those_of_grpc_are_not() -> None:
+    sent = [("tenant-id", "7"), ("dbname", "x"), ("user-agent", "g"), ("te", "trailers"), ("grpc-timeout", "1S")]
+    assert list(_passed_on(sent)) == sent[:2]
 
 
 def test_what_is_passed_on_keeps_its_deadline_its_headers_and_its_errors(tmp_path: Path) -> None:

@@ -196,11 +196,20 @@ class Catalog:
             raise ReadOnly("the database was opened for reading only: open it without read_only to change it")
         with self._changing() as announce:
             state = self._versions.commit([edit])
-            version = self._versions.version
-            if version != self._announced:
-                announce(version)
-                self._announced = version
+            self._tell(announce)
             return state
+
+    def tell(self) -> None:
+        """Where telling of a change failed, do it now. For who finds everything as it asks for."""
+        if self._writable and self._versions.version != self._announced:
+            with self._writing, self._changing() as announce:
+                self._tell(announce)
+
+    def _tell(self, announce: Callable[[int], object]) -> None:
+        version = self._versions.version
+        if version != self._announced:
+            announce(version)
+            self._announced = version
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def run(data: str, host: str, port: int, *, read_only: bool, take_over: bool, wo
         others = Workers(workers - 1) if workers > 1 else None
         if others is not None:
             closing.callback(others.remove_folder)
-        told = others.told if others is not None else None
+        told = others.told if others is not None and not read_only else None
         instance = Instance.open(data, read_only=read_only, take_over=take_over, told=told)
         closing.callback(instance.close)
         server = Server.start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from pathlib import Path
@@ -37,7 +38,8 @@ def main() -> int:
 
 
 def _stop_with_writer(stop: StopSignal) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through a buffer, whose lock an ending process cannot take
+        pass
     stop.stop()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,10 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from elanus.model.errors import StoreError
+from elanus.store.machine import start_time
 
 _log = logging.getLogger("elanus.serve")
 
 READY = b"ready\n"
+
+PREFIX = "elanus-workers-"
 
 REST_S = 1.0
 """A worker that has died is started again after so long."""
@@ -45,7 +49,8 @@ class Workers:
     """`count` workers. Made before the writer listens, since they need to know where; `start` needs its port."""
 
     def __init__(self, count: int) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="elanus-")
+        _remove_left()
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-")
         self._count = count
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[threading.Thread] = []
@@ -103,17 +108,30 @@ class Workers:
         while True:
             code = process.wait()
             with self._changed:
-                self._processes.remove(process)
+                if process in self._processes:
+                    self._processes.remove(process)
             _close_pipes(process)
             if self._closing.is_set():
                 return
             _log.warning("a worker has ended with exit code %d and is started anew", code)
             if self._closing.wait(REST_S):
                 return
-            process = self._spawn(task)
+            try:
+                process = self._spawn(task)
+            except OSError as error:  # no memory, say: the one that has ended is waited for again
+                _log.warning("a worker cannot be started: %s", error)
+                continue
             if self._closing.is_set():
                 _end(process)
             _is_ready(process)
+
+
+def _remove_left() -> None:
+    """Remove the folders of writers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and start_time(int(pid)) is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_ready(process: subprocess.Popen[bytes]) -> bool:

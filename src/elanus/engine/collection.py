@@ -144,26 +144,33 @@ class Collection:
 
     def commit_locked(self, *edits: Edit) -> Manifest:
         """`commit` for a caller that holds `commit_mutex`."""
-        with self.log.change():
-            return self._commit_and_tell(edits)
-
-    def _commit_and_tell(self, edits: Sequence[Edit]) -> Manifest:
         log = self.log
-        log.barrier()  # whoever reads the new version may read the log as far as it was made of
-        state = self.versions.commit([Stamp(self.host.clock.now_ms()), *edits])
-        version = self.versions.version
-        if version == self._announced:
+        with log.change():
+            log.barrier()  # whoever reads the new version may read the log as far as it was made of
+            state = self.versions.commit([Stamp(self.host.clock.now_ms()), *edits])
+            self._tell()
             return state
+
+    def tell(self) -> None:
+        """Where a version was committed and telling of it failed, do it now: before anything that follows from it."""
+        if self.versions.version != self._announced:
+            with self.commit_mutex, self.log.change():
+                self._tell()
+
+    def _tell(self) -> None:
+        """Have those who follow the log look at the newest version, and show it. Under `commit_mutex`."""
+        state, version = self.versions.state, self.versions.version
+        if version == self._announced:
+            return
         try:
             self._opened = self.follower.opened(state)
-            log.append(ChangeRecord(self.id, version))
+            self.log.append(ChangeRecord(self.id, version))
             self._announced = version
         except BaseException:
-            self.follower.adopt(state)  # it is in force all the same, and the next commit makes up for telling so
+            self.follower.adopt(state)  # it is in force all the same
             raise
         finally:
             self._opened = None
-        return state
 
     def prepare_announced(self) -> None:
         """The version that was committed has its place in the log: prepare to show it."""
@@ -201,6 +208,7 @@ class Collection:
     def create_partition(self, name: str) -> None:
         """Raises `InvalidParameter` for a bad name or more than 1024 partitions; one that exists is fine."""
         check_name(name, "partition")
+        self.tell()
         with self.commit_mutex:
             if name not in self.versions.state.partitions:
                 self.commit_locked(PartitionAdded(name))
@@ -209,6 +217,7 @@ class Collection:
         """Drop a partition and its rows; one that does not exist is fine, the default one cannot go."""
         if name == DEFAULT_PARTITION:
             raise InvalidParameter("default partition cannot be deleted: drop or truncate the collection instead")
+        self.tell()
         # An upsert into it that is under way comes wholly before: what it replaces elsewhere goes when its rows do.
         with self.write_mutex:
             self.log.barrier()
@@ -222,6 +231,7 @@ class Collection:
 
         The same definition again is fine. Raises `InvalidParameter` for a second index on a field or a name in use.
         """
+        self.tell()
         with self.commit_mutex:
             manifest = self.versions.state
             there = (d for d in manifest.indexes.values() if d.name == definition.name or d.place == definition.place)
@@ -243,6 +253,7 @@ class Collection:
 
     def drop_index(self, name: str) -> None:
         """Drop an index; one that does not exist is fine."""
+        self.tell()
         with self.commit_mutex:
             if name in self.versions.state.indexes:
                 self.commit_locked(IndexDropped(name))

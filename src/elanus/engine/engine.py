@@ -83,6 +83,11 @@ class Engine:
         return self._log.failure
 
     @property
+    def replaced(self) -> bool:
+        """Whether another process is known to write in place of this one: what is read here may be of the past."""
+        return self._log_file.replaced
+
+    @property
     def excludes(self) -> bool:
         """Whether no other process can write what this engine writes."""
         return self._log_file.excludes

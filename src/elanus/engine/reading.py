@@ -29,7 +29,7 @@ from elanus.engine.jobs.covering import CoverBoard
 from elanus.log.base import LogGap, LogReader, LogRecord, now_s
 from elanus.log.carry import CarryRecord
 from elanus.log.record import CATALOG_ID, ChangeRecord, FenceRecord, RawRecord
-from elanus.model.errors import CollectionNotFound, ReadOnly
+from elanus.model.errors import CollectionNotFound, CorruptData, ReadOnly
 from elanus.model.schema import Schema
 from elanus.model.timestamps import Clock, TimestampOracle
 from elanus.store.base import Store
@@ -42,6 +42,14 @@ Names = Callable[[int | None], frozenset[int]]
 _Kept = RawRecord | ChangeRecord
 
 
+RESTS_S = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Between attempts to read a log in which what comes next is gone: a writer cuts it, or an opener halts one."""
+
+
+def not_there(collection_id: int) -> CollectionNotFound:
+    return CollectionNotFound(f"collection not found[collection={collection_id}]")
+
+
 class _Anew(Exception):
     """Nothing that is open can be followed any further."""
 
@@ -50,6 +58,7 @@ class ReadingEngine:
     """Made by `open`; one per store and process. Safe to call from any thread."""
 
     failure: str | None = None
+    replaced = False
     excludes = True
 
     def __init__(self, store: Store, log: LogReader, config: EngineConfig, clock: Clock, names: Names) -> None:
@@ -68,8 +77,12 @@ class ReadingEngine:
         """Of collections that are not open, by id: sequence and record."""
         self._waiting: dict[int, list[RawRecord]] = {}
         """Of open ones: what was read and is to be applied."""
-        self._unapplied = False
-        """Whether something was read that is not seen yet."""
+        self._newest = 0
+        """The newest timestamp that was read."""
+        self._sequence = 0
+        """Where the record lay that was read last."""
+        self._life = 0
+        """How often everything was left behind."""
         self._anew = True
         """Whether what is in memory is to be left behind: it cannot be followed, or something went wrong with it."""
         self._closing = threading.Event()
@@ -105,11 +118,11 @@ class ReadingEngine:
         Raises `StoreError` where that cannot be found out.
         """
         as_of_s = now_s() if exactly else None
-        # Asked in this order: what has been read is seen a moment later.
-        if self._log.is_behind(as_of_s) or self._anew or (self._unapplied and (exactly or self.is_local)):
+        if self._log.is_behind(as_of_s) or self._anew:
             with self._reading:
                 if self._log.is_behind(as_of_s) or self._anew:
                     self._read()
+                    self._forget_old()
 
     def collection(self, collection_id: int) -> Collection:
         """The collection with this id, opened at its first touch. Raises `CollectionNotFound`, `CorruptData`."""
@@ -137,17 +150,28 @@ class ReadingEngine:
     # --- under `_reading` ------------------------------------------------------------------------------------------
 
     def _open_collection(self, collection_id: int) -> Collection:
+        """The log is read to its end before the manifest and after it, and nothing is forgotten between: so there is
+        all that the manifest lacks, and the newest version that was told of by then.
+        """
         while True:
+            self._read()
+            life = self._life
             versions = manifest_of(self._host, collection_id)
             if not versions.exists():
-                raise CollectionNotFound(f"collection not found[collection={collection_id}]")
+                raise not_there(collection_id)
             versions.load()
             self._read()
-            collection = Collection(self._host, collection_id, versions)
+            if self._life != life:
+                continue
+            if collection_id not in self._known:
+                raise not_there(collection_id)
             kept = [record for _, record in self._tails.get(collection_id, ())]
+            told = max((record.version for record in kept if isinstance(record, ChangeRecord)), default=0)
+            if told and told < versions.version:
+                versions.go_back(told)  # what is newer is not told of yet
+            collection = Collection(self._host, collection_id, versions)
             collection.replay(record for record in kept if isinstance(record, RawRecord))
-            changes = [record.version for record in kept if isinstance(record, ChangeRecord)]
-            if not changes or collection.follow(max(changes)):
+            if collection.follow(told):
                 break
         self._tails.pop(collection_id, None)
         self._jobs.opened(collection)
@@ -156,19 +180,33 @@ class ReadingEngine:
 
     def _read(self) -> None:
         """Read the log as far as it is acknowledged, and apply it."""
-        while True:
+        for rest_s in RESTS_S:
             if self._anew:
                 self._begin_anew()
-            self._unapplied = True
             try:
                 for position, record in self._log.read():
+                    if position.sequence != self._sequence:  # what has come so far need not wait for the next
+                        self._apply()
+                        self._sequence = position.sequence
                     self._take(position.sequence, record)
-                break
-            except (LogGap, _Anew):
-                self._anew = True
-            finally:
                 self._apply()
-                self._unapplied = False
+                self._log.done()
+            except (LogGap, _Anew) as gap:
+                self._anew = True
+                if isinstance(gap, LogGap):
+                    self._closing.wait(rest_s)
+            except BaseException:
+                self._apply()
+                raise
+            else:
+                return
+        raise CorruptData(
+            "the log cannot be read: again and again something is missing that comes next, or it ends before what was "
+            "acknowledged. Open the database for writing, which says what it is."
+        )
+
+    def _forget_old(self) -> None:
+        """Let go of records that the log does not need any more: they are in segments, or were carried forward."""
         oldest = self._log.oldest
         for collection_id in [i for i, kept in self._tails.items() if kept[0][0] < oldest]:
             kept = [entry for entry in self._tails.pop(collection_id) if entry[0] >= oldest]
@@ -184,9 +222,10 @@ class ReadingEngine:
         self._log.restart()
         self._known = self._names(None)
         self._anew = False
+        self._life += 1
 
     def _take(self, sequence: int, record: LogRecord) -> None:
-        self.oracle.advance_to(record.timestamp)
+        self._newest = max(self._newest, record.timestamp)
         match record:
             case RawRecord():
                 self._take_one(sequence, record.collection_id, record)
@@ -234,6 +273,7 @@ class ReadingEngine:
         while self._waiting:
             collection_id, writes = self._waiting.popitem()
             self._apply_to(self._collections[collection_id], writes)
+        self.oracle.advance_to(self._newest)  # from now on a read that asks for it sees it
 
     def _apply_to(self, collection: Collection, writes: Sequence[RawRecord]) -> None:
         try:

@@ -139,6 +139,7 @@ def _commit(
 
     `keys` are those of the answer where the request says them; None where they are the ones that the record deletes.
     """
+    collection.tell()
     with collection.write_mutex:
         if identity:
             done = collection.recent.claim(identity, settle=collection.log.barrier)

@@ -1,4 +1,4 @@
-r"""How far a log in local files has been acknowledged, for other processes of the machine: the file `acknowledged`.
+r"""How far a log has been acknowledged, for other processes of the machine: the file `acknowledged`.
 
      0   8  magic "ELACKED\n"
      8  16  id of the system's boot in which it was last written
@@ -20,6 +20,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from elanus.log.position import Position
 from elanus.store.machine import boot_id
 
 NAME = "acknowledged"
+
+CHECK_S = 1.0
+"""How often a reader looks whether the file is still the same: somebody may have removed it."""
 
 _MAGIC = b"ELACKED\n"
 _BOOT_AT, _WORDS_AT, _BYTES = 8, 24, 40
@@ -64,6 +68,8 @@ class AcknowledgedView:
         self._path = folder / NAME
         self._boot = boot_id()
         self._words: memoryview | None = None
+        self._inode = 0
+        self._checked_s = 0.0
 
     @staticmethod
     def position_of(word: int) -> Position:
@@ -72,18 +78,31 @@ class AcknowledgedView:
     def word(self) -> int | None:
         """How far the log is acknowledged; None while no writer has said so since the system was booted."""
         words = self._words
-        if words is None:
-            words = self._words = self._mapped()
+        if words is None or time.monotonic() - self._checked_s > CHECK_S:
+            words = self._check()
             if words is None:
                 return None
         while (second := words[_SECOND]) != words[_FIRST]:
             pass  # the writer is between two instructions
         return int(second)
 
+    def _check(self) -> memoryview | None:
+        """The words, mapped anew where there is another file than before, or it is no longer what it was."""
+        self._checked_s = time.monotonic()
+        try:
+            about = self._path.stat()
+        except OSError:
+            return self._words
+        if self._words is None or about.st_ino != self._inode or about.st_size < _BYTES:
+            self._words, self._inode = self._mapped(), about.st_ino
+        return self._words
+
     def _mapped(self) -> memoryview | None:
         with suppress(OSError, ValueError):
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
+                if os.fstat(descriptor).st_size < _BYTES:
+                    return None
                 mapped = mmap.mmap(descriptor, _BYTES, prot=mmap.PROT_READ)
             finally:
                 os.close(descriptor)

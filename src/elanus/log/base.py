@@ -26,6 +26,9 @@ class Log(Protocol):
     excludes: bool
     """Whether no other process can write what belongs to this log while it is open."""
 
+    replaced: bool
+    """Whether this log knows that another process has taken over."""
+
     @property
     def end(self) -> Position:
         """After the last durable record."""
@@ -99,6 +102,10 @@ class LogReader(Protocol):
 
         Raises `LogGap`, `CorruptData`, `StoreError`; what was yielded before has been read all the same.
         """
+        ...
+
+    def done(self) -> None:
+        """What the last `read` yielded, to its end, is seen: only now nobody is behind any more."""
         ...
 
     def restart(self) -> None:

@@ -86,6 +86,7 @@ class FileLog:
     """The log of one writer, open for writing; made by `open`. Safe to use from any thread."""
 
     excludes = True
+    replaced = False
 
     def __init__(self, disk: Disk, folder: str, file_bytes: int) -> None:
         self._disk = disk
@@ -102,6 +103,8 @@ class FileLog:
         self.epoch = 1
         """This opening's, one above those of all before."""
         self._acknowledged: Acknowledged | None = None
+        self._appended = self._end
+        """The end after the last append, which is what others are told of."""
         self.cut: tuple[str, CutTail] | None = None
         """The torn tail that opening cut, with the name of its file."""
 
@@ -160,7 +163,7 @@ class FileLog:
             pieces, offsets = build_frame(self._files[-1].header.place, offset, self.epoch, records)
             self._write(offset, pieces, offset + length)
             self._sync(self._file, self._name(sequence))
-            self._end = Position(sequence, offset + length)
+            self._end = self._appended = Position(sequence, offset + length)
             if not self._files[-1].first_timestamp:
                 self._files = (*self._files[:-1], replace(self._files[-1], first_timestamp=records[0][1]))
             return [Position(sequence, at) for at in offsets]
@@ -197,13 +200,13 @@ class FileLog:
     def publish(self) -> None:
         if self._acknowledged is not None:
             try:
-                self._acknowledged.put(self._end)
+                self._acknowledged.put(self._appended)
             except OSError as error:
                 with self._mutex:
                     self._stop("telling readers what is acknowledged failed", error)
 
     def is_published(self) -> bool:
-        return self._acknowledged is not None and self._acknowledged.is_at(self._end)
+        return self._acknowledged is not None and self._acknowledged.is_at(self._appended)
 
     def check_writer(self) -> None:
         """Nobody takes over a folder that is locked."""

@@ -29,7 +29,7 @@ _LOOKS = 3
 
 
 class FileLogReader:
-    """A `LogReader` over `folder`, where `place` says how far the log is acknowledged."""
+    """A `LogReader` over `folder`; `acknowledged` says how far the log is."""
 
     look_s: float | None = None
 
@@ -37,7 +37,8 @@ class FileLogReader:
         self._folder = folder
         self._acknowledged = acknowledged
         self._read_to: int | None = None
-        """The word up to which was read; None before there was one."""
+        """The word up to which what there is was read and is seen; None before there was one."""
+        self._word: int | None = None
         self._found_end: Position | None = None
         """Where the log ends, while nobody has said how far it is acknowledged."""
         self._at = Position(0, 0)
@@ -60,7 +61,10 @@ class FileLogReader:
             yield from self._records(sequence, offset, stop)
             if sequence < until.sequence:
                 self._enter(sequence + 1)
-        self._read_to = word
+        self._word = word
+
+    def done(self) -> None:
+        self._read_to = self._word
 
     def restart(self) -> None:
         self._at = Position(0, 0)
@@ -126,7 +130,10 @@ class FileLogReader:
 
     def _look_for_end(self) -> Position:
         for sequence in reversed(self._sequences()):
-            data = bytes(self._map(sequence, 0))
+            try:
+                data = Path(self._name(sequence)).read_bytes()  # not mapped: a writer that opens may cut it
+            except FileNotFoundError:
+                raise LogGap from None
             if not is_unborn(data):
                 header = LogFileHeader.unpack(data, sequence, self._name(sequence))
                 return Position(sequence, find_tail(data, header, self._name(sequence)).end)

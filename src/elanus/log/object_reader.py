@@ -29,8 +29,11 @@ KEPT_S = 60.0
 TRUSTED_S = 30.0
 """How long after a look the next one may take what is not there for not written."""
 
+LIST_S = 60.0
+"""So often it lists all the same: of a machine that was stopped as a whole the clock stood still, too."""
+
 LOOK_S = 6.0
-"""How often who follows looks: ten requests a minute."""
+"""How often who follows looks: ten requests a minute, and the listing."""
 
 SAYS_NOTHING = 0
 """Stands for the oldest that is needed in an object that was put ahead of others, to halt a writer. Its epoch says
@@ -106,16 +109,20 @@ class ObjectLogReader:
         self._last = 0
         """The sequence of the last object that was read; 0 is none."""
         self._looked_s = -TRUSTED_S
-        """When it was last known that there were no more."""
+        """When it was last known that there were no more, and that is seen."""
+        self._asked_s = -TRUSTED_S
+        self._listed_s = -LIST_S
+        self._word: int | None = None
         self.oldest = 0
 
     def is_behind(self, as_of_s: float | None) -> bool:
-        if self._acknowledged is not None:
-            return self._acknowledged.word() != self._read_to
+        word = self._told()
+        if word is not None:
+            return word != self._read_to
         return self._looked_s < (now_s() - 2 * LOOK_S if as_of_s is None else as_of_s)
 
     def read(self) -> Iterator[tuple[Position, LogRecord]]:
-        word = self._acknowledged.word() if self._acknowledged is not None else None
+        self._word = word = self._told()
         if word is None:
             yield from self._read_all()
             return
@@ -127,24 +134,30 @@ class ObjectLogReader:
             except KeyNotFound:
                 raise LogGap from None
             yield from self._read_object(self._last + 1, data)
-        self._read_to = word
+
+    def done(self) -> None:
+        self._read_to, self._looked_s = self._word, self._asked_s
 
     def _read_all(self) -> Iterator[tuple[Position, LogRecord]]:
         since_s = self._looked_s
         while True:
             asked_s = now_s()
-            if not self._last or asked_s - since_s >= TRUSTED_S:
-                since_s = asked_s
+            if not self._last or asked_s - since_s >= TRUSTED_S or asked_s - self._listed_s >= LIST_S:
+                since_s = self._listed_s = asked_s
                 yield from self._read_listed()
                 continue
             try:
                 data = self._bucket.get(name_of(self._last + 1))
             except KeyNotFound:
                 if now_s() - since_s < TRUSTED_S:
-                    self._looked_s = asked_s
+                    self._asked_s = asked_s
                     return
             else:
                 yield from self._read_object(self._last + 1, data)
+
+    def _told(self) -> int | None:
+        """How far the writer says that it is; None where none says so."""
+        return self._acknowledged.word() if self._acknowledged is not None else None
 
     def restart(self) -> None:
         self._last = 0

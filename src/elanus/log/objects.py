@@ -39,6 +39,7 @@ from elanus.log.object_reader import (
     KEPT_S,
     SAYS_NOTHING,
     get_all,
+    header_of,
     last_said,
     lengths,
     name_of,
@@ -84,8 +85,11 @@ class ObjectLog:
         self._oldest = 1
         self._end = Position(0, 0)
         self._acknowledged: Acknowledged | None = None
+        self._appended = self._end
+        """The end after the last append that others are told of."""
         self._failure: str | None = None
         self._closed = False
+        self.replaced = False
         self.epoch = 1
         """This opening's, one above those of all before."""
 
@@ -123,15 +127,19 @@ class ObjectLog:
     def append(self, records: Sequence[tuple[EncodedRecord, int]]) -> list[Position]:
         """Put `records`, each with its timestamp, as one object, and return where they lie."""
         with self._mutex:
-            self._check_usable()
-            sequence = self._end.sequence + 1
-            try:
-                positions = self._put(sequence, records)
-            except KeyExists:
-                self._stop_replaced(sequence)
-            except StoreError as error:
-                self._stop(f"it is in doubt whether {self._bucket.url}/{name_of(sequence)} was written ({error})")
+            positions = self._append(records)
+            self._appended = self._end
             return positions
+
+    def _append(self, records: Sequence[tuple[EncodedRecord, int]]) -> list[Position]:
+        self._check_usable()
+        sequence = self._end.sequence + 1
+        try:
+            return self._put(sequence, records)
+        except KeyExists:
+            self._stop_replaced(sequence)
+        except StoreError as error:
+            self._stop(f"it is in doubt whether {self._bucket.url}/{name_of(sequence)} was written ({error})")
 
     def rotate(self) -> int:
         """The sequence after the last: everything written before lies below it."""
@@ -146,7 +154,7 @@ class ObjectLog:
             if sequence <= self._oldest:
                 return
             self._oldest = min(sequence, self._end.sequence + 1)
-        self.append([(CarryRecord({}).encode(), 0)])
+            self._append([(CarryRecord({}).encode(), 0)])
         for number in [number for number in list(self._sizes) if number < self._oldest]:
             if self._sizes.pop(number) != FENCE_BYTES:
                 self._left.append((now_s(), number))
@@ -165,13 +173,13 @@ class ObjectLog:
         """What is in a bucket everybody can read; here is said that it is worth looking."""
         if self._acknowledged is not None:
             try:
-                self._acknowledged.put(self._end)
+                self._acknowledged.put(self._appended)
             except OSError as error:
                 with self._mutex:
                     self._stop(f"telling readers what is acknowledged failed: {reason(error)}")
 
     def is_published(self) -> bool:
-        return self._acknowledged is None or self._acknowledged.is_at(self._end)
+        return self._acknowledged is None or self._acknowledged.is_at(self._appended)
 
     def check_writer(self) -> None:
         """Raise `WriterStopped` where another process has taken over."""
@@ -219,7 +227,7 @@ class ObjectLog:
                 if self._fence():
                     return
             except KeyNotFound:  # the writer before has dropped it, having gone on
-                continue
+                pass
             if attempt % ATTEMPTS == 0:
                 self._halt()
 
@@ -253,28 +261,35 @@ class ObjectLog:
                 break
             last += 1
         if last:
+            self._fill(last)
             self._oldest, epoch = last_said(self._bucket, last)
             self.epoch = epoch + 1
         return last
 
+    def _fill(self, last: int) -> None:
+        """Take the numbers that an opener has left free which died while it halted a writer."""
+        while last and header_of(self._bucket, last).previous_end == SAYS_NOTHING:
+            last -= 1
+            self._block(last)
+
     def _halt(self) -> None:
         """Take numbers ahead of a writer that goes on, which finds one of them taken, and all up to there."""
-        last, ahead, oldest = max(lengths(self._bucket), default=0), 1, self._oldest
-        self._oldest = SAYS_NOTHING
-        try:
-            while not self._block(last + ahead):
-                ahead *= 2
-            for number in range(last + 1, last + ahead):
-                self._block(number)
-        finally:
-            self._oldest = oldest
+        last, ahead = max(lengths(self._bucket), default=0), 1
+        while not self._block(last + ahead):
+            ahead *= 2
+        for number in range(last + 1, last + ahead):
+            self._block(number)
 
     def _block(self, number: int) -> bool:
-        """Whether this number has been free."""
-        with suppress(KeyExists):
+        """Whether this number has been free, which nobody can go on at any more."""
+        oldest, self._oldest = self._oldest, SAYS_NOTHING
+        try:
             self._put(number, [(FenceRecord(self.epoch).encode(), 0)])
-            return True
-        return False
+        except KeyExists:
+            return False
+        finally:
+            self._oldest = oldest
+        return True
 
     # --- steps, all under `_mutex` or while opening -------------------------------------------------------------------
 
@@ -289,6 +304,7 @@ class ObjectLog:
         return [Position(sequence, at) for at in offsets]
 
     def _stop_replaced(self, sequence: int) -> NoReturn:
+        self.replaced = True
         self._stop(f"another process has taken over the log at {self._bucket.url}/{name_of(sequence)}")
 
     def _stop(self, why: str) -> NoReturn:

@@ -63,6 +63,7 @@ def create(
     check_properties(properties or {})
     checked = schema.checked()
     definitions = [define(checked, request) for request in indexes]
+    instance.catalog.tell()
     while True:
         existing = instance.catalog.database(ctx.database).collections.get(name)
         if existing is not None:

@@ -18,7 +18,7 @@ from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
 from elanus.engine.reading import ReadingEngine
-from elanus.model.errors import Closed, CorruptData, StoreError
+from elanus.model.errors import Closed, CorruptData, StoreError, WriterStopped
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
 from elanus.model.types import Consistency
@@ -143,6 +143,7 @@ class Instance:
             return collection
         if collection.manifest.consistency is Consistency.STRONG:
             self.reader.catch_up(exactly=True)
+            return self.engine.collection(collection_id)  # it may have been opened anew
         return collection
 
     def refresh(self) -> None:
@@ -151,11 +152,17 @@ class Instance:
             self.reader.catch_up(exactly=True)
 
     def begin(self, ctx: RequestContext) -> None:
-        """Every request begins here. Raises `Closed` and `DeadlineExceeded`."""
+        """Every request begins here. Raises `Closed`, `DeadlineExceeded`, and `WriterStopped` where another process has
+        taken over a bucket.
+        """
         if self._closed:
             raise Closed("the database has been closed: open it again")
         if self.reader is not None:
             self.reader.catch_up(ctx.consistency is Consistency.STRONG)
+        elif self.engine.replaced:
+            raise WriterStopped(
+                "another process has taken over, and what this one has is of the past: open the database again"
+            )
         if ctx.deadline is not None:
             ctx.check_deadline()
 

@@ -140,8 +140,8 @@ def open_bucket(
         holder.check_free()
     log = ObjectLog.open(Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S), settings.log_kept_s)
     closing.callback(log.close)
-    holder.hold(log.epoch)
     closing.callback(holder.release)
+    holder.hold(log.epoch, log.check_writer)
     if told is not None:
         log.publish_to(_acknowledged(told, log, closing))
     return Storage(store, log)

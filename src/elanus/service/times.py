@@ -8,10 +8,11 @@ read waits until it has come. A process that only reads a bucket looks for more 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from elanus.engine.collection import Collection
 from elanus.engine.snapshot import Snapshot
-from elanus.model.errors import InvalidParameter
+from elanus.model.errors import ElanusError, InvalidParameter
 from elanus.model.timestamps import milliseconds_of
 from elanus.service import iteration
 from elanus.service.context import RequestContext
@@ -32,8 +33,10 @@ def picture(
     An iterator's reads (`iterates`) see the picture at `timestamp`, or begin with the newest where that is but a name;
     any other read sees the newest, once `timestamp` has come. Raises as `reach` and `iteration.picture` do.
     """
-    if not iterates:
+    if timestamp > LARGEST_NAMED and not has_come(instance, timestamp):
         reach(ctx, instance, timestamp)
+        collection = instance.engine.collection(collection.id)  # it may have been opened anew
+    if not iterates:
         snapshot = collection.snapshot()
         return snapshot, snapshot.timestamp
     if timestamp > LARGEST_NAMED:
@@ -45,7 +48,8 @@ def has_come(instance: Instance, timestamp: int) -> bool:
     """Whether a read with this guarantee timestamp need not wait."""
     oracle, reader = instance.engine.oracle, instance.reader
     if timestamp > oracle.last and reader is not None and reader.is_local:
-        reader.catch_up()
+        with suppress(ElanusError):  # the read itself will say so
+            reader.catch_up()
     return timestamp <= oracle.last
 
 

@@ -48,8 +48,9 @@ class FolderLock:
                 )
             )
         self._pid = os.getpid()
-        os.truncate(self._fd, 0)
-        os.pwrite(self._fd, f"{self._pid}\n".encode(), 0)
+        about = f"{self._pid}\n".encode()
+        os.pwrite(self._fd, about, 0)
+        os.truncate(self._fd, len(about))
 
     def release(self) -> None:
         """Give the folder free, also where a forked process still has the file open; a forked one frees nothing."""
@@ -90,8 +91,11 @@ class FolderLock:
             os.close(process)
 
     def _holds(self, pid: int) -> bool:
-        """Whether the kernel says that this process holds the lock."""
-        inode = os.fstat(self._fd).st_ino
+        """Whether the kernel says that this process took the lock, and has the file open."""
+        about = os.fstat(self._fd)
+        inode = about.st_ino
+        if not _has_open(pid, about):
+            return False  # a later process with its number: a forked one still holds the lock
         with suppress(OSError):
             locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
             return any(
@@ -100,6 +104,15 @@ class FolderLock:
                 if len(fields) > 5
             )
         return False
+
+
+def _has_open(pid: int, about: os.stat_result) -> bool:
+    with suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                if os.path.samestat(file.stat(), about):
+                    return True
+    return False
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:

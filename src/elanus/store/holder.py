@@ -22,16 +22,16 @@ from dataclasses import asdict, dataclass, replace
 
 import orjson
 
-from elanus.model.errors import AlreadyOpen, KeyNotFound, StoreError
+from elanus.model.errors import AlreadyOpen, KeyNotFound, StoreError, WriterStopped
 from elanus.store.bucket import Bucket
 from elanus.store.machine import namespace, start_time
 
 _log = logging.getLogger("elanus.store")
 
-BEAT_S = 10.0
-"""Six requests a minute while nothing goes on."""
+BEAT_S = 12.0
+"""Two requests each: ten a minute while nothing goes on."""
 
-SILENT_S = 25.0
+SILENT_S = 30.0
 """A writer that has missed two beats is taken for dead."""
 
 LOOK_S = 2.5
@@ -71,6 +71,7 @@ class Holder:
         self._thread: threading.Thread | None = None
         self._key = ""
         self._note = Note.here()
+        self._check: Callable[[], object] = lambda: None
 
     def check_free(self, sleep: Callable[[float], object] = time.sleep) -> None:
         """Raise `AlreadyOpen` where another process writes. It may take `SILENT_S` to find out."""
@@ -91,9 +92,10 @@ class Holder:
             "read-only, or take over (--take-over), after which that process writes no more"
         )
 
-    def hold(self, epoch: int) -> None:
-        """Say that this process writes, until `release`."""
+    def hold(self, epoch: int, check: Callable[[], object] = lambda: None) -> None:
+        """Say that this process writes, until `release`, or until `check` raises because another one does."""
         self._key = f"{epoch:020d}"
+        self._check = check
         self._note = Note.here()
         self._put()
         old = [key for key in self._bucket.keys("") if key < self._key]
@@ -112,8 +114,13 @@ class Holder:
     def _beat(self) -> None:
         while not self._closing.wait(BEAT_S):
             self._note = replace(self._note, beat=self._note.beat + 1)
-            with suppress(StoreError):  # what stops the writer is not that it cannot say that it is there
+            try:
+                self._check()
                 self._put()
+            except WriterStopped:
+                return
+            except StoreError:  # what stops the writer is not that it cannot say that it is there
+                continue
 
     def _put(self) -> None:
         self._bucket.overwrite(self._key, orjson.dumps(asdict(self._note)))

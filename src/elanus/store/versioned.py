@@ -126,6 +126,13 @@ class VersionedState(Generic[S, E]):
             self._catch_up()
             return self._current.state
 
+    def go_back(self, version: int) -> None:
+        """From a newer version to `version`, for readers; it stays where that is not retained."""
+        with self._lock:
+            base = max((c for c in self._list()[1] if c <= version), default=0)
+            with suppress(KeyNotFound):
+                self._current = self._read(base, version)
+
     def follow(self, version: int) -> bool:
         """Move on to `version`, which somebody has committed; False where what leads there has been forgotten."""
         with self._lock:

@@ -16,8 +16,9 @@ from elanus.wire.grpc.call import FOREVER_S, Metadata
 from elanus.wire.grpc.dispatch import Method
 from elanus.wire.grpc.queues import Incoming, logged
 
-_OF_GRPC = ("grpc-", ":", "user-agent", "content-type", "te")
-"""How headers begin that are gRPC's own."""
+_OF_GRPC = ("grpc-", ":")
+"""How headers begin that are gRPC's own, and further ones."""
+_FURTHER = frozenset({"user-agent", "content-type", "te"})
 
 
 class Forwarder:
@@ -31,11 +32,16 @@ class Forwarder:
 
     def forward(self, incoming: Incoming) -> None:
         """Answer `incoming` as the other server does, later."""
+        try:
+            future = self._call(incoming.method).future(
+                incoming.take(), timeout=_timeout(incoming.remaining_s), metadata=_passed_on(incoming.metadata)
+            )
+        except ValueError:  # the channel is closed
+            incoming.refuse(grpc.StatusCode.UNAVAILABLE.value[0], "the server is being stopped")
+            return
         with self._changed:
             self._waiting += 1
-        future = self._call(incoming.method).future(
-            incoming.data, timeout=_timeout(incoming.remaining_s), metadata=_passed_on(incoming.metadata)
-        )
+        incoming.watch(future.cancel)
         future.add_done_callback(partial(logged, self._answer, incoming))
 
     def behavior(self, method: Method) -> Callable[[bytes, grpc.ServicerContext], bytes]:
@@ -87,4 +93,4 @@ def _timeout(remaining_s: float | None) -> float | None:
 
 
 def _passed_on(metadata: Metadata) -> Iterable[tuple[str, Any]]:
-    return [(key, value) for key, value in metadata if not key.startswith(_OF_GRPC)]
+    return [(key, value) for key, value in metadata if not key.startswith(_OF_GRPC) and key not in _FURTHER]

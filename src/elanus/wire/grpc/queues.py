@@ -83,7 +83,7 @@ def logged(work: Callable[..., None], *arguments: Any) -> None:
 class Incoming:
     """A call of `method` whose message has come; `request` is what it says, once it was `read`."""
 
-    __slots__ = ("_call", "_data", "_deadline", "_gone", "_watched", "metadata", "method", "request")
+    __slots__ = ("_call", "_data", "_deadline", "_gone", "_then", "_watched", "metadata", "method", "request")
 
     def __init__(self, method: Method, call: Any, data: bytes, metadata: Any, deadline: float) -> None:
         self.method = method
@@ -94,11 +94,12 @@ class Incoming:
         self._deadline = deadline
         self._gone = False
         self._watched = False
+        self._then: Callable[[], object] | None = None
 
-    @property
-    def data(self) -> bytes:
-        """The message, before it is `read`."""
-        return self._data
+    def take(self) -> bytes:
+        """The message, in place of `read`."""
+        data, self._data = self._data, b""
+        return data
 
     @property
     def remaining_s(self) -> float:
@@ -119,9 +120,12 @@ class Incoming:
         self._data = b""
         return True
 
-    def watch(self) -> None:
-        """Learn from now on when the client gives up. It costs an event, so calls answered at once do without."""
+    def watch(self, then: Callable[[], object] | None = None) -> None:
+        """Learn from now on when the client gives up, and call `then`. It costs an event, so calls answered at once do
+        without.
+        """
         self._watched = True
+        self._then = then
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
 
     def reply(self, response: Any) -> None:
@@ -152,6 +156,9 @@ class Incoming:
 
     def _closed(self, event: Any) -> None:
         self._gone = bool(event.batch_operations[0].cancelled())
+        then, self._then = self._then, None
+        if self._gone and then is not None:
+            then()
 
 
 Answer = Callable[[Sequence[Incoming]], Iterable[Any]]
