@@ -13,6 +13,7 @@ import pytest
 from elanus import Elanus, SearchResults
 from elanus.engine.builders import InlineBuilders
 from elanus.model.errors import Closed, StoreError
+from elanus.service import loading
 from elanus.service.instance import Instance
 from elanus.store import remote, sparse
 from elanus.store.sparse import BLOCK_BYTES, SparseFile
@@ -191,3 +192,22 @@ def test_searches_are_right_while_their_vectors_are_fetched(
     )
     assert all(file.is_whole for file in filling)
     assert hits(here.search(vectors([1]), limit=3)) == hits(there.search(vectors([1]), limit=3))
+
+
+def test_loading_fetches_in_advance(in_bucket: Callable[..., Elanus], tmp_path: Path) -> None:
+    writer = in_bucket()
+    there = writer.create_collection("books", BOOKS)
+    there.create_index("vector", "HNSW", metric="L2")
+    there.insert({"id": list(range(300)), "vector": vectors(range(300)), "title": ["t"] * 300})
+    there.flush()
+    there.wait_for_indexes()
+    loading.load(writer._ctx, writer._instance, "books")
+    here = in_bucket(read_only=True)
+    assert not list((tmp_path / "1").rglob("*.index"))
+    loading.load(here._ctx, here._instance, "books")  # it is loaded, but nothing of it is on this machine
+    for _ in range(200):
+        fetched = {path.suffix for path in (tmp_path / "1").rglob("objects/**/*.*")}
+        if {".index", ".column"} <= fetched:
+            break
+        threading.Event().wait(0.05)
+    assert {".index", ".column"} <= fetched

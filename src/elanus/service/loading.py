@@ -64,6 +64,7 @@ def load(
         if not partitions:
             raise InvalidParameter("due to no partition specified: name the partitions to load")
         wanted = frozenset(_named(manifest, name) for name in partitions)
+    found.prefetch()  # also where it is loaded already: perhaps from another machine
     with found.commit_mutex:
         before = found.manifest.loaded
         if before is not None and before.partitions is None:
@@ -71,7 +72,6 @@ def load(
         if wanted is not None and before is not None and before.partitions is not None:
             wanted |= before.partitions
         found.commit_locked(LoadSet(Loaded(wanted)))
-    found.prefetch()
 
 
 def release(ctx: RequestContext, instance: Instance, collection: str, partitions: Sequence[str] | None = None) -> None:
