@@ -91,7 +91,7 @@ def _read(db: Elanus, ledger: Ledger, begun: threading.Event, closing: threading
             main.count("stamp % 2 == 0")
             for page in pages:
                 assert page.num_rows
-    except elanus.Closed:
+    except (elanus.Closed, elanus.WriterStopped):  # a replaced writer answers no reads
         return
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
