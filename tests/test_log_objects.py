@@ -205,7 +205,7 @@ def is_fence(bucket: Bucket, position: Position, record: object) -> bool:
 
 
 def test_a_writer_that_never_rests_is_overtaken(bucket: Bucket) -> None:
-    """It is as fast as who runs after it. What it drops stays longer than a look at the end takes, as it always does."""
+    """It is as fast as who runs after it. What it drops stays for longer than a look at the end takes, as always."""
     log = ObjectLog.open(bucket, kept_s=10.0)
     acknowledged: list[int] = []
     stopped: list[str] = []
