@@ -26,12 +26,17 @@ def s3() -> Iterator[str]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    make_bucket(host, port)
+    yield f"{host}:{port}"
+    server.stop()
+
+
+def make_bucket(host: str, port: int) -> None:
+    """The bucket `elanus` of the server there."""
     connection = HTTPConnection(host, port, timeout=20)
     connection.request("PUT", "/elanus", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=id/1/us-east-1/s3/x"})
     assert connection.getresponse().status == 200
     connection.close()
-    yield f"{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
@@ -59,15 +64,19 @@ def options(endpoint: str) -> dict[str, Any]:
 
 def use(monkeypatch: pytest.MonkeyPatch, endpoint: str, cache: Path) -> None:
     """Have this process, and those that it starts, use a server at this URL and a cache of their own."""
-    environment = {
+    for name, value in environment(endpoint, cache).items():
+        monkeypatch.setenv(name, value)
+
+
+def environment(endpoint: str, cache: Path) -> dict[str, str]:
+    """Of a process that uses a server at this URL and such a cache."""
+    return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "id",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": "us-east-1",
         "XDG_CACHE_HOME": str(cache),
     }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
 
 
 def open_bucket(url: str, proxy: Proxy, patience_s: float = 3.0) -> Bucket:

@@ -11,28 +11,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.bucket_case import environment
+from tests.native_case import until
+
 STORE = """
-import sys, threading
+import sys
 from moto.server import ThreadedMotoServer
+from tests.bucket_case import make_bucket
 server = ThreadedMotoServer(sys.argv[1], 5000, verbose=False)
 server.start()
+make_bucket(sys.argv[1], 5000)
 print("ready", flush=True)
 sys.stdin.read()
-"""
-
-MAKE_BUCKET = """
-import sys
-from http.client import HTTPConnection
-connection = HTTPConnection(sys.argv[1], 5000, timeout=20)
-connection.request("PUT", "/elanus", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=id/1/us-east-1/s3/x"})
-assert connection.getresponse().status == 200
-print("ready", flush=True)
 """
 
 WRITE = """
@@ -112,20 +108,12 @@ class Running:
     """A process on a host, once it is ready; `lines` grows with what it says."""
 
     def __init__(self, host: Host, script: str, arguments: tuple[str, ...], cache: Path) -> None:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": f"http://{ADDRESS.format(1)}:5000",
-            "AWS_ACCESS_KEY_ID": "id",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-            "XDG_CACHE_HOME": str(cache),
-        }
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", host.name, sys.executable, "-c", script, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**os.environ, **environment(f"http://{ADDRESS.format(1)}:5000", cache)},
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
@@ -159,13 +147,6 @@ class Running:
             pipe.close()
 
 
-def until(condition: Callable[[], bool], within_s: float = 60) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
     with ExitStack() as closing:
@@ -176,7 +157,6 @@ def network(tmp_path: Path) -> Iterator[Network]:
         except subprocess.CalledProcessError:
             pytest.skip("this user may not make network namespaces")
         made.hub.run(STORE, made.hub.address)
-        made.hub.run(MAKE_BUCKET, made.hub.address)
         yield made
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from elanus.testing.bucket_proxy import Proxy
 from elanus.wire.grpc.forward import _passed_on
 from elanus.wire.grpc.server import Server
 from tests.bucket_case import use
+from tests.native_case import until
 from tests.test_serve import failure, one_sentence
 from tests.test_wire_iterators import pages
 from tests.wire_case import Served, served
@@ -45,13 +44,6 @@ def workers_of(server: Served) -> list[psutil.Process]:
             if "elanus.cli.worker" in child.cmdline():
                 found.append(child)
     return found
-
-
-def until(condition: Callable[[], bool], within_s: float = 30) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)
 
 
 def check_one_server(clients: list[MilvusClient], rounds: int) -> None:
@@ -223,10 +215,10 @@ def test_a_client_that_gives_up_is_not_worked_for(tmp_path: Path, monkeypatch: p
         calls = [stub.Flush.future(milvus_pb2.FlushRequest(collection_names=["seen"])) for _ in range(6)]
         forwarder = worker._forwarder
         assert forwarder is not None
-        until(lambda: forwarder._waiting == 6)
+        until(lambda: forwarder._outstanding.count == 6)
         for call in calls:
             call.cancel()
-        until(lambda: not forwarder._waiting)
+        until(lambda: not forwarder._outstanding.count)
         assert client.has_collection("seen")
         client.close()
 

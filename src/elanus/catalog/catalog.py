@@ -31,8 +31,8 @@ from elanus.catalog.state import (
     Edit,
     WriterStarted,
 )
-from elanus.engine.host import COLLECTIONS
-from elanus.model.errors import CorruptData, InvalidDatabaseName, InvalidParameter, ReadOnly
+from elanus.engine.host import COLLECTIONS, opened_to_read
+from elanus.model.errors import CorruptData, InvalidDatabaseName, InvalidParameter
 from elanus.model.names import check_name
 from elanus.store.base import Store
 from elanus.store.header import FileKind
@@ -193,7 +193,7 @@ class Catalog:
 
     def _commit_locked(self, edit: Edit) -> CatalogState:
         if not self._writable:
-            raise ReadOnly("the database was opened for reading only: open it without read_only to change it")
+            raise opened_to_read()
         with self._changing() as announce:
             state = self._versions.commit([edit])
             self._tell(announce)

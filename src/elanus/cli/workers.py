@@ -1,4 +1,4 @@
-"""Several serving processes behind one port: this one writes, the others only read (decision 0022).
+"""Several serving processes behind one port: this one writes, the others only read (decision 0023).
 
 They are `python -m elanus.cli.worker`. Each listens at the same port, and the system deals out connections; what is no
 read it passes on to the writer, over a socket of the file system. One that dies is started anew. All of them end with
@@ -18,6 +18,7 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from elanus.engine import children
 from elanus.model.errors import StoreError
 from elanus.store.machine import start_time
 
@@ -83,7 +84,7 @@ class Workers:
         with self._changed:
             processes = list(self._processes)
         for process in processes:
-            _end(process)
+            children.end(process, END_S)
         for thread in self._threads:
             thread.join()
 
@@ -91,13 +92,12 @@ class Workers:
         self._folder.cleanup()
 
     def _spawn(self, task: WorkerTask) -> subprocess.Popen[bytes]:
-        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
         with self._changed:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "elanus.cli.worker", json.dumps(asdict(task))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": paths},
+                env=children.environment(),
                 start_new_session=True,  # Ctrl-C is for the writer, which tells them
             )
             self._processes.append(process)
@@ -110,7 +110,9 @@ class Workers:
             with self._changed:
                 if process in self._processes:
                     self._processes.remove(process)
-            _close_pipes(process)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
             if self._closing.is_set():
                 return
             _log.warning("a worker has ended with exit code %d and is started anew", code)
@@ -122,7 +124,7 @@ class Workers:
                 _log.warning("a worker cannot be started: %s", error)
                 continue
             if self._closing.is_set():
-                _end(process)
+                children.end(process, END_S)
             _is_ready(process)
 
 
@@ -137,19 +139,3 @@ def _remove_left() -> None:
 def _is_ready(process: subprocess.Popen[bytes]) -> bool:
     assert process.stdout is not None  # a pipe
     return process.stdout.readline() == READY
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None  # a pipe
-    process.stdin.close()
-    try:
-        process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _close_pipes(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()

@@ -32,6 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
+from elanus.engine import children
 from elanus.model.errors import Closed, ElanusError, MemoryLimit
 
 BUILDER = "elanus.builder"
@@ -39,6 +40,9 @@ BUILDER = "elanus.builder"
 
 Progress = Callable[[float], None]
 Task = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
+
+END_S = 5.0
+"""A builder that was told to end and has not is killed then."""
 
 REASON_BYTES = 2_000
 """How much of a dead builder's last words an error repeats."""
@@ -202,16 +206,9 @@ class _Process:
 
     def end(self) -> None:
         """Close its input, on which it exits, and wait for that; kill it should it not."""
-        stdin, stdout = self.popen.stdin, self.popen.stdout
-        assert stdin is not None and stdout is not None  # noqa: PT018 - both are pipes, by construction
-        with contextlib.suppress(OSError):
-            stdin.close()
-        try:
-            self.popen.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
-        stdout.close()
+        children.end(self.popen, END_S)
+        assert self.popen.stdout is not None  # a pipe
+        self.popen.stdout.close()
         self.errors.close()
 
     def last_words(self) -> str:
@@ -321,17 +318,13 @@ class ProcessBuilders:
 
     def _start(self) -> _Process:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        # The builder has to find what this process found, wherever its `sys.path` came from; -P keeps the working
-        # directory out of it.
-        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
-        # Threads that wait for others of a parallel loop sleep instead of spinning: serving needs the processor.
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_WAIT_POLICY": "passive"}
         popen = subprocess.Popen(
             [self._python, "-P", "-m", BUILDER, *(["--urgent"] if self._urgent else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=environment,
+            # Threads that wait for others of a parallel loop sleep instead of spinning: serving needs the processor.
+            env=children.environment(OMP_WAIT_POLICY="passive"),
             text=True,
             encoding="utf-8",
         )

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from elanus.engine.follower import LogFollower, Opened
-from elanus.engine.host import Host, collection_prefix
+from elanus.engine.host import Host, collection_prefix, opened_to_read
 from elanus.engine.index import index_opener
 from elanus.engine.manifest import (
     DEFAULT_PARTITION,
@@ -43,7 +43,7 @@ from elanus.engine.snapshot import Snapshot
 from elanus.log.commit import GroupCommit
 from elanus.log.outcomes import outcomes_of
 from elanus.log.record import ChangeRecord, RawRecord
-from elanus.model.errors import ElanusError, InvalidParameter, ReadOnly
+from elanus.model.errors import ElanusError, InvalidParameter
 from elanus.model.names import check_name
 from elanus.model.schema import PARTITION_FIELD_ID, Schema
 from elanus.model.timestamps import compose
@@ -98,7 +98,7 @@ class Collection:
     @property
     def log(self) -> GroupCommit:
         if self.host.log is None:
-            raise ReadOnly("the database was opened for reading only: open it without read_only to write")
+            raise opened_to_read()
         return self.host.log
 
     # --- names for files -------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from itertools import chain
 from elanus.engine.builders import Builders
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
-from elanus.engine.host import Host, collection_prefix, manifest_of
+from elanus.engine.host import Host, collection_prefix, manifest_of, not_there
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.board import JobBoard
 from elanus.engine.manifest import IndexDefined, IndexDefinition, Manifest, apply
@@ -153,7 +153,7 @@ class Engine:
     def _open_collection(self, collection_id: int) -> Collection:
         versions = manifest_of(self._host, collection_id)
         if not versions.exists():
-            raise CollectionNotFound(f"collection not found[collection={collection_id}]")
+            raise not_there(collection_id)
         versions.load()
         if not self.excludes:
             versions.fence()

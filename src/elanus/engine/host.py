@@ -9,6 +9,7 @@ from elanus.engine.config import EngineConfig
 from elanus.engine.manifest import Edit, Manifest
 from elanus.engine.manifest_rules import ManifestRules
 from elanus.log.commit import GroupCommit
+from elanus.model.errors import CollectionNotFound, ReadOnly
 from elanus.model.timestamps import Clock, TimestampOracle
 from elanus.store.base import Store
 from elanus.store.header import FileKind
@@ -33,6 +34,14 @@ class Host:
 
 COLLECTIONS = "collections"
 """Where in the Store all of them lie."""
+
+
+def not_there(collection_id: int) -> CollectionNotFound:
+    return CollectionNotFound(f"collection not found[collection={collection_id}]")
+
+
+def opened_to_read() -> ReadOnly:
+    return ReadOnly("the database was opened for reading only: open it without read_only to change it")
 
 
 def collection_prefix(collection_id: int) -> str:

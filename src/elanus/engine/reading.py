@@ -8,8 +8,9 @@ there, and there is no picture that the writer has not had.
 acknowledged: a read sees everything that was acknowledged before it began. In a bucket that takes a request, so there
 a thread looks now and then, and only who asks for it waits for a look of its own.
 
-A collection is opened at its first touch: its newest manifest is read, then the log to its end, so that nothing that
-the manifest was made of is missing. Until then its records are kept, as far as the log still needs them.
+A collection is opened at its first touch: the log is read to its end, then the newest manifest that was told of, then
+the log again, so that nothing that the manifest was made of, or lacks, is missing. Until then its records are kept, as
+far as the log still needs them.
 
 Where the log has been cut faster than it was read, or another writer has taken over, everything is opened anew. Reads
 that are under way keep their snapshots.
@@ -20,16 +21,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
-from elanus.engine.host import Host, manifest_of
+from elanus.engine.host import Host, manifest_of, not_there, opened_to_read
 from elanus.engine.jobs.covering import CoverBoard
 from elanus.log.base import LogGap, LogReader, LogRecord, now_s
 from elanus.log.carry import CarryRecord
 from elanus.log.record import CATALOG_ID, ChangeRecord, FenceRecord, RawRecord
-from elanus.model.errors import CollectionNotFound, CorruptData, ReadOnly
+from elanus.model.errors import CorruptData
 from elanus.model.schema import Schema
 from elanus.model.timestamps import Clock, TimestampOracle
 from elanus.store.base import Store
@@ -44,10 +44,6 @@ _Kept = RawRecord | ChangeRecord
 
 RESTS_S = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Between attempts to read a log in which what comes next is gone: a writer cuts it, or an opener halts one."""
-
-
-def not_there(collection_id: int) -> CollectionNotFound:
-    return CollectionNotFound(f"collection not found[collection={collection_id}]")
 
 
 class _Anew(Exception):
@@ -135,17 +131,13 @@ class ReadingEngine:
     # --- what only a writer can ------------------------------------------------------------------------------------
 
     def create_collection(self, collection_id: int, schema: Schema, *rest: object) -> Collection:
-        self.refuse()
+        raise opened_to_read()
 
     def drop_collection(self, collection_id: int) -> None:
-        self.refuse()
+        raise opened_to_read()
 
     def purge_collection(self, collection_id: int) -> None:
-        self.refuse()
-
-    @staticmethod
-    def refuse() -> NoReturn:
-        raise ReadOnly("the database was opened for reading only: open it without read_only to change it")
+        raise opened_to_read()
 
     # --- under `_reading` ------------------------------------------------------------------------------------------
 
@@ -227,11 +219,9 @@ class ReadingEngine:
     def _take(self, sequence: int, record: LogRecord) -> None:
         self._newest = max(self._newest, record.timestamp)
         match record:
-            case RawRecord():
-                self._take_one(sequence, record.collection_id, record)
             case ChangeRecord(collection_id=collection_id) if collection_id == CATALOG_ID:
                 self._know(self._names(record.version))
-            case ChangeRecord():
+            case RawRecord() | ChangeRecord():
                 self._take_one(sequence, record.collection_id, record)
             case CarryRecord():
                 for collection_id, records in record.sections.items():

@@ -33,7 +33,7 @@ CHECK_S = 1.0
 """How often a reader looks whether the file is still the same: somebody may have removed it."""
 
 _MAGIC = b"ELACKED\n"
-_BOOT_AT, _WORDS_AT, _BYTES = 8, 24, 40
+_WORDS_AT, _BYTES = 24, 40
 _WORD = struct.Struct("<Q")
 _FIRST, _SECOND = _WORDS_AT // 8, _WORDS_AT // 8 + 1
 

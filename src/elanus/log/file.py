@@ -40,7 +40,6 @@ from typing import NoReturn
 
 from elanus.log.acknowledged import Acknowledged
 from elanus.log.base import LogRecord, check_usable, typed
-from elanus.log.file_reader import NAME
 from elanus.log.frame import FRAME_HEADER_BYTES, Flaw, build_frame, read_frame_header
 from elanus.log.position import Position
 from elanus.log.record import (
@@ -52,7 +51,17 @@ from elanus.log.record import (
     body_holds,
     header_at,
 )
-from elanus.log.tail import FIRST_FRAME, CutTail, LogFileHeader, Tail, find_tail, is_unborn, read_frames
+from elanus.log.tail import (
+    FIRST_FRAME,
+    CutTail,
+    LogFileHeader,
+    Tail,
+    find_tail,
+    is_unborn,
+    name_of,
+    read_frames,
+    sequence_of,
+)
 from elanus.model.errors import CorruptData, StoreError, WriterStopped
 from elanus.model.timestamps import milliseconds_of
 from elanus.store.disk import NOT_BEGUN, Disk, DiskFile, make_durable_folder
@@ -234,10 +243,9 @@ class FileLog:
             data = self._read(name, 0, until)
             view = memoryview(data)
             for frame in read_frames(data, file.header, name, until):
-                for offset, header in frame.records:
+                for offset, raw in frame.raw(view):
                     position = Position(file.sequence, offset)
                     if position >= start:
-                        raw = RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
                         yield position, typed(raw)
 
     def read_at(self, position: Position) -> RawRecord:
@@ -276,8 +284,8 @@ class FileLog:
         self.append([(FenceRecord(self.epoch).encode(), 0)])
 
     def _sequences(self) -> list[int]:
-        found = (NAME.fullmatch(name) for name in self._disk.names(self._folder))
-        sequences = sorted(int(match[1]) for match in found if match)
+        found = map(sequence_of, self._disk.names(self._folder))
+        sequences = sorted(sequence for sequence in found if sequence is not None)
         for before, after in pairwise(sequences):
             if after != before + 1:
                 raise CorruptData(
@@ -452,4 +460,4 @@ class FileLog:
             raise store_error(error, "read", name) from error
 
     def _name(self, sequence: int) -> str:
-        return f"{self._folder}/{sequence:020d}.log"
+        return f"{self._folder}/{name_of(sequence)}"

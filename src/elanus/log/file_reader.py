@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from elanus.log.acknowledged import AcknowledgedView
 from elanus.log.base import LogGap, LogRecord, typed
-from elanus.log.frame import Flaw, read_frame
 from elanus.log.position import Position
-from elanus.log.record import RECORD_HEADER_BYTES, RawRecord
-from elanus.log.tail import FIRST_FRAME, LogFileHeader, find_tail, is_unborn
+from elanus.log.tail import FIRST_FRAME, LogFileHeader, find_tail, is_unborn, name_of, read_frames, sequence_of
 from elanus.model.errors import CorruptData, StoreError
 from elanus.store.header import HEADER_BYTES
 from elanus.store.reasons import store_error
-
-NAME = re.compile(r"(\d{20})\.log")
 
 _LOOKS = 3
 """The oldest file may be dropped while it is looked for, and a frame be written while one looks for the last."""
@@ -78,20 +73,11 @@ class FileLogReader:
         if len(self._view) < end:
             self._view = self._map(sequence, end)
         assert self._header is not None, "entered"
-        offset, place = start, self._header.place
         view = self._view[:end]
-        while offset < end:
-            frame = read_frame(view, offset, place)
-            if isinstance(frame, Flaw):
-                raise CorruptData(
-                    f"{self._name(sequence)}: damaged at offset {offset}: {frame.reason}. "
-                    "Restore the file from a backup or a copy."
-                )
-            for at, header in frame.records:
-                raw = RawRecord(header, view[at : at + RECORD_HEADER_BYTES + header.body_bytes])
-                yield Position(sequence, at), typed(raw)
-            offset = frame.end
-            self._at = Position(sequence, offset)
+        for frame in read_frames(view, self._header, self._name(sequence), end, start):
+            for offset, raw in frame.raw(view):
+                yield Position(sequence, offset), typed(raw)
+            self._at = Position(sequence, frame.end)
 
     def _begin(self) -> None:
         for _ in range(_LOOKS):
@@ -108,7 +94,7 @@ class FileLogReader:
     def _enter(self, sequence: int) -> None:
         """Go on with the file `sequence`."""
         self._view = self._map(sequence, HEADER_BYTES)
-        self._header = self._header_of(sequence)
+        self._header = LogFileHeader.unpack(self._view, sequence, self._name(sequence))
         self._at = Position(sequence, FIRST_FRAME)
         self.oldest = min(self._sequences(), default=0)
 
@@ -141,8 +127,8 @@ class FileLogReader:
 
     def _sequences(self) -> list[int]:
         try:
-            found = (NAME.fullmatch(name) for name in os.listdir(self._folder))
-            return sorted(int(match[1]) for match in found if match)
+            found = map(sequence_of, os.listdir(self._folder))
+            return sorted(sequence for sequence in found if sequence is not None)
         except OSError as error:
             raise store_error(error, "list", str(self._folder)) from error
 
@@ -166,4 +152,4 @@ class FileLogReader:
             os.close(descriptor)
 
     def _name(self, sequence: int) -> str:
-        return str(self._folder / f"{sequence:020d}.log")
+        return str(self._folder / name_of(sequence))

@@ -24,12 +24,12 @@ that holds proves, whatever follows it, that everything before it was durable.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import xxhash
 
-from elanus.log.record import RECORD_HEADER_BYTES, EncodedRecord, RecordHeader, body_holds, header_at
+from elanus.log.record import RECORD_HEADER_BYTES, EncodedRecord, RawRecord, RecordHeader, body_holds, header_at
 from elanus.store.disk import Piece
 
 MAGIC = b"ELFRAME\n"
@@ -64,6 +64,11 @@ class Frame(NamedTuple):
     end: int
     epoch: int
     records: list[tuple[int, RecordHeader]]
+
+    def raw(self, view: memoryview) -> Iterator[tuple[int, RawRecord]]:
+        """Its records, each with its offset; `view` is the file."""
+        for offset, header in self.records:
+            yield offset, RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
 
     @property
     def first_timestamp(self) -> int:

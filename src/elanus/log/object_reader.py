@@ -9,17 +9,15 @@ Where the writer is a process of the same machine it says how far it has come (s
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from elanus.log.acknowledged import AcknowledgedView
 from elanus.log.base import LogGap, LogRecord, now_s, typed
 from elanus.log.position import Position
-from elanus.log.record import RECORD_HEADER_BYTES, RawRecord
-from elanus.log.tail import FIRST_FRAME, LogFileHeader, read_frames
+from elanus.log.tail import FIRST_FRAME, LogFileHeader, name_of, read_frames, sequence_of
 from elanus.model.errors import KeyNotFound, StoreError
 from elanus.store.bucket import Bucket
 
@@ -42,16 +40,10 @@ nothing either."""
 READ_AT_ONCE = 8
 """Objects that are fetched at a time where many are read."""
 
-_NAME = re.compile(r"(\d{20})\.log")
-
-
-def name_of(sequence: int) -> str:
-    return f"{sequence:020d}.log"
-
 
 def lengths(bucket: Bucket) -> dict[int, int]:
     """The lengths of the objects that there are, by sequence."""
-    return {int(match[1]): size for key, size in bucket.sizes("").items() if (match := _NAME.fullmatch(key))}
+    return {n: size for key, size in bucket.sizes("").items() if (n := sequence_of(key)) is not None}
 
 
 def header_of(bucket: Bucket, sequence: int) -> LogFileHeader:
@@ -59,10 +51,14 @@ def header_of(bucket: Bucket, sequence: int) -> LogFileHeader:
     return LogFileHeader.unpack(data, sequence, f"{bucket.url}/{name_of(sequence)}")
 
 
-def last_said(bucket: Bucket, last: int) -> tuple[int, int]:
-    """The oldest sequence that is needed and the newest epoch, as the object `last` says or one before it does."""
+def last_said(bucket: Bucket, last: int, fill: Callable[[int], object] = lambda number: None) -> tuple[int, int]:
+    """The oldest sequence that is needed and the newest epoch, as the object `last` says or one before it does.
+
+    `fill` is called with each number before one that says nothing, which may have been left free.
+    """
     while (header := header_of(bucket, last)).previous_end == SAYS_NOTHING:
         last -= 1
+        fill(last)
     return header.previous_end, header.epoch
 
 
@@ -89,8 +85,7 @@ def records_of(bucket: Bucket, sequence: int, data: bytes) -> Iterator[tuple[Pos
     name = f"{bucket.url}/{name_of(sequence)}"
     view = memoryview(data)
     for frame in read_frames(data, LogFileHeader.unpack(data, sequence, name), name, len(data)):
-        for offset, header in frame.records:
-            raw = RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
+        for offset, raw in frame.raw(view):
             yield Position(sequence, offset), typed(raw)
 
 

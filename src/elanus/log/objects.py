@@ -35,19 +35,10 @@ from elanus.log.acknowledged import Acknowledged
 from elanus.log.base import LogRecord, check_usable, now_s
 from elanus.log.carry import CarryRecord
 from elanus.log.frame import FRAME_HEADER_BYTES, build_frame
-from elanus.log.object_reader import (
-    KEPT_S,
-    SAYS_NOTHING,
-    get_all,
-    header_of,
-    last_said,
-    lengths,
-    name_of,
-    records_of,
-)
+from elanus.log.object_reader import KEPT_S, SAYS_NOTHING, get_all, last_said, lengths, records_of
 from elanus.log.position import Position
 from elanus.log.record import EncodedRecord, FenceRecord
-from elanus.log.tail import FIRST_FRAME, LogFileHeader
+from elanus.log.tail import FIRST_FRAME, LogFileHeader, name_of
 from elanus.model.errors import CorruptData, KeyExists, KeyNotFound, StoreError
 from elanus.model.timestamps import milliseconds_of
 from elanus.store.bucket import Bucket
@@ -59,12 +50,12 @@ LEAST_BYTES = 256 << 10
 FENCE_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + FenceRecord(0).encode().byte_size
 """The length of an object that holds a fence and nothing else."""
 
+EMPTY_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + CarryRecord({}).encode().byte_size
+"""Of one that says what may go, and nothing else."""
+
 ATTEMPTS = 3
 STEPS = 4
 """An opener that meets a writer tries so often to be faster, and looks so far past what it was listed."""
-
-EMPTY_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + CarryRecord({}).encode().byte_size
-"""Of one that says what may go, and nothing else."""
 
 
 class ObjectLog:
@@ -261,16 +252,10 @@ class ObjectLog:
                 break
             last += 1
         if last:
-            self._fill(last)
-            self._oldest, epoch = last_said(self._bucket, last)
+            # An opener that died while it halted a writer may have left numbers free.
+            self._oldest, epoch = last_said(self._bucket, last, fill=self._block)
             self.epoch = epoch + 1
         return last
-
-    def _fill(self, last: int) -> None:
-        """Take the numbers that an opener has left free which died while it halted a writer."""
-        while last and header_of(self._bucket, last).previous_end == SAYS_NOTHING:
-            last -= 1
-            self._block(last)
 
     def _halt(self) -> None:
         """Take numbers ahead of a writer that goes on, which finds one of them taken, and all up to there."""

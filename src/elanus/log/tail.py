@@ -18,6 +18,7 @@ before anything is written after it.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -30,7 +31,19 @@ from elanus.model.errors import CorruptData
 from elanus.store.header import HEADER_BYTES, FileHeader, FileKind, unpack_header
 
 FIRST_FRAME = HEADER_BYTES
+_NAME = re.compile(r"(\d{20})\.log")
 _OWN = struct.Struct("<QQQ")
+
+
+def name_of(sequence: int) -> str:
+    """The name of a log file, or of an object of the log."""
+    return f"{sequence:020d}.log"
+
+
+def sequence_of(name: str) -> int | None:
+    """The sequence of the file with this name; None where it is none of the log."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 class LogFileHeader(NamedTuple):
@@ -97,16 +110,20 @@ def find_tail(data: bytes, header: LogFileHeader, name: str) -> Tail:
     return Tail(end, last, first_timestamp, CutTail(end, len(data[end:].rstrip(b"\0")), found.reason))
 
 
-def read_frames(data: bytes, header: LogFileHeader, name: str, until: int) -> Iterator[Frame]:
-    """The frames of a file that are known to reach to `until`; raises `CorruptData` where they do not."""
+def read_frames(
+    data: bytes | memoryview, header: LogFileHeader, name: str, until: int, start: int = FIRST_FRAME
+) -> Iterator[Frame]:
+    """The frames of a file from `start` on, that are known to reach to `until`; raises `CorruptData` where they do
+    not.
+    """
     view = memoryview(data)[:until]
-    offset = FIRST_FRAME
+    offset = start
     last: Frame | None = None
     while offset < until:
         found = read_frame(view, offset, header.place)
         if isinstance(found, Flaw):
-            later = _frame_after(data[:until], offset, header.place)
-            raise _damaged(data, header, name, offset, found, last, later)
+            later = _frame_after(bytes(view), offset, header.place)
+            raise _damaged(bytes(data), header, name, offset, found, last, later)
         yield found
         offset, last = found.end, found
 

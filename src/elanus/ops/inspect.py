@@ -18,7 +18,7 @@ from elanus.engine.host import collection_prefix
 from elanus.engine.manifest import Edit, Manifest
 from elanus.engine.manifest_rules import ManifestRules
 from elanus.log.carry import carry_of
-from elanus.log.record import RECORD_HEADER_BYTES, RawRecord, RecordKind
+from elanus.log.record import RecordKind
 from elanus.log.tail import LogFileHeader, find_tail, is_unborn, read_frames
 from elanus.model.errors import CorruptData, ElanusError, KeyNotFound, StoreError
 from elanus.segment.blocks import verify_file
@@ -148,9 +148,8 @@ class Folder:
         rows: dict[int, dict[int, int]] = {}
         for (name, data), end in zip(files.items(), ends, strict=True):
             view = memoryview(data)
-            for offset, header in chain.from_iterable(f.records for f in read_frames(data, headers[name], name, end)):
-                raw = RawRecord(header, view[offset : offset + RECORD_HEADER_BYTES + header.body_bytes])
-                nested = chain(*carry_of(raw).sections.values()) if header.kind == RecordKind.CARRY else (raw,)
+            for _, raw in chain.from_iterable(f.raw(view) for f in read_frames(data, headers[name], name, end)):
+                nested = chain(*carry_of(raw).sections.values()) if raw.header.kind == RecordKind.CARRY else (raw,)
                 for record in nested:
                     if record.header.kind == RecordKind.WRITE:
                         of_collection = rows.setdefault(record.header.collection_id, {})

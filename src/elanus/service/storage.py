@@ -27,7 +27,7 @@ import xxhash
 
 from elanus.catalog.catalog import PREFIX as CATALOG
 from elanus.engine.config import EngineConfig
-from elanus.log.acknowledged import Acknowledged, AcknowledgedView
+from elanus.log.acknowledged import NAME, Acknowledged, AcknowledgedView
 from elanus.log.base import Log, LogReader
 from elanus.log.file import FileLog
 from elanus.log.file_reader import FileLogReader
@@ -111,7 +111,7 @@ def _acknowledged(folder: Path, log: Log, closing: ExitStack) -> Acknowledged:
     try:
         acknowledged = Acknowledged(folder, log.end)
     except OSError as error:
-        raise store_error(error, "write", str(folder / "acknowledged")) from error
+        raise store_error(error, "write", str(folder / NAME)) from error
     closing.callback(acknowledged.close)
     return acknowledged
 

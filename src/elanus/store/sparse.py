@@ -73,7 +73,8 @@ class SparseFile:
         if self.is_whole:
             return
         first, last = begins // BLOCK_BYTES, (begins + length - 1) // BLOCK_BYTES
-        blocks = np.unique(np.concatenate([first, last, *(first + step for step in range(1, self._most(first, last)))]))
+        longest = np.arange(int((last - first).max(initial=0)) + 1)
+        blocks = np.unique(np.minimum(first[:, None] + longest, last[:, None]))
         missing = blocks[~self._has[blocks]].tolist()
         if missing:
             list(self._submit(lambda block: self._get(block * BLOCK_BYTES, BLOCK_BYTES), missing))
@@ -94,10 +95,6 @@ class SparseFile:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
-
-    @staticmethod
-    def _most(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> int:
-        return int((last - first).max(initial=0))
 
     def _submit(self, work: Callable[..., None], items: list[object]) -> Iterator[None]:
         try:

@@ -128,10 +128,8 @@ class VersionedState(Generic[S, E]):
 
     def go_back(self, version: int) -> None:
         """From a newer version to `version`, for readers; it stays where that is not retained."""
-        with self._lock:
-            base = max((c for c in self._list()[1] if c <= version), default=0)
-            with suppress(KeyNotFound):
-                self._current = self._read(base, version)
+        with self._lock, suppress(KeyNotFound):
+            self._current = self._at(version)
 
     def follow(self, version: int) -> bool:
         """Move on to `version`, which somebody has committed; False where what leads there has been forgotten."""
@@ -172,9 +170,8 @@ class VersionedState(Generic[S, E]):
 
     def at(self, version: int) -> S:
         """The state as it was after `version`; raises `KeyNotFound` when that is not retained."""
-        base = max((c for c in self._list()[1] if c <= version), default=0)
         try:
-            return self._read(base, version).state
+            return self._at(version).state
         except KeyNotFound:
             raise KeyNotFound(
                 f"version {version} of {self._prefix} is not there: it was forgotten or never committed"
@@ -250,6 +247,10 @@ class VersionedState(Generic[S, E]):
         while current.version < version:
             current = self._next(current)
         return current
+
+    def _at(self, version: int) -> _Current[S]:
+        """`version` from the newest checkpoint that is no newer."""
+        return self._read(max((c for c in self._list()[1] if c <= version), default=0), version)
 
     def _checkpointed(self, version: int) -> _Current[S]:
         data = self._get(self._checkpoint_key(version), version)

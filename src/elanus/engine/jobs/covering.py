@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from elanus.engine.builders import InlineBuilders
-from elanus.engine.jobs.board import JobBoard, run
-from elanus.engine.jobs.cover import COVER_ROWS, cover
-from elanus.model.errors import ReadOnly
+from elanus.engine.host import opened_to_read
+from elanus.engine.jobs.board import JobBoard
 
 if TYPE_CHECKING:
     from elanus.engine.collection import Collection
@@ -19,12 +18,6 @@ class CoverBoard(JobBoard):
     def __init__(self, config: EngineConfig, clock: Clock) -> None:
         super().__init__(config, clock, InlineBuilders(), lambda: None)
 
-    def rows_arrived(self, collection: Collection) -> None:
-        step = 2 * collection.follower.growing_rows // COVER_ROWS
-        if step != collection.cover_step:
-            collection.cover_step = step
-            self._put(self._to_seal, collection, self.clock.monotonic_s())
-
     def opened(self, collection: Collection) -> None:
         self._put(self._to_seal, collection, self.clock.monotonic_s())
 
@@ -32,18 +25,14 @@ class CoverBoard(JobBoard):
         """What is to be improved, the writer improves."""
 
     def flush(self, collection: Collection) -> None:
-        raise _read_only()
+        raise opened_to_read()
 
     def compact(self, collection: Collection) -> None:
-        raise _read_only()
+        raise opened_to_read()
 
     def wait_for_indexes(self, collection: Collection) -> None:
-        raise _read_only()
+        raise opened_to_read()
 
-    def _seal_due(self, collection: Collection) -> float | None:
-        run(cover(collection))
+    def _seal_in_s(self, collection: Collection) -> float | None:
+        """The writer seals."""
         return None
-
-
-def _read_only() -> ReadOnly:
-    return ReadOnly("the database was opened for reading only: ask the process that writes")

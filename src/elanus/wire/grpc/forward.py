@@ -5,7 +5,6 @@ Nothing is read and no thread waits. The client's deadline and its own headers g
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ import grpc
 
 from elanus.wire.grpc.call import FOREVER_S, Metadata
 from elanus.wire.grpc.dispatch import Method
-from elanus.wire.grpc.queues import Incoming, logged
+from elanus.wire.grpc.queues import Incoming, Outstanding, logged
 
 _OF_GRPC = ("grpc-", ":")
 """How headers begin that are gRPC's own, and further ones."""
@@ -27,8 +26,7 @@ class Forwarder:
     def __init__(self, address: str, options: Sequence[tuple[str, Any]]) -> None:
         self._channel = grpc.insecure_channel(address, options=options)
         self._calls: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
-        self._changed = threading.Condition()
-        self._waiting = 0
+        self._outstanding = Outstanding()
 
     def forward(self, incoming: Incoming) -> None:
         """Answer `incoming` as the other server does, later."""
@@ -39,8 +37,7 @@ class Forwarder:
         except ValueError:  # the channel is closed
             incoming.refuse(grpc.StatusCode.UNAVAILABLE.value[0], "the server is being stopped")
             return
-        with self._changed:
-            self._waiting += 1
+        self._outstanding.add()
         incoming.watch(future.cancel)
         future.add_done_callback(partial(logged, self._answer, incoming))
 
@@ -66,8 +63,7 @@ class Forwarder:
     def close(self) -> None:
         """Return when all that were passed on are answered; what is not by now, is with a failure."""
         self._channel.close()
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting)
+        self._outstanding.wait()
 
     def _call(self, method: Method) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
         call = self._calls.get(method.path)
@@ -83,9 +79,7 @@ class Forwarder:
             else:
                 incoming.refuse(code.value[0], future.details() or "")
         finally:
-            with self._changed:
-                self._waiting -= 1
-                self._changed.notify_all()
+            self._outstanding.done()
 
 
 def _timeout(remaining_s: float | None) -> float | None:

@@ -80,6 +80,29 @@ def logged(work: Callable[..., None], *arguments: Any) -> None:
         _log.exception("a call failed in a way that nobody expected")
 
 
+class Outstanding:
+    """How many calls are still to be answered. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.count = 0
+
+    def add(self) -> None:
+        with self._changed:
+            self.count += 1
+
+    def done(self) -> None:
+        with self._changed:
+            self.count -= 1
+            if not self.count:
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Return when there is none."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.count)
+
+
 class Incoming:
     """A call of `method` whose message has come; `request` is what it says, once it was `read`."""
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,7 +29,7 @@ from elanus.service.instance import Instance
 from elanus.wire.grpc import queues
 from elanus.wire.grpc.dispatch import METHODS, SERVICE, Method, Pool
 from elanus.wire.grpc.forward import Forwarder
-from elanus.wire.grpc.queues import CallQueue, Incoming, logged
+from elanus.wire.grpc.queues import CallQueue, Incoming, Outstanding, logged
 
 THREADS: dict[Pool, int] = {Pool.READ: (os.cpu_count() or 1) + 1, Pool.WAIT: 32, Pool.WRITE: 16, Pool.DEFINE: 8}
 """Reads compute: as many as there are cores may take long while a further thread answers the others (`turns`). Of
@@ -161,27 +160,21 @@ class Replies:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="elanus-reply")
-        self._changed = threading.Condition()
-        self._waiting = 0
+        self._outstanding = Outstanding()
 
     def when_durable(self, ticket: Ticket, reply: Callable[[StoreError | None], None]) -> None:
         """Have `reply` called, with what went wrong or None."""
-        with self._changed:
-            self._waiting += 1
+        self._outstanding.add()
         ticket.then(lambda error: self._pool.submit(self._reply, reply, error))
 
     def stop(self) -> None:
         """Return when all that were to be answered have been. Nothing new may come."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting)
+        self._outstanding.wait()
         self._pool.shutdown()
 
     def _reply(self, reply: Callable[[StoreError | None], None], error: StoreError | None) -> None:
         logged(reply, error)
-        with self._changed:
-            self._waiting -= 1
-            if not self._waiting:
-                self._changed.notify_all()
+        self._outstanding.done()
 
 
 def _listen(server: grpc.Server, host: str, port: int, *, joins: bool) -> int:
