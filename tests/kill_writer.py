@@ -13,6 +13,7 @@ import random
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import elanus
@@ -28,7 +29,8 @@ def main() -> None:
     story = Story(order["seed"], order["number"], order["life"])
     ledger = Ledger(Path(order["ledger"]))
     in_bucket = "://" in order["folder"]
-    db = elanus.open(order["folder"], settings=TIGHT_IN_BUCKET if in_bucket else TIGHT)
+    settings = replace(TIGHT_IN_BUCKET if in_bucket else TIGHT, local_log=order["local_log"])
+    db = elanus.open(order["folder"], settings=settings)
     ledger.note(Event.OPENED)
     begun, closing = threading.Event(), threading.Event()
     threads = [threading.Thread(target=_read, args=(db, ledger, begun, closing), daemon=True, name="reader")]

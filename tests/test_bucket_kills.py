@@ -63,6 +63,14 @@ class BucketKills(Kills):
         return min((number for number, size in log.items() if size != FENCE_BYTES), default=1) - 1
 
 
+class LocalLogKills(BucketKills):
+    """`BucketKills` of writers whose log is in a folder first. It is there for the next one."""
+
+    def __init__(self, root: Path, seed: int, url: str, endpoint: str) -> None:
+        super().__init__(root, seed, url, endpoint)
+        self.settings = dataclasses.replace(TIGHT_IN_BUCKET, local_log=str(root / "local"))
+
+
 class TakeOvers(BucketKills):
     """Writers that are stopped, replaced and woken; killed only when they have noticed."""
 
@@ -123,6 +131,16 @@ def test_what_was_acknowledged_survives_kills_of_writers_to_a_bucket(
     if effort.bucket_kills >= 300:
         met += ["unacknowledged that survived", "unacknowledged that vanished", "with a builder", "log cuts"]
     assert not [what for what in met if not kills.seen[what]], kills.seen
+
+
+@pytest.mark.crash
+def test_what_was_acknowledged_in_a_local_log_survives_kills(
+    tmp_path: Path, effort: Effort, seed: int, url: str, in_bucket: str
+) -> None:
+    kills = LocalLogKills(tmp_path, seed, url, in_bucket)
+    kills.run(effort.bucket_kills)
+    assert kills.seen["ACKNOWLEDGED"]
+    assert kills.seen["segments sealed or merged"]
 
 
 @pytest.mark.crash

@@ -92,10 +92,11 @@ class Writer:
                 start_new_session=True,  # its builders are those of its session
             )
 
-    def begin(self, folder: Path | str, story: Story) -> None:
+    def begin(self, folder: Path | str, story: Story, local_log: str = "") -> None:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n", self._errors.read_text()
-        order = {"folder": str(folder), "ledger": str(self._ledger), **dataclasses.asdict(story)}
+        order = {"folder": str(folder), "ledger": str(self._ledger), "local_log": local_log}
+        order |= dataclasses.asdict(story)
         self.say(json.dumps(order))
 
     def wait_until_open(self) -> None:
@@ -175,7 +176,7 @@ class Kills:
     def _live(self, life: int) -> None:
         self._story = dataclasses.replace(self._story, life=life + 1)
         writer = self._waiting.pop(0)
-        writer.begin(self._place, self._story)
+        writer.begin(self._place, self._story, self.settings.local_log)
         moment = self._kill_at_some_moment(writer)
         context = f"life {life} of story {self._story.number}, killed {moment}; at {self._place}"
         entries = writer.ledger()

@@ -59,11 +59,21 @@ def serve(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Serving processes behind the port; one of them writes.")
     ] = 1,
+    local_log: Annotated[
+        str,
+        typer.Option(
+            "--local-log",
+            help="A folder where the log of a database in a bucket goes first, and is acknowledged: writes do not wait "
+            "for the bucket. With that disk are lost the last seconds of writes.",
+        ),
+    ] = "",
 ) -> None:
     """Serve a database to Milvus clients over gRPC, until SIGTERM or SIGINT."""
     from elanus.cli.serve import run
 
-    raise typer.Exit(run(data, host, port, read_only=read_only, take_over=take_over, workers=workers))
+    raise typer.Exit(
+        run(data, host, port, read_only=read_only, take_over=take_over, workers=workers, local_log=local_log)
+    )
 
 
 def main() -> None:

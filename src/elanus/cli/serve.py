@@ -11,7 +11,7 @@ import typer
 
 from elanus.cli.stop import StopSignal
 from elanus.cli.workers import Workers
-from elanus.service.instance import Instance
+from elanus.service.instance import Instance, Settings
 from elanus.version import __version__
 from elanus.wire.grpc.server import Server
 
@@ -19,12 +19,13 @@ KEPT_BYTES = 16 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def run(data: str, host: str, port: int, *, read_only: bool, take_over: bool, workers: int) -> int:
+def run(data: str, host: str, port: int, *, read_only: bool, take_over: bool, workers: int, local_log: str) -> int:
     """Serve the folder or URL `data` at `host`:`port` until SIGTERM or SIGINT, then finish what is in flight.
 
     With `read_only` another process may have it open for writing; with `take_over` it has it no more. Of several
-    `workers`, processes behind one port, this one is the writer.
-    Raises `AddressInUse`, `AlreadyOpen`, `StoreError`.
+    `workers`, processes behind one port, this one is the writer. In the folder `local_log`, where it is not "", the log
+    of a database in a bucket is acknowledged.
+    Raises `AddressInUse`, `AlreadyOpen`, `InvalidParameter`, `StoreError`.
     """
     stop = StopSignal()
     prepare()
@@ -33,7 +34,8 @@ def run(data: str, host: str, port: int, *, read_only: bool, take_over: bool, wo
         if others is not None:
             closing.callback(others.remove_folder)
         told = others.told if others is not None and not read_only else None
-        instance = Instance.open(data, read_only=read_only, take_over=take_over, told=told)
+        settings = Settings(local_log=local_log)
+        instance = Instance.open(data, settings, read_only=read_only, take_over=take_over, told=told)
         closing.callback(instance.close)
         server = Server.start(
             instance, host, port, shares=others is not None, also=others.writer if others is not None else ""

@@ -84,5 +84,12 @@ class EngineConfig:
     cache_bytes: int = 64 * 1024 * MIB
     """How much they may take there, about: the longest unused go first."""
 
+    local_log: str = ""
+    """A folder for the log of a database in a bucket: what is there is acknowledged, and goes up behind. With its disk
+    is lost what had not gone up (see `log/uploaded.py`). "" acknowledges what is in the bucket, and loses nothing."""
+
+    local_log_s: float = 5.0
+    """How old what has not gone up may get before writes wait: at most the writes of so long a time can be lost."""
+
     background: bool = True
     """Whether jobs run by themselves. Off in tests, which run them step by step."""

@@ -26,8 +26,10 @@ class Log(Protocol):
     excludes: bool
     """Whether no other process can write what belongs to this log while it is open."""
 
-    replaced: bool
-    """Whether this log knows that another process has taken over."""
+    @property
+    def replaced(self) -> bool:
+        """Whether this log knows that another process has taken over."""
+        ...
 
     @property
     def end(self) -> Position:
@@ -123,10 +125,15 @@ def now_s() -> float:
 _COUNTS_SLEEP = hasattr(time, "CLOCK_BOOTTIME")
 
 
-def check_usable(closed: bool, failure: str | None, advice: str) -> None:
-    """Raise `Closed` or `WriterStopped` where a log takes nothing more; `advice` says what to do in the second case."""
+def check_open(closed: bool) -> None:
+    """Raise `Closed` where a log was closed."""
     if closed:
         raise Closed("the log was closed: open the database again")
+
+
+def check_usable(closed: bool, failure: str | None, advice: str) -> None:
+    """Raise `Closed` or `WriterStopped` where a log takes nothing more; `advice` says what to do in the second case."""
+    check_open(closed)
     if failure is not None:
         raise WriterStopped(
             f"nothing more is acknowledged, because {failure}. What was acknowledged before is safe; {advice}"

@@ -91,13 +91,22 @@ class _LogFile:
         return self.header.sequence
 
 
+@dataclass(frozen=True, slots=True)
+class EndedFile:
+    """A file before the last, which gets no more frames; `data` are its bytes to where they end."""
+
+    header: LogFileHeader
+    first_timestamp: int
+    data: bytes
+
+
 class FileLog:
     """The log of one writer, open for writing; made by `open`. Safe to use from any thread."""
 
     excludes = True
     replaced = False
 
-    def __init__(self, disk: Disk, folder: str, file_bytes: int) -> None:
+    def __init__(self, disk: Disk, folder: str, file_bytes: int, epoch: int) -> None:
         self._disk = disk
         self._folder = folder
         self._file_bytes = file_bytes
@@ -109,7 +118,7 @@ class FileLog:
         self._end = Position(0, 0)
         self._failure: str | None = None
         self._closed = False
-        self.epoch = 1
+        self.epoch = epoch
         """This opening's, one above those of all before."""
         self._acknowledged: Acknowledged | None = None
         self._appended = self._end
@@ -118,12 +127,17 @@ class FileLog:
         """The torn tail that opening cut, with the name of its file."""
 
     @classmethod
-    def open(cls, disk: Disk, folder: str = "log", file_bytes: int = FILE_BYTES) -> FileLog:
-        """Open for write, recover and fence. Raises `CorruptData` when acknowledged records are damaged."""
-        log = cls(disk, folder, file_bytes)
+    def open(
+        cls, disk: Disk, folder: str = "log", file_bytes: int = FILE_BYTES, *, first: int = 1, epoch: int = 1
+    ) -> FileLog:
+        """Open for write, recover and fence. Raises `CorruptData` when acknowledged records are damaged.
+
+        Where there is no file yet, `first` is the sequence and `epoch` the epoch of the first one.
+        """
+        log = cls(disk, folder, file_bytes, epoch)
         try:
             make_durable_folder(disk, folder)
-            log._recover()
+            log._recover(first)
         except OSError as error:
             log.close()
             raise store_error(error, "open the log", str(disk.path(folder))) from error
@@ -248,6 +262,11 @@ class FileLog:
                     if position >= start:
                         yield position, typed(raw)
 
+    def ended(self) -> Iterator[EndedFile]:
+        """The files before the last, as they are now, unchecked. Raises `StoreError`."""
+        for file in self._files[:-1]:
+            yield EndedFile(file.header, file.first_timestamp, self._read(self._name(file.sequence), 0, file.end))
+
     def read_at(self, position: Position) -> RawRecord:
         """The write record at `position`; raises `CorruptData` if what lies there is none that holds."""
         name = self._name(position.sequence)
@@ -264,9 +283,8 @@ class FileLog:
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
-    def _recover(self) -> None:
+    def _recover(self, first: int) -> None:
         sequences = self._sequences()
-        first = 1
         if sequences and is_unborn(data := self._disk.read(self._name(sequences[-1]))):
             first = sequences.pop()
             self._disk.unlink(self._name(first))

@@ -34,6 +34,7 @@ from typing import NoReturn
 from elanus.log.acknowledged import Acknowledged
 from elanus.log.base import LogRecord, check_usable, now_s
 from elanus.log.carry import CarryRecord
+from elanus.log.file import EndedFile
 from elanus.log.frame import FRAME_HEADER_BYTES, build_frame
 from elanus.log.object_reader import KEPT_S, SAYS_NOTHING, get_all, last_said, lengths, records_of
 from elanus.log.position import Position
@@ -52,6 +53,9 @@ FENCE_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + FenceRecord(0).encode().byte_si
 
 EMPTY_BYTES = FIRST_FRAME + FRAME_HEADER_BYTES + CarryRecord({}).encode().byte_size
 """Of one that says what may go, and nothing else."""
+
+NOTHING = (CarryRecord({}).encode(), 0)
+"""A record, with its timestamp, for an object that is there for what its header says."""
 
 ATTEMPTS = 3
 STEPS = 4
@@ -78,7 +82,8 @@ class ObjectLog:
         self._acknowledged: Acknowledged | None = None
         self._appended = self._end
         """The end after the last append that others are told of."""
-        self._failure: str | None = None
+        self.failure: str | None = None
+        """Why nothing more is appended; None while it is."""
         self._closed = False
         self.replaced = False
         self.epoch = 1
@@ -122,11 +127,24 @@ class ObjectLog:
             self._appended = self._end
             return positions
 
+    def put_file(self, file: EndedFile) -> None:
+        """Put a local file that follows the last object, as `append` puts records."""
+        with self._mutex:
+            self._check_usable()
+            assert file.header.sequence == self._end.sequence + 1, "files go up in order"
+            self._put_next(relabelled(file, self._oldest), file.first_timestamp)
+
     def _append(self, records: Sequence[tuple[EncodedRecord, int]]) -> list[Position]:
         self._check_usable()
         sequence = self._end.sequence + 1
+        data, offsets = self._lay_out(sequence, records)
+        self._put_next(data, records[0][1])
+        return [Position(sequence, at) for at in offsets]
+
+    def _put_next(self, data: bytes, first_timestamp: int) -> None:
+        sequence = self._end.sequence + 1
         try:
-            return self._put(sequence, records)
+            self._put(sequence, data, first_timestamp)
         except KeyExists:
             self._stop_replaced(sequence)
         except StoreError as error:
@@ -142,10 +160,24 @@ class ObjectLog:
         """Put an object that says that those below `sequence` may go, and delete those that were given up before."""
         with self._mutex:
             self._check_usable()
-            if sequence <= self._oldest:
+            if not self._give_up(sequence):
                 return
-            self._oldest = min(sequence, self._end.sequence + 1)
-            self._append([(CarryRecord({}).encode(), 0)])
+            self._append([NOTHING])
+        self.delete_dropped()
+
+    def give_up(self, sequence: int) -> bool:
+        """Have the next object say that those below `sequence` may go; whether that is anything new."""
+        with self._mutex:
+            return self._give_up(sequence)
+
+    def _give_up(self, sequence: int) -> bool:
+        if sequence <= self._oldest:
+            return False
+        self._oldest = min(sequence, self._end.sequence + 1)
+        return True
+
+    def delete_dropped(self) -> None:
+        """Delete what was given up `kept_s` ago; that it was is known from an object."""
         for number in [number for number in list(self._sizes) if number < self._oldest]:
             if self._sizes.pop(number) != FENCE_BYTES:
                 self._left.append((now_s(), number))
@@ -238,7 +270,7 @@ class ObjectLog:
         garbage = [n for n, size in found.items() if n < self._oldest and size != FENCE_BYTES]
         self._left = deque((now_s(), number) for number in garbage)
         try:
-            self._put(last + 1, [(FenceRecord(self.epoch).encode(), 0)])
+            self._put_fence(last + 1)
         except KeyExists:  # the writer before, which still writes, or another that opens
             return False
         return max(lengths(self._bucket)) <= last + 1
@@ -269,7 +301,7 @@ class ObjectLog:
         """Whether this number has been free, which nobody can go on at any more."""
         oldest, self._oldest = self._oldest, SAYS_NOTHING
         try:
-            self._put(number, [(FenceRecord(self.epoch).encode(), 0)])
+            self._put_fence(number)
         except KeyExists:
             return False
         finally:
@@ -278,24 +310,35 @@ class ObjectLog:
 
     # --- steps, all under `_mutex` or while opening -------------------------------------------------------------------
 
-    def _put(self, sequence: int, records: Sequence[tuple[EncodedRecord, int]]) -> list[Position]:
+    def _put_fence(self, sequence: int) -> None:
+        data, _ = self._lay_out(sequence, [(FenceRecord(self.epoch).encode(), 0)])
+        self._put(sequence, data, 0)
+
+    def _lay_out(self, sequence: int, records: Sequence[tuple[EncodedRecord, int]]) -> tuple[bytes, list[int]]:
+        """The object that holds `records`, and where in it they lie."""
         header = LogFileHeader(sequence, secrets.randbits(64), self._oldest, self.epoch)
         pieces, offsets = build_frame(header.place, FIRST_FRAME, self.epoch, records)
-        data = b"".join((header.pack(), *pieces))
+        return b"".join((header.pack(), *pieces)), offsets
+
+    def _put(self, sequence: int, data: bytes, first_timestamp: int) -> None:
         self._bucket.put(name_of(sequence), data)
         self._sizes[sequence] = len(data)
-        self._first_timestamps[sequence] = records[0][1]
+        self._first_timestamps[sequence] = first_timestamp
         self._end = Position(sequence, len(data))
-        return [Position(sequence, at) for at in offsets]
 
     def _stop_replaced(self, sequence: int) -> NoReturn:
         self.replaced = True
         self._stop(f"another process has taken over the log at {self._bucket.url}/{name_of(sequence)}")
 
     def _stop(self, why: str) -> NoReturn:
-        self._failure = why
+        self.failure = why
         self._check_usable()
         raise AssertionError("a log that failed is not usable")
 
     def _check_usable(self) -> None:
-        check_usable(self._closed, self._failure, "open the database again.")
+        check_usable(self._closed, self.failure, "open the database again.")
+
+
+def relabelled(file: EndedFile, oldest: int) -> bytes:
+    """A local file as the object that holds the same frames, and says that `oldest` is the oldest that is needed."""
+    return file.header._replace(previous_end=oldest).pack() + file.data[FIRST_FRAME:]

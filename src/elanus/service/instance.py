@@ -18,7 +18,7 @@ from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
 from elanus.engine.reading import ReadingEngine
-from elanus.model.errors import Closed, CorruptData, StoreError, WriterStopped
+from elanus.model.errors import Closed, CorruptData, InvalidParameter, StoreError, WriterStopped
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
 from elanus.model.types import Consistency
@@ -77,6 +77,8 @@ class Instance:
         with ExitStack() as closing:
             if storage.is_url(path):
                 store, log = storage.open_bucket(os.fspath(path), settings, closing, told, take_over=take_over)
+            elif settings.local_log:
+                raise InvalidParameter("a local log is for a database in a bucket: in a folder the log is local")
             else:
                 store, log = storage.open_folder(Path(path).expanduser(), disk, closing, take_over=take_over)
             if builders is None:

@@ -12,7 +12,7 @@ and a bucket the same without these two, but with
 
     writer/              who has it open for writing
 
-There the log itself lets one writer go on.
+There the log itself lets one writer go on. With a local log (see `log/uploaded.py`) it is in a folder first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from elanus.log.acknowledged import NAME, Acknowledged, AcknowledgedView
 from elanus.log.base import Log, LogReader
 from elanus.log.file import FileLog
 from elanus.log.file_reader import FileLogReader
-from elanus.model.errors import StoreError
+from elanus.model.errors import InvalidParameter, StoreError
 from elanus.store.base import Store
 from elanus.store.disk import Disk, LocalDisk
 from elanus.store.folder_lock import FolderLock
@@ -123,28 +123,62 @@ def open_bucket(
 
     In the folder `told`, if one is given, readers on this machine are told what is acknowledged.
     Raises `AlreadyOpen` where another process writes, unless this one is to `take_over`.
-    Raises `InvalidParameter` for what names no bucket, `CorruptData`, and `StoreError` also for a store whose
-    conditional puts do not exclude.
+    Raises `InvalidParameter` for what names no bucket, and for a local log where others are told; `CorruptData`;
+    `StoreError` also for a store whose conditional puts do not exclude.
     """
     from elanus.log.objects import ObjectLog  # they load what only buckets need
+    from elanus.log.uploaded import UploadedLog
     from elanus.store.bucket import Bucket
     from elanus.store.holder import Holder
     from elanus.store.remote import RemoteStore
 
+    if settings.local_log and told is not None:
+        raise InvalidParameter(
+            "a local log goes with one worker: others read the log in the bucket, which is behind it"
+        )
     url = url.rstrip("/")
+    local = _local_log(url, settings, closing, take_over=take_over)
     Bucket(url, patience_s=PROBE_PATIENCE_S).probe()
     store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing))
     closing.callback(store.close)
-    holder = Holder(Bucket(f"{url}/writer", patience_s=PROBE_PATIENCE_S))
+    holder = Holder(Bucket(f"{url}/writer", patience_s=PROBE_PATIENCE_S), str(local or ""))
     if not take_over:
         holder.check_free()
-    log = ObjectLog.open(Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S), settings.log_kept_s)
-    closing.callback(log.close)
-    closing.callback(holder.release)
+    holder.warn_of_local_log()
+    bucket = Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S)
+    log: Log
+    if local is not None:
+        log = uploaded = UploadedLog.open(LocalDisk(local), bucket, settings.log_kept_s, settings.local_log_s)
+        closing.callback(log.close)
+        store.before_put = uploaded.settle
+        closing.callback(lambda: holder.release(uploaded.has_left))
+        closing.callback(uploaded.finish)
+    else:
+        log = objects = ObjectLog.open(bucket, settings.log_kept_s)
+        closing.callback(log.close)
+        if told is not None:
+            objects.publish_to(_acknowledged(told, log, closing))
+        closing.callback(holder.release)
     holder.hold(log.epoch, log.check_writer)
-    if told is not None:
-        log.publish_to(_acknowledged(told, log, closing))
     return Storage(store, log)
+
+
+def _local_log(url: str, settings: EngineConfig, closing: ExitStack, *, take_over: bool) -> Path | None:
+    """The folder for the log of the database at `url`, locked; None where the bucket alone has the log."""
+    if not settings.local_log:
+        return None
+    folder = _folder_of(url, Path(settings.local_log))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise store_error(error, "make the folder", str(folder)) from error
+    closing.callback(FolderLock(folder, take_over=take_over).release)
+    return folder
+
+
+def _folder_of(url: str, folder: Path) -> Path:
+    """The part of `folder` that belongs to the database at `url`."""
+    return folder.expanduser().absolute() / xxhash.xxh3_64_hexdigest(url.encode())
 
 
 def read_bucket(url: str, settings: EngineConfig, closing: ExitStack, told: Path | None = None) -> ReadingStorage:
@@ -170,7 +204,7 @@ def _cache(url: str, settings: EngineConfig, closing: ExitStack) -> Cache:
     from elanus.store.cache import Cache
 
     folder = Path(settings.cache_folder) if settings.cache_folder else _cache_folder()
-    cache = Cache(folder.expanduser() / xxhash.xxh3_64_hexdigest(url.encode()), settings.cache_bytes)
+    cache = Cache(_folder_of(url, folder), settings.cache_bytes)
     closing.callback(cache.close)
     return cache
 

@@ -1,6 +1,6 @@
 """Who writes to a bucket: a note that the writer keeps fresh, and that whoever opens looks at first.
 
-    <epoch, 20 digits>     JSON: host, namespace, pid, started, beat, held
+    <epoch, 20 digits>     JSON: host, namespace, pid, started, beat, held, local_log
 
 The note only warns: what keeps a replaced writer from writing is the log. It is written anew every `BEAT_S`, and when
 the writer closes. Of several notes that of the highest epoch counts; the others are of writers that were replaced.
@@ -47,6 +47,8 @@ class Note:
     started: str
     beat: int = 0
     held: bool = True
+    local_log: str = ""
+    """The folder that may hold what the log in the bucket lacks."""
 
     @classmethod
     def here(cls) -> Note:
@@ -65,8 +67,9 @@ class Note:
 class Holder:
     """The notes in a bucket."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, local_log: str = "") -> None:
         self._bucket = bucket
+        self._local_log = local_log
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._key = ""
@@ -92,22 +95,33 @@ class Holder:
             "read-only, or take over (--take-over), after which that process writes no more"
         )
 
+    def warn_of_local_log(self) -> None:
+        """Say so where the writer before may have acknowledged what is only in a folder of its own."""
+        found = self._newest()
+        if found is None or not found.local_log or (found.host, found.local_log) == (platform.node(), self._local_log):
+            return
+        _log.warning(
+            "%s was written with a local log: what it acknowledged last may be only in %s on %s, and is lost once "
+            "something is written without it", self._bucket.url, found.local_log, found.host,
+        )  # fmt: skip
+
     def hold(self, epoch: int, check: Callable[[], object] = lambda: None) -> None:
         """Say that this process writes, until `release`, or until `check` raises because another one does."""
         self._key = f"{epoch:020d}"
         self._check = check
-        self._note = Note.here()
+        self._note = replace(Note.here(), local_log=self._local_log)
         self._put()
         old = [key for key in self._bucket.keys("") if key < self._key]
         self._bucket.delete(old)
         self._thread = threading.Thread(target=self._beat, name="elanus-beat", daemon=True)
         self._thread.start()
 
-    def release(self) -> None:
+    def release(self, has_left: bool = False) -> None:
+        """Say that nobody writes; `has_left` is whether the local log has what the bucket lacks."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
-            self._note = replace(self._note, held=False)
+            self._note = replace(self._note, held=False, local_log=self._local_log if has_left else "")
             with suppress(StoreError):
                 self._put()
 

@@ -11,7 +11,7 @@ back. A process killed in between leaves objects that no manifest names, which a
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ class RemoteStore:
         self._writable = writable
         self._lock = threading.Lock()
         self._filling: dict[str, SparseFile] = {}
+        self.before_put: Callable[[], object] = lambda: None
+        """What has to be done before a manifest, say, is put; it raises where that cannot be."""
 
     def get(self, key: str) -> bytes:
         check_key(key)
@@ -49,6 +51,7 @@ class RemoteStore:
     def put(self, key: str, data: bytes) -> None:
         check_key(key)
         self._check_writable()
+        self.before_put()
         self._bucket.put(key, data)
 
     def publish(self, files: Mapping[str, Path]) -> None:
