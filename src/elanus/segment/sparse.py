@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.model.canonical import vectors_of
@@ -41,6 +42,14 @@ class SparseVectors:
     @property
     def is_whole(self) -> bool:
         return self._file.is_whole
+
+    def present(self) -> npt.NDArray[np.bool_]:
+        """What is here now, for `lacks`."""
+        return self._file.present()
+
+    def lacks(self, rows: Rows, present: npt.NDArray[np.bool_]) -> bool:
+        """Whether the vector of any of `rows` was not here when that was what was `present`."""
+        return self._file.lacks(self._first + rows * self._row_bytes, self._row_bytes, present)
 
     def fetch(self, rows: Rows) -> None:
         """Return when the vectors of `rows` are here. Raises `StoreError`, `Closed`."""

@@ -68,13 +68,21 @@ class SparseFile:
     def is_whole(self) -> bool:
         return self._whole.is_set()
 
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Of each block, whether it is there now."""
+        return self._has.copy()
+
+    def lacks(self, begins: npt.NDArray[np.int64], length: int, present: npt.NDArray[np.bool_]) -> bool:
+        """Whether of the `length` bytes from each of `begins` on some are in blocks that are not `present`."""
+        if length > BLOCK_BYTES:
+            return not present[_blocks(begins, length)].all()
+        return not (present[begins // BLOCK_BYTES].all() and present[(begins + length - 1) // BLOCK_BYTES].all())
+
     def need(self, begins: npt.NDArray[np.int64], length: int) -> None:
         """Return when the `length` bytes from each of `begins` on are there. Raises `StoreError`, `Closed`."""
         if self.is_whole:
             return
-        first, last = begins // BLOCK_BYTES, (begins + length - 1) // BLOCK_BYTES
-        longest = np.arange(int((last - first).max(initial=0)) + 1)
-        blocks = np.unique(np.minimum(first[:, None] + longest, last[:, None]))
+        blocks = np.unique(_blocks(begins, length))
         missing = blocks[~self._has[blocks]].tolist()
         if missing:
             list(self._submit(lambda block: self._get(block * BLOCK_BYTES, BLOCK_BYTES), missing))
@@ -154,3 +162,11 @@ class SparseFile:
                 _log.warning("%s is fetched on in a while: %s", self.path.name, error)
             if self.is_whole or self._closing.wait(REST_S):
                 return
+
+
+def _blocks(begins: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """The blocks (n, most) that hold the `length` bytes from each of `begins` (n,) on; some more than once."""
+    first, last = begins // BLOCK_BYTES, (begins + length - 1) // BLOCK_BYTES
+    most = int((last - first).max(initial=0)) + 1
+    blocks: npt.NDArray[np.int64] = np.minimum(first[:, None] + np.arange(most), last[:, None])
+    return blocks

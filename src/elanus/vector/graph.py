@@ -194,16 +194,6 @@ class Graph:
             ) if codes is Codes.SQ8 else None,
         )  # fmt: skip
 
-    def candidates(self, queries: Vectors, count: int, ef: int, bitmap: Bitmap | None = None) -> Rows:
-        """The rows (nq, count) whose stored vectors a walk of `ef` reads to rank them, -1 where there are fewer.
-
-        Where the codes are of one byte: then it reads no others, and finds the same whatever they hold.
-        """
-        found = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
-        mask, filtered = (NO_BITMAP, False) if bitmap is None else (bitmap, True)
-        self._walk(self._metric, queries, *self._walked, count, ef, mask, filtered, *found)
-        return found[1]
-
     def search(self, queries: Vectors, k: int, ef: int, bitmap: Bitmap | None = None) -> tuple[Scores, Rows]:
         """The k nearest rows (nq, k) that a walk of `ef` finds, best first, -1 where there are fewer.
 
@@ -213,5 +203,6 @@ class Graph:
         nq, count = queries.shape[0], self.overfetch * k
         found = np.empty((nq, k), np.float32), np.empty((nq, k), np.int64)
         mask, filtered = (NO_BITMAP, False) if bitmap is None else (bitmap, True)
-        self._walk(self._metric, queries, *self._walked, count, max(ef, count), mask, filtered, *found)
+        candidates = np.empty((nq, count), np.int64)
+        self._walk(self._metric, queries, *self._walked, count, max(ef, count), mask, filtered, candidates, *found)
         return found

@@ -56,7 +56,7 @@ class VectorIndex:
 
     @property
     def walks_by_codes(self) -> bool:
-        """Whether a part of it reads the stored vectors of candidates alone (see `Graph.candidates`)."""
+        """Whether a part of it reads the stored vectors of candidates alone (see `parts.Part`)."""
         _, inner = self._held()
         return isinstance(inner, Graph) and inner.addresses is not None
 

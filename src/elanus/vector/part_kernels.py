@@ -35,10 +35,10 @@ FIRST = 8
 BLOCKS, BLOCK_COUNT, CENTROIDS, LIST_COUNT, NPROBE, WANT = range(8, 14)
 """Of lists, as `list_kernels.search_blocks` takes them."""
 
-CODES, TRAINED, SQUARES, SQUARE_COUNT, SLOTS, NEIGHBORS, LINK_COUNT, M, ENTRY, TOP, COUNT, EF = range(8, 20)
-"""Of graphs, as `walk_kernels.walk_bytes` takes them."""
+CODES, TRAINED, SQUARES, SQUARE_COUNT, SLOTS, NEIGHBORS, LINK_COUNT, M, ENTRY, TOP, COUNT, EF, CANDIDATES = range(8, 21)
+"""Of graphs, as `walk_kernels.walk_bytes` takes them. CANDIDATES is where to leave them, or 0."""
 
-WIDTH = 20
+WIDTH = 21
 
 
 def _search_parts(
@@ -88,6 +88,9 @@ def _search_parts(
                 part_rows,
             )
         else:
+            candidates_of = np.empty((nq, table[p, COUNT]), np.int64)
+            if table[p, CANDIDATES] != 0:
+                candidates_of = carray(_pointer(table[p, CANDIDATES]), (nq, table[p, COUNT]), np.int64)
             walk_bytes(
                 metric,
                 queries,
@@ -104,6 +107,7 @@ def _search_parts(
                 table[p, EF],
                 bitmap,
                 filtered,
+                candidates_of,
                 part_scores,
                 part_rows,
             )

@@ -26,6 +26,8 @@ from elanus.vector.ivf import Lists
 from elanus.vector.metrics import CODE_OF, Bitmap, Merged, Rows, Vectors
 from elanus.vector.payload import address
 
+Table = npt.NDArray[np.int64]
+
 HELD_US = 3.0
 """Searches expected to be as short keep the interpreter: letting go of it costs more when other threads want it."""
 
@@ -50,26 +52,27 @@ class Fetched(Protocol):
     @property
     def is_whole(self) -> bool: ...
 
+    def present(self) -> npt.NDArray[np.bool_]:
+        """What is here now, for `lacks`."""
+        ...
+
+    def lacks(self, rows: Rows, present: npt.NDArray[np.bool_]) -> bool:
+        """Whether the vector of any of `rows` was not here when that was what was `present`."""
+        ...
+
     def fetch(self, rows: Rows) -> None:
         """Return when the vectors of `rows` are here."""
         ...
 
 
 class Part(NamedTuple):
-    """A row of the table, and what its addresses point into. `walked` reads vectors that are to be fetched before."""
+    """A row of the table, and what its addresses point into. `fetched` are the vectors it reads where they are not all
+    here; then it walks a graph whose codes are of one byte, and meets the same candidates whatever the vectors are.
+    """
 
     row: npt.NDArray[np.int64]
     kept: tuple[Any, ...]
     fetched: Fetched | None = None
-    walked: Graph | None = None
-    bitmap: Bitmap | None = None
-
-    def fetch(self, queries: Vectors) -> None:
-        """Have here what the part reads for `queries`."""
-        if self.fetched is not None and self.walked is not None and not self.fetched.is_whole:
-            count, ef = int(self.row[columns.COUNT]), int(self.row[columns.EF])
-            rows = np.unique(self.walked.candidates(queries, count, ef, self.bitmap))
-            self.fetched.fetch(rows[rows >= 0])
 
     @property
     def width(self) -> int:
@@ -80,16 +83,16 @@ class Part(NamedTuple):
 class Parts:
     """All that a search asks of its units, and the microseconds it is expected to take for one query."""
 
-    table: npt.NDArray[np.int64]
+    table: Table
     microseconds: float
     kept: tuple[Any, ...]
-    sparse: tuple[Part, ...]
-    """Those whose vectors were not all here when this was made."""
+    sparse: tuple[tuple[int, Fetched], ...]
+    """The parts, by their places in the table, whose vectors were not all here when this was made."""
 
     @classmethod
     def of(cls, parts: Sequence[Part], microseconds: float) -> Parts:
         table = np.concatenate([part.row for part in parts]).reshape(-1, columns.WIDTH)
-        sparse = tuple(part for part in parts if part.fetched is not None)
+        sparse = tuple((at, part.fetched) for at, part in enumerate(parts) if part.fetched is not None)
         return cls(table, microseconds, tuple(part.kept for part in parts), sparse)
 
 
@@ -114,7 +117,7 @@ def graph(unit: Unit, walked: Graph, ef: int, fetched: Fetched | None = None) ->
         return None
     count = walked.overfetch * unit.width
     part = _part(unit, columns.GRAPH, (*walked.addresses, count, max(ef, count)), walked)
-    return part if fetched is None else part._replace(fetched=fetched, walked=walked, bitmap=unit.bitmap)
+    return part._replace(fetched=fetched)
 
 
 def search(metric: Metric, queries: Vectors, parts: Parts, k: int, *, distinct: bool) -> Merged:
@@ -122,13 +125,36 @@ def search(metric: Metric, queries: Vectors, parts: Parts, k: int, *, distinct: 
 
     `again` (nq,) says of which queries more has to be seen of some part.
     """
-    for part in parts.sparse:
-        part.fetch(queries)
+    if parts.sparse and not all(fetched.is_whole for _, fetched in parts.sparse):
+        return _search_sparse(metric, queries, parts, k, distinct)
+    return _search(metric, queries, parts, parts.table, k, distinct)
+
+
+def _search(metric: Metric, queries: Vectors, parts: Parts, table: Table, k: int, distinct: bool) -> Merged:
     nq = len(queries)
     merged = Merged.empty(nq, k, nq)
     run = columns.search_parts_held if nq * parts.microseconds <= HELD_US else columns.search_parts
-    run(CODE_OF[metric], queries, parts.table, distinct, *merged)
+    run(CODE_OF[metric], queries, table, distinct, *merged)
     return merged
+
+
+def _search_sparse(metric: Metric, queries: Vectors, parts: Parts, k: int, distinct: bool) -> Merged:
+    """Search with what is here. Where a candidate was not, which is what counts, fetch all of them and search again."""
+    table = parts.table.copy()
+    met = []
+    for at, fetched in parts.sparse:
+        candidates = np.empty((len(queries), table[at, columns.COUNT]), np.int64)
+        table[at, columns.CANDIDATES] = address(candidates)
+        met.append((fetched, candidates))
+    while True:
+        present = [fetched.present() for fetched, _ in met]
+        merged = _search(metric, queries, parts, table, k, distinct)
+        rows = [candidates[candidates >= 0] for _, candidates in met]
+        lacking = [i for i, (fetched, _) in enumerate(met) if fetched.lacks(rows[i], present[i])]
+        if not lacking:
+            return merged
+        for i in lacking:
+            met[i][0].fetch(np.unique(rows[i]))
 
 
 def _part(unit: Unit, route: int, about: tuple[int, ...], *kept: Any) -> Part:

@@ -344,10 +344,10 @@ def _walk(
     ef: int,
     bitmap: Any,
     filtered: bool,
+    candidates: Any,
     scores: Any,
     rows: Any,
 ) -> None:
-    candidates = np.empty(count, np.int64)
     best_costs = np.empty(scores.shape[1], np.float32)
     best_rows = np.empty(scores.shape[1], np.int64)
     pool = np.empty(ef, np.uint64)
@@ -403,8 +403,8 @@ def _walk(
                 news = _new_neighbors(metric, codes, squares, slots, neighbors, m, nodes[i], met, new, news)
         best, found = (passing, kept) if filtered else (pool, min(size, count))
         for i in range(count):
-            candidates[i] = _node(best[i]) if i < found else -1
-        _rescore_query(metric, queries, q, vectors, candidates, best_costs, best_rows, scores[q], rows[q])
+            candidates[q, i] = _node(best[i]) if i < found else -1
+        _rescore_query(metric, queries, q, vectors, candidates[q], best_costs, best_rows, scores[q], rows[q])
 
 
 @cache
@@ -412,9 +412,9 @@ def walk_over(dtype: Any) -> Callable[..., None]:
     """The kernel for codes of numba's type `dtype`, uint8, uint16 (bf16) or float32, compiled when first asked for.
 
     (metric, queries (nq, d), codes (n, d), trained (2 d,), squares (n,), slots (n + 1,), neighbors, m, entry, top,
-    vectors (n, d), count, ef, bitmap, filtered, out scores (nq, k), out rows (nq, k)): for each query the k best, by
-    exact score, of the `count` that are nearest by their codes among what a walk of `ef` >= count >= k meets; of those
-    in `bitmap` alone where `filtered`, met in a walk through all.
+    vectors (n, d), count, ef, bitmap, filtered, out candidates (nq, count), out scores (nq, k), out rows (nq, k)): for
+    each query the k best, by exact score, of the `count` candidates that are nearest by their codes among what a walk
+    of `ef` >= count >= k meets; of those in `bitmap` alone where `filtered`, met in a walk through all.
 
     `squares` are used, and have to be there, with one byte a dimension and L2. With COSINE the codes are those of
     vectors of length one.
@@ -436,6 +436,7 @@ def walk_over(dtype: Any) -> Callable[..., None]:
             i64,
             readable(u8, 1),
             b1,
+            writable(i64, 2),
             writable(f32, 2),
             writable(i64, 2),
         )
