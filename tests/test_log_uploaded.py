@@ -22,11 +22,12 @@ import elanus
 from elanus import Elanus, InvalidParameter, Settings
 from elanus.engine.builders import InlineBuilders
 from elanus.log import uploaded
-from elanus.log.object_reader import lengths
+from elanus.log.object_reader import header_of, lengths
 from elanus.log.objects import ObjectLog
 from elanus.log.uploaded import UploadedLog
 from elanus.model.errors import Closed, CorruptData, StoreError, WriterStopped
 from elanus.service.instance import Instance
+from elanus.store import disk as elanus_disk
 from elanus.store.bucket import Bucket
 from elanus.store.disk import LocalDisk
 from elanus.testing.bucket_proxy import Kind, Proxy
@@ -62,6 +63,11 @@ def log(disk: FaultyDisk, bucket: Bucket, proxy: Proxy) -> Iterator[UploadedLog]
     yield made
     proxy.heal()
     made.close()
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The log files that are to be put."""
+    return sorted(folder.glob("log-*/*.log"))
 
 
 def cut_off(proxy: Proxy) -> None:
@@ -130,13 +136,13 @@ def test_what_a_killed_process_left_is_put_by_the_next(
 def test_what_had_gone_up_when_it_was_killed_is_there_once(
     log: UploadedLog, disk: FaultyDisk, bucket: Bucket, tmp_path: Path
 ) -> None:
-    disk.fail("unlink", "log/*")
+    disk.fail("unlink", "log-*/*")
     append(log, 1)
     log.settle()
     append(log, 2)
     log.settle()
     killed = as_killed(disk, tmp_path / "killed")
-    assert len(list((killed / "log").iterdir())) > 2
+    assert len(files_in(killed)) > 2
     again = open_log(killed, bucket)
     assert keys_of(again) == [1, 2]
     again.close()
@@ -152,11 +158,11 @@ def test_an_opening_that_is_killed_while_it_puts_what_was_left_loses_nothing(
 ) -> None:
     cut_off(proxy)
     append(log, 1)
-    until(lambda: len(disk.names("log")) > 1)  # the first has ended, and is being put
+    until(lambda: len(files_in(disk.path(""))) > 1)  # the first has ended, and is being put
     append(log, 2)
     killed = FaultyDisk(LocalDisk(as_killed(disk, tmp_path / "killed")))
     proxy.heal()
-    killed.fail("unlink", "log/*", skip=step)
+    killed.fail("unlink", "log-*/*", skip=step)
     try:
         again = open_log(killed, bucket)
     except StoreError:
@@ -203,19 +209,19 @@ def test_a_writer_that_was_replaced_says_what_is_lost_and_the_next_opening_sets_
     append(other, 9)
     held.set()
     until(lambda: log.replaced)
-    with pytest.raises(WriterStopped, match=r"another process has taken over. Lost are 2 writes acknowledged between"):
+    with pytest.raises(WriterStopped, match="another process has taken over"):
         append(log, 4)
     with pytest.raises(WriterStopped):
         log.settle()
-    assert "sets them aside" in caplog.text
+    until(lambda: "Lost are 2 writes acknowledged between" in caplog.text)
+    until(lambda: "sets them aside" in caplog.text)
     log.close()
     caplog.clear()
     again = open_log(disk, url_bucket)
     assert "lost are 2 writes" in caplog.text
     assert keys_of(again) == [1, 9]
-    assert (disk.path("") / "lost-1").is_dir()
     again.close()
-    assert disk.path("lost-1").is_dir()
+    assert [name for name in disk.folders("") if name.startswith("lost-")]
 
 
 def test_a_write_waits_while_the_bucket_is_too_far_behind(disk: FaultyDisk, bucket: Bucket, proxy: Proxy) -> None:
@@ -243,7 +249,7 @@ def test_a_write_waits_while_the_bucket_is_too_far_behind(disk: FaultyDisk, buck
 
 
 def test_a_bucket_that_never_answers_stops_the_writer_and_the_next_opening_has_it_all(
-    disk: FaultyDisk, url: str, proxy: Proxy
+    disk: FaultyDisk, url: str, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = open_log(disk, open_bucket(url, proxy, patience_s=0.5))
     append(log, 1)
@@ -251,9 +257,10 @@ def test_a_bucket_that_never_answers_stops_the_writer_and_the_next_opening_has_i
     cut_off(proxy)
     append(log, 2)
     append(log, 3)
-    with pytest.raises(WriterStopped, match="open the database again with this folder"):
+    with pytest.raises(WriterStopped, match="it is in doubt whether"):
         log.settle()
-    with pytest.raises(WriterStopped, match="2 writes acknowledged between"):
+    until(lambda: "2 writes acknowledged between" in caplog.text)
+    with pytest.raises(WriterStopped, match="the next opening with this folder puts them there"):
         append(log, 4)
     log.close()
     proxy.heal()
@@ -280,7 +287,7 @@ def test_closing_puts_what_there_is_or_says_that_it_is_left(
     append(again, 2)
     again.close()
     assert again.has_left
-    assert "1 writes acknowledged between" in caplog.text
+    assert "are 1 write acknowledged between" in caplog.text
     proxy.heal()
     third = open_log(disk, bucket)
     assert keys_of(third) == [1, 2]
@@ -289,7 +296,7 @@ def test_closing_puts_what_there_is_or_says_that_it_is_left(
 
 def test_a_full_disk_refuses_a_write_and_nothing_else(log: UploadedLog, disk: FaultyDisk) -> None:
     append(log, 1)
-    disk.fail(("write", "create"), "log/*", errno.ENOSPC)
+    disk.fail(("write", "create"), "log-*/*", errno.ENOSPC)
     with pytest.raises(StoreError, match="ENOSPC"):
         append(log, 2)
     disk.heal()
@@ -302,7 +309,7 @@ def test_a_disk_that_lets_nothing_go_up_refuses_writes_in_the_end(
 ) -> None:
     log = open_log(disk, bucket, behind_s=0.3)
     log.settle()
-    disk.fail("create", "log/*", errno.ENOSPC)
+    disk.fail("create", "log-*/*", errno.ENOSPC)
     append(log, 1)
     time.sleep(0.5)
     with pytest.raises(StoreError, match="ENOSPC"):
@@ -319,7 +326,7 @@ def test_a_disk_that_lets_nothing_go_up_refuses_writes_in_the_end(
 def test_a_failed_sync_stops_the_writer(log: UploadedLog, disk: FaultyDisk) -> None:
     append(log, 1)
     log.settle()
-    disk.fail("sync", "log/*", times=1)
+    disk.fail("sync", "log-*/*", times=1)
     with pytest.raises(WriterStopped, match="syncing"):
         append(log, 2)
     with pytest.raises(WriterStopped):
@@ -331,11 +338,11 @@ def test_damage_to_what_was_left_stops_the_opening(
 ) -> None:
     cut_off(proxy)
     append(log, 1)
-    until(lambda: len(disk.names("log")) > 1)
+    until(lambda: len(files_in(disk.path(""))) > 1)
     append(log, 2)
     killed = as_killed(disk, tmp_path / "killed")
     proxy.heal()
-    first = min((killed / "log").iterdir())
+    first = files_in(killed)[0]
     data = bytearray(first.read_bytes())
     data[200] ^= 1
     first.write_bytes(data)
@@ -356,6 +363,143 @@ def test_what_is_dropped_goes_when_the_bucket_knows_it(log: UploadedLog, bucket:
     assert in_bucket(bucket) == [3, 4]
 
 
+def test_an_opening_that_writes_nothing_leaves_one_object(disk: FaultyDisk, bucket: Bucket) -> None:
+    for openings in range(1, 4):
+        open_log(disk, bucket).close()
+        assert len(lengths(bucket)) == openings
+
+
+def test_an_opening_that_was_killed_before_its_first_file_was_made_leaves_no_trace(
+    disk: FaultyDisk, bucket: Bucket
+) -> None:
+    for _ in range(3):
+        log = open_log(disk, bucket)
+        append(log, log.epoch)
+        log.close()
+    objects = ObjectLog.open(bucket)
+    folder = disk.path(f"log-{objects.end.sequence}-{header_of(bucket, objects.end.sequence).salt:016x}")
+    folder.mkdir()
+    (folder / f"{objects.end.sequence + 1:020d}.log").touch()
+    again = open_log(disk, bucket)
+    assert again.epoch == objects.epoch + 1 == 5
+    assert keys_of(again) == [1, 2, 3]
+    again.close()
+
+
+def test_a_full_disk_is_freed_by_what_goes_up(
+    disk: FaultyDisk, bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploaded, "FILE_BYTES", 4096)
+    log = open_log(disk, bucket)
+    cut_off(proxy)
+    for key in range(100):
+        append(log, key)
+    assert len(files_in(disk.path(""))) > 3
+    disk.fail(("create", "preallocate"), "log-*/*", errno.ENOSPC)
+    proxy.heal()
+    until(lambda: len(files_in(disk.path(""))) == 1)
+    monkeypatch.setattr(uploaded, "CLOSE_S", 0.3)
+    log.close()
+    disk.heal()
+    again = open_log(disk, bucket)
+    assert keys_of(again) == list(range(100))
+    again.close()
+
+
+def test_a_file_that_could_not_be_deleted_stops_nothing(log: UploadedLog, disk: FaultyDisk) -> None:
+    append(log, 1)
+    log.settle()
+    until(lambda: len(files_in(disk.path(""))) == 1)
+    disk.fail("sync_folder", "log-*", errno.EMFILE, skip=1, times=1)  # not that of the new file
+    for key in range(2, 6):
+        append(log, key)
+        log.settle()
+    assert keys_of(log) == [1, 2, 3, 4, 5]
+
+
+def test_whatever_befalls_the_thread_that_puts_writers_are_told(
+    log: UploadedLog, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(log, 1)
+    log.settle()
+
+    def fail(key: str, data: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(bucket, "put", fail)
+    append(log, 2)
+    with pytest.raises(WriterStopped, match="putting it into the bucket failed"):
+        log.settle()
+    with pytest.raises(WriterStopped):
+        append(log, 3)
+    until(lambda: "Only in" in caplog.text)
+
+
+def test_what_was_put_and_given_up_keeps_nothing_behind_it_from_being_put(
+    log: UploadedLog, disk: FaultyDisk, bucket: Bucket, proxy: Proxy, tmp_path: Path
+) -> None:
+    for key in (1, 2):
+        append(log, key)
+        log.settle()
+    disk.fail("unlink", "log-*/*")
+    for key in (3, 4):
+        append(log, key)
+        log.settle()
+    log.drop_before(log.rotate())
+    append(log, 5)
+    log.settle()
+    cut_off(proxy)
+    append(log, 6)
+    until(lambda: log.has_left)
+    time.sleep(0.3)
+    killed = as_killed(disk, tmp_path / "killed")
+    disk.heal()
+    proxy.heal()
+    again = open_log(killed, bucket)
+    assert keys_of(again) == [5, 6]
+    again.close()
+
+
+def test_what_belongs_to_another_database_is_not_put(
+    log: UploadedLog, disk: FaultyDisk, url: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    cut_off(proxy)
+    append(log, 1)
+    killed = as_killed(disk, tmp_path / "killed")
+    proxy.heal()
+    other = open_bucket(f"{url}-other", proxy)
+    objects = ObjectLog.open(other)
+    with pytest.raises(StoreError, match="holds writes to another database"):
+        open_log(killed, other)
+    assert keys_of(objects) == []
+    assert files_in(killed)
+
+
+def test_a_log_that_was_closed_in_the_middle_of_a_put_ends_its_thread(
+    log: UploadedLog, disk: FaultyDisk, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploaded, "CLOSE_S", 0.2)
+    cut_off(proxy)
+    append(log, 1)
+    until(lambda: len(files_in(disk.path(""))) > 1)
+    append(log, 2)
+    log.close()
+    assert log._thread.is_alive()
+    proxy.heal()
+    log._thread.join(20)
+    assert not log._thread.is_alive()
+
+
+def test_a_writer_that_knows_that_it_was_replaced_acknowledges_nothing(log: UploadedLog, bucket: Bucket) -> None:
+    append(log, 1)
+    log.settle()
+    ObjectLog.open(bucket)
+    with pytest.raises(WriterStopped):
+        log.check_writer()
+    with pytest.raises(WriterStopped, match="another process has taken over"):
+        append(log, 2)
+
+
 # --- a database over it ----------------------------------------------------------------------------------------------
 
 
@@ -365,8 +509,8 @@ def settings(tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> S
     return replace(QUIET, local_log=str(tmp_path / "local"))
 
 
-def open_database(url: str, settings: Settings) -> Elanus:
-    return Elanus(Instance.open(url, settings, builders=InlineBuilders()))
+def open_database(url: str, settings: Settings, *, take_over: bool = False) -> Elanus:
+    return Elanus(Instance.open(url, settings, builders=InlineBuilders(), take_over=take_over))
 
 
 def test_no_manifest_is_put_before_the_log_that_it_rests_on(url: str, settings: Settings, proxy: Proxy) -> None:
@@ -438,13 +582,17 @@ def test_another_machine_has_all_but_the_last_seconds_and_says_so(
 ) -> None:
     behind_s = 1.0
     elsewhere = replace(settings, local_log="")
-    with killed_writer(url, settings, behind_s, proxy) as (early, late), open_database(url, elsewhere) as db:
-        assert "was written with a local log" in caplog.text
+    with killed_writer(url, settings, behind_s, proxy) as (early, late):
+        with pytest.raises(StoreError, match=f"may be only in {settings.local_log} on .*--take-over"):
+            open_database(url, elsewhere)
+        db = open_database(url, elsewhere, take_over=True)
+        assert "is given up" in caplog.text
         found = sorted(keys_in(db.collection("rows")))
         assert found == list(range(len(found)))  # what there is, is all that came before it
         assert set(early) <= set(found)
         assert len(found) < len(early) + len(late), "nothing was lost: the test shows nothing"
         db.collection("rows").insert({"id": [-1], "vector": [[0.0, 0.0]]})
+        db.close()
     caplog.clear()
     with open_database(url, settings) as db:
         assert "set aside" in caplog.text
@@ -461,6 +609,34 @@ def test_after_a_close_nothing_is_left_and_nobody_is_warned(
     with caplog.at_level(logging.WARNING), open_database(url, replace(settings, local_log="")) as db:
         assert keys_in(db.collection("books")) == list(range(10))
     assert not caplog.records
+
+
+def test_closing_does_not_wait_for_jobs_that_wait_for_the_bucket(
+    url: str, settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploaded, "CLOSE_S", 0.5)
+    db = open_database(url, replace(settings, background=True, seal_rows=8, seal_burst_s=0.0))
+    collection = db.create_collection("books", BOOKS)
+    collection.insert(books(range(4)))
+    cut_off(proxy)
+    collection.insert(books(range(4, 40)))
+    time.sleep(1.0)
+    began = time.monotonic()
+    db.close()
+    assert time.monotonic() - began < 10
+    proxy.heal()
+    with open_database(url, settings) as db:
+        assert keys_in(db.collection("books")) == list(range(40))
+
+
+def test_the_folder_is_made_durable(
+    url: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    sync = elanus_disk._sync_path
+    monkeypatch.setattr(elanus_disk, "_sync_path", lambda path: (synced.append(Path(path)), sync(path)))
+    open_database(url, replace(settings, local_log=str(tmp_path / "x" / "y"))).close()
+    assert {tmp_path, tmp_path / "x", tmp_path / "x" / "y"} <= set(synced)
 
 
 def test_a_server_keeps_its_log_there_and_one_process_has_it(url: str, settings: Settings, proxy: Proxy) -> None:
@@ -484,4 +660,8 @@ def test_a_server_keeps_its_log_there_and_one_process_has_it(url: str, settings:
 def test_it_is_refused_where_it_makes_no_sense(tmp_path: Path, url: str, settings: Settings) -> None:
     with pytest.raises(InvalidParameter, match="a local log is for a database in a bucket"):
         elanus.open(tmp_path / "db", settings=settings)
+    with pytest.raises(InvalidParameter, match="who only reads has none"):
+        elanus.open(url, settings=settings, read_only=True)
+    with pytest.raises(InvalidParameter, match="local_log_s is a time in seconds"):
+        elanus.open(url, settings=replace(settings, local_log_s=0))
     one_sentence(failure(url, "--port", "0", "--workers", "2", "--local-log", settings.local_log), "one worker")

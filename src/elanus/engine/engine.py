@@ -74,6 +74,7 @@ class Engine:
 
     def close(self) -> None:
         """Finish what is in flight and stop. Nothing is sealed: the log has it all, and is short."""
+        self._log_file.begin_close()
         self._jobs.close()
         self._log.close()
 

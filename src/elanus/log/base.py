@@ -77,6 +77,10 @@ class Log(Protocol):
         """Raise `WriterStopped` where another process has taken over."""
         ...
 
+    def begin_close(self) -> None:
+        """Whoever appends or waits may be refused from now on, where it would take long."""
+        ...
+
     def close(self) -> None:
         """Later calls raise `Closed`."""
         ...

@@ -128,16 +128,26 @@ class FileLog:
 
     @classmethod
     def open(
-        cls, disk: Disk, folder: str = "log", file_bytes: int = FILE_BYTES, *, first: int = 1, epoch: int = 1
+        cls,
+        disk: Disk,
+        folder: str = "log",
+        file_bytes: int = FILE_BYTES,
+        *,
+        first: int = 1,
+        epoch: int = 1,
+        fences: bool = True,
     ) -> FileLog:
         """Open for write, recover and fence. Raises `CorruptData` when acknowledged records are damaged.
 
-        Where there is no file yet, `first` is the sequence and `epoch` the epoch of the first one.
+        Where there is no file yet, `first` is the sequence and `epoch` the epoch of the first one. Without `fences` the
+        caller sees to it that epochs differ.
         """
         log = cls(disk, folder, file_bytes, epoch)
         try:
             make_durable_folder(disk, folder)
             log._recover(first)
+            if fences:
+                log.append([(FenceRecord(log.epoch).encode(), 0)])
         except OSError as error:
             log.close()
             raise store_error(error, "open the log", str(disk.path(folder))) from error
@@ -234,6 +244,9 @@ class FileLog:
     def check_writer(self) -> None:
         """Nobody takes over a folder that is locked."""
 
+    def begin_close(self) -> None:
+        """Nothing waits here but for the device."""
+
     def close(self) -> None:
         """Later calls raise `Closed`. What `append` returned for is durable already."""
         with self._mutex:
@@ -262,10 +275,22 @@ class FileLog:
                     if position >= start:
                         yield position, typed(raw)
 
-    def ended(self) -> Iterator[EndedFile]:
-        """The files before the last, as they are now, unchecked. Raises `StoreError`."""
-        for file in self._files[:-1]:
-            yield EndedFile(file.header, file.first_timestamp, self._read(self._name(file.sequence), 0, file.end))
+    def ended(self, first: int = 0, *, with_last: bool = False) -> Iterator[EndedFile]:
+        """The files from the sequence `first` on, but for the last, unless it is asked for and has records; unchecked.
+
+        Raises `StoreError`.
+        """
+        end = self._end
+        for file in self._files:
+            if file.sequence < first or (
+                file.sequence == end.sequence and not (with_last and end.offset > FIRST_FRAME)
+            ):
+                continue
+            name, length = self._name(file.sequence), end.offset if file.sequence == end.sequence else file.end
+            data = self._read(name, 0, length)
+            if len(data) < length:
+                raise CorruptData(f"{name} has lost its end: it has {len(data)} bytes of {length}.")
+            yield EndedFile(file.header, file.first_timestamp, data)
 
     def read_at(self, position: Position) -> RawRecord:
         """The write record at `position`; raises `CorruptData` if what lies there is none that holds."""
@@ -299,7 +324,6 @@ class FileLog:
                 self._check_ends(header, end)
                 self._files += (_LogFile(header, end, self._first_timestamp(header, end)),)
             self._continue(data, headers[-1])
-        self.append([(FenceRecord(self.epoch).encode(), 0)])
 
     def _sequences(self) -> list[int]:
         found = map(sequence_of, self._disk.names(self._folder))

@@ -211,6 +211,9 @@ class ObjectLog:
             self._bucket.size(name_of(following))
             self._stop_replaced(following)
 
+    def begin_close(self) -> None:
+        """What is under way has to come to an end: it is in doubt otherwise."""
+
     def close(self) -> None:
         """Later calls raise `Closed`. What `append` returned for is durable already."""
         with self._mutex:

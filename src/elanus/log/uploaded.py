@@ -7,13 +7,16 @@ has a log as `objects` describes it, and of the writes a prefix.
 What can be lost, and what cannot:
 
 * a process that is killed, or a machine that starts again with its disk, loses nothing: the next opening with the same
-  folder puts what was left into the bucket, before it does anything else;
+  disk puts what was left into the bucket, before it does anything else;
 * with the disk is lost what was not in the bucket yet. The oldest of that is at most `behind_s` old when it is joined
   by another write, which waits otherwise. So all of it was acknowledged within so long a time;
 * the same is lost, also with the disk whole, where another process has taken over before it was in the bucket. Then
   that is said, and the files are set aside.
 
 Whatever else is put into the bucket waits for the log (`settle`): no manifest has what the log lacks.
+
+The files of one opening lie in a folder of their own, which is called by the number and the salt of the fence that this
+opening has put. Fences stay for ever: where there is another, the files belong to another database.
 """
 
 from __future__ import annotations
@@ -23,13 +26,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from elanus.log.base import LogRecord, check_open, now_s
 from elanus.log.file import EndedFile, FileLog
-from elanus.log.object_reader import header_of
+from elanus.log.object_reader import header_of, lengths
 from elanus.log.objects import NOTHING, ObjectLog, relabelled
 from elanus.log.position import Position
 from elanus.log.record import EncodedRecord, RawRecord
@@ -42,7 +44,8 @@ from elanus.store.reasons import store_error
 
 _log = logging.getLogger("elanus.log")
 
-FOLDER = "log"
+KEPT, LOST = "log-", "lost-"
+"""What the folders of files are called that are to be put, and of those that cannot be any more."""
 
 FILE_BYTES = 8 << 20
 """How long a local file gets, and so an object."""
@@ -68,7 +71,7 @@ class Writes(NamedTuple):
             datetime.fromtimestamp(milliseconds_of(at) / 1000, UTC).isoformat(" ", "milliseconds")
             for at in (self.first, self.last)
         )
-        return f"{self.number:,} writes acknowledged between {first} and {last}"
+        return f"{self.number:,} {'write' if self.number == 1 else 'writes'} acknowledged between {first} and {last}"
 
 
 class UploadedLog:
@@ -76,18 +79,20 @@ class UploadedLog:
 
     excludes = False
 
-    def __init__(self, folder: Path, files: FileLog, objects: ObjectLog, behind_s: float) -> None:
+    def __init__(self, place: Path, files: FileLog, objects: ObjectLog, behind_s: float) -> None:
         self.epoch = objects.epoch
-        self._folder = folder
+        self._place = place
         self._files = files
         self._objects = objects
         self._behind_s = behind_s
         self._changed = threading.Condition()
-        self._since_s = {files.end.sequence: now_s()}
+        self._since_s: dict[int, float] = {}
         """By the sequence of each local file that has something to put, when the first of it came."""
         self._refused: StoreError | None = None
         """Why the local disk does not give what is to be put."""
         self._failure: str | None = None
+        self._closing_s: float | None = None
+        """When closing began."""
         self._finishing = False
         self._closed = False
         self._thread = threading.Thread(target=self._upload, name="elanus-upload", daemon=True)
@@ -98,13 +103,17 @@ class UploadedLog:
         """Put into the bucket what an earlier process has left on `disk`, then open for write, and fence.
 
         The caller holds the lock of the disk's root. What another process keeps from being put is set aside, and that
-        is said. Raises `CorruptData` where files or objects are damaged, and `StoreError`.
+        is said. Raises `CorruptData` where files or objects are damaged, `StoreError`, also where what was left belongs
+        to another database.
         """
-        _put_left(disk, bucket)
+        for folder in disk.folders(""):
+            if folder.startswith(KEPT):
+                _put_left(disk, folder, bucket)
         objects = ObjectLog.open(bucket, kept_s)
-        following = objects.end.sequence + 1
-        files = FileLog.open(disk, FOLDER, FILE_BYTES, first=following, epoch=objects.epoch)
-        return cls(disk.path(""), files, objects, behind_s)
+        fence = objects.end.sequence
+        folder = f"{KEPT}{fence}-{header_of(bucket, fence).salt:016x}"
+        files = FileLog.open(disk, folder, FILE_BYTES, first=fence + 1, epoch=objects.epoch, fences=False)
+        return cls(disk.path(folder), files, objects, behind_s)
 
     # --- what there is ---------------------------------------------------------------------------------------------
 
@@ -168,18 +177,24 @@ class UploadedLog:
     def check_writer(self) -> None:
         self._objects.check_writer()
 
+    def begin_close(self) -> None:
+        """From now on nothing waits for the bucket longer than `CLOSE_S`."""
+        with self._changed:
+            self._closing_s = now_s()
+            self._changed.notify_all()
+
     def finish(self) -> None:
-        """Put what there is; nothing is appended any more. What the bucket does not take in `CLOSE_S` stays here."""
+        """Put what there is; nothing is appended any more. What is not in the bucket after `CLOSE_S` stays here."""
         with self._changed:
             if self._finishing:
                 return
             self._finishing = True
             self._changed.notify_all()
         self._thread.join(CLOSE_S)
-        if self.has_left and self._failure is None:
+        if self.has_left:
             _log.warning(
-                "%s are only in %s, because the bucket does not answer: the next opening with this folder puts them "
-                "there", self._left(), self._folder,
+                "not in the bucket yet, but in %s, are %s: the next opening with this folder puts them there",
+                self._place, self._left(),
             )  # fmt: skip
 
     def close(self) -> None:
@@ -205,7 +220,9 @@ class UploadedLog:
             try:
                 while self._wait_for_more():
                     self._put_all()
-            except WriterStopped as error:
+            except Closed:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is, writers must not wait for this thread
                 self._stop(error)
 
     def _wait_for_more(self) -> bool:
@@ -216,39 +233,59 @@ class UploadedLog:
 
     def _put_all(self) -> None:
         """Put what there is now; what comes meanwhile goes into the next file."""
+        refused: StoreError | None = None
         try:
             self.rotate()
-            for file in self._files.ended():
-                if file.header.sequence > self._objects.end.sequence:
-                    self._objects.put_file(file)
+        except (WriterStopped, Closed):
+            raise
+        except StoreError as error:  # a full disk, say; what goes up frees some of it
+            refused = error
+        try:
+            self._drop()  # where that failed before
+            for file in self._files.ended(self._objects.end.sequence + 1):
+                self._objects.put_file(file)
                 with self._changed:
                     self._since_s.pop(file.header.sequence, None)
                     self._changed.notify_all()
                     check_open(self._closed)
-                with suppress(StoreError):  # it is tried again with the next
-                    self._files.drop_before(file.header.sequence + 1)
-        except WriterStopped:
+                self._drop()
+        except (WriterStopped, Closed):
             raise
         except StoreError as error:
+            refused = error
+        if refused is not None:
             with self._changed:
-                self._refused = error
+                self._refused = refused
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._closed, REST_S)
+                check_open(self._closed)
 
-    def _stop(self, error: WriterStopped) -> None:
-        if self._closed:  # the folder may be another opening's already
-            return
-        left = self._left()
+    def _drop(self) -> None:
+        """Delete the files that are in the bucket. Where that cannot be done it is tried again with the next ones."""
+        try:
+            self._files.drop_before(self._objects.end.sequence + 1)
+        except (WriterStopped, Closed):
+            raise
+        except StoreError as error:
+            _log.info("what is in the bucket stays in %s for now: %s", self._place, error)
+
+    def _stop(self, error: BaseException) -> None:
         with self._changed:
-            if self.replaced:
-                self._failure = f"another process has taken over. Lost are {left}, which are only in {self._folder}"
-                _log.error("%s: the next opening with this folder sets them aside", self._failure)
-            else:
-                self._failure = (
-                    f"{self._objects.failure or error}. Only in {self._folder} are {left}: open the database again "
-                    "with this folder, which puts them into the bucket"
-                )
+            if self._closed:  # the folder may be another opening's already
+                return
+            self._failure = (
+                "another process has taken over"
+                if self.replaced
+                else self._objects.failure or f"putting it into the bucket failed: {error}"
+            )
             self._changed.notify_all()
+        left = self._left()
+        if self.replaced:
+            self._failure += f". Lost are {left}, which are only in {self._place}"
+            _log.error("%s: the next opening with this folder sets them aside", self._failure)
+        else:
+            self._failure += f". Only in {self._place} are {left}: the next opening with this folder puts them there"
+            _log.error("%s", self._failure, exc_info=None if isinstance(error, WriterStopped) else error)
 
     def _left(self) -> str:
         """What is not in the bucket, in words."""
@@ -263,68 +300,87 @@ class UploadedLog:
         self._check_usable()
         before = self._refused
         while not done():
-            self._changed.wait()
+            left_s = None if self._closing_s is None else self._closing_s + CLOSE_S - now_s()
+            check_open(left_s is not None and left_s <= 0)
+            self._changed.wait(left_s)
             self._check_usable()
             if self._refused is not before and not done():
                 raise StoreError(str(self._refused))
 
     def _check_usable(self) -> None:
         check_open(self._closed)
-        if self._failure is not None:
-            raise WriterStopped(f"nothing more is acknowledged, because {self._failure}")
+        failure = self._failure or self._objects.failure
+        if failure is not None:
+            raise WriterStopped(f"nothing more is acknowledged, because {failure}")
 
 
-def _put_left(disk: Disk, bucket: Bucket) -> None:
-    """Put what an earlier process has left, or set it aside; there is no log on `disk` then."""
-    if not disk.names(FOLDER):
-        return
-    files = FileLog.open(disk, FOLDER, FILE_BYTES)
+def _put_left(disk: Disk, folder: str, bucket: Bucket) -> None:
+    """Put what an earlier process has left in `folder`, or set it aside; then `folder` is gone."""
+    files = FileLog.open(disk, folder, FILE_BYTES, fences=False)
     try:
-        left, lost = _writes(files, 0), Writes(0, 0, 0)  # which reads it all, and finds what is damaged
-        files.rotate()
-        for file in files.ended():
-            if not _put(file, bucket):
-                lost = _writes(files, file.header.sequence)
-                break
-            files.drop_before(file.header.sequence + 1)
+        if files.cut is not None:
+            _log.warning("a torn tail was cut from %s, which no acknowledged write leaves: %s", *files.cut)
+        left, lost = _writes(files), Writes(0, 0, 0)  # this reads it all, and finds what is damaged
+        if left.number:
+            _log.info("in %s the process before has left %s", disk.path(folder), left)
+            _check_database(disk, folder, bucket)
+            for file in files.ended(with_last=True):
+                if not _put(file, bucket):
+                    lost = _writes(files, file.header.sequence)
+                    break
+                files.drop_before(file.header.sequence + 1)
     finally:
         files.close()
     try:
-        if left.number:
-            _log.info("%s were left in %s by the process before", left, disk.path(""))
         if lost.number:
+            aside = folder.replace(KEPT, LOST)
             _log.error(
-                "lost are %s: another process took over before they were in %s. They were set aside in %s",
-                lost, bucket.url, _set_aside(disk.path("")),
+                "lost are %s: another process took over before they were in %s. They are set aside in %s",
+                lost, bucket.url, disk.path(aside),
             )  # fmt: skip
-        for name in disk.names(FOLDER):
-            disk.unlink(f"{FOLDER}/{name}")
+            disk.path(folder).rename(disk.path(aside))
+        else:
+            for name in disk.names(folder):
+                disk.unlink(f"{folder}/{name}")
+            disk.remove_folder(folder)
+        disk.sync_folder("")
     except OSError as error:
-        raise store_error(error, "clear", str(disk.path(""))) from error
+        raise store_error(error, "clear", str(disk.path(folder))) from error
+
+
+def _check_database(disk: Disk, folder: str, bucket: Bucket) -> None:
+    """Raise `StoreError` unless the bucket has the fence that `folder` is called by."""
+    sequence, _, salt = folder.removeprefix(KEPT).partition("-")
+    with suppress(KeyNotFound):
+        if header_of(bucket, int(sequence)).salt == int(salt, 16):
+            return
+    raise StoreError(
+        f"{disk.path(folder)} holds writes to another database that was at {bucket.url}: open that one, or name "
+        "another folder for this one"
+    )
 
 
 def _put(file: EndedFile, bucket: Bucket) -> bool:
-    """Put a file where it belongs; False where something else is there or has been."""
+    """Put a file where it belongs, unless it has been put before; False where another process has taken its place."""
     sequence = file.header.sequence
     try:
         oldest = header_of(bucket, sequence - 1).previous_end
-        try:
-            bucket.put(name_of(sequence), relabelled(file, oldest))
-        except KeyExists:
-            return header_of(bucket, sequence).salt == file.header.salt
     except KeyNotFound:
-        return False
+        # It has been given up, and this one may have been, too; what says so comes after it.
+        if max(lengths(bucket)) > sequence:
+            return True
+        raise
+    try:
+        bucket.put(name_of(sequence), relabelled(file, oldest))
+    except KeyExists:
+        return header_of(bucket, sequence).salt == file.header.salt
     return True
 
 
-def _set_aside(folder: Path) -> Path:
-    aside = next(path for n in count(1) if not (path := folder / f"lost-{n}").exists())
-    (folder / FOLDER).rename(aside)
-    return aside
-
-
-def _writes(files: FileLog, first: int) -> Writes:
+def _writes(files: FileLog, first: int = 0) -> Writes:
     """Those in the files from the sequence `first` on."""
-    records = [record for _, record in files.read(Position(first, 0)) if isinstance(record, RawRecord)]
-    times = [record.timestamp for record in records]
-    return Writes(len(times), times[0], times[-1]) if times else Writes(0, 0, 0)
+    found = Writes(0, 0, 0)
+    for _, record in files.read(Position(first, 0)):
+        if isinstance(record, RawRecord):
+            found = Writes(found.number + 1, found.first or record.timestamp, record.timestamp)
+    return found

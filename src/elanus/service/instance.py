@@ -72,6 +72,8 @@ class Instance:
         """
         clock = clock or SystemClock()
         settings = settings or Settings()
+        if read_only and settings.local_log:
+            raise InvalidParameter("a local log is for the process that writes: who only reads has none")
         if read_only:
             return cls._open_to_read(path, settings, clock, told)
         with ExitStack() as closing:

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
+import secrets
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +50,10 @@ LOG_PATIENCE_S = 600.0
 
 PROBE_PATIENCE_S = 10.0
 """An opening says sooner that it gets no answer: the URL or the credentials may be wrong."""
+
+
+_ID, _ID_LENGTH = "id", 32
+"""The file in a folder for a local log that says what it is known by, and how long that is."""
 
 
 class Storage(NamedTuple):
@@ -124,7 +129,8 @@ def open_bucket(
     In the folder `told`, if one is given, readers on this machine are told what is acknowledged.
     Raises `AlreadyOpen` where another process writes, unless this one is to `take_over`.
     Raises `InvalidParameter` for what names no bucket, and for a local log where others are told; `CorruptData`;
-    `StoreError` also for a store whose conditional puts do not exclude.
+    `StoreError` also for a store whose conditional puts do not exclude, and where the writer before had another local
+    log, unless this one is to `take_over`.
     """
     from elanus.log.objects import ObjectLog  # they load what only buckets need
     from elanus.log.uploaded import UploadedLog
@@ -141,14 +147,15 @@ def open_bucket(
     Bucket(url, patience_s=PROBE_PATIENCE_S).probe()
     store = RemoteStore(Bucket(f"{url}/store"), _cache(url, settings, closing))
     closing.callback(store.close)
-    holder = Holder(Bucket(f"{url}/writer", patience_s=PROBE_PATIENCE_S), str(local or ""))
+    about = (settings.local_log, local.id) if local is not None else ("", "")
+    holder = Holder(Bucket(f"{url}/writer", patience_s=PROBE_PATIENCE_S), *about)
     if not take_over:
         holder.check_free()
-    holder.warn_of_local_log()
+    holder.check_local_log(take_over=take_over)
     bucket = Bucket(f"{url}/log", patience_s=LOG_PATIENCE_S)
     log: Log
     if local is not None:
-        log = uploaded = UploadedLog.open(LocalDisk(local), bucket, settings.log_kept_s, settings.local_log_s)
+        log = uploaded = UploadedLog.open(local.disk, bucket, settings.log_kept_s, settings.local_log_s)
         closing.callback(log.close)
         store.before_put = uploaded.settle
         closing.callback(lambda: holder.release(uploaded.has_left))
@@ -163,17 +170,40 @@ def open_bucket(
     return Storage(store, log)
 
 
-def _local_log(url: str, settings: EngineConfig, closing: ExitStack, *, take_over: bool) -> Path | None:
+class _LocalLog(NamedTuple):
+    """The folder for the log of a database in a bucket, and what it is known by wherever it is mounted."""
+
+    disk: LocalDisk
+    id: str
+
+
+def _local_log(url: str, settings: EngineConfig, closing: ExitStack, *, take_over: bool) -> _LocalLog | None:
     """The folder for the log of the database at `url`, locked; None where the bucket alone has the log."""
     if not settings.local_log:
         return None
+    if settings.local_log_s <= 0:
+        raise InvalidParameter(f"local_log_s is a time in seconds, more than 0; got {settings.local_log_s}")
     folder = _folder_of(url, Path(settings.local_log))
+    disk = LocalDisk(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        disk.make_folder("")
+        closing.callback(FolderLock(folder, take_over=take_over).release)
+        with suppress(FileNotFoundError):
+            known = disk.read(_ID).decode()
+            if len(known) == _ID_LENGTH:
+                return _LocalLog(disk, known)
+            disk.unlink(_ID)  # its process was killed in the middle of the next lines
+        made = secrets.token_hex(_ID_LENGTH // 2)
+        file = disk.create(_ID)
+        try:
+            file.write(0, [made.encode()])
+            file.sync()
+        finally:
+            file.close()
+        disk.sync_folder("")
     except OSError as error:
         raise store_error(error, "make the folder", str(folder)) from error
-    closing.callback(FolderLock(folder, take_over=take_over).release)
-    return folder
+    return _LocalLog(disk, made)
 
 
 def _folder_of(url: str, folder: Path) -> Path:

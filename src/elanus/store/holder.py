@@ -1,6 +1,6 @@
 """Who writes to a bucket: a note that the writer keeps fresh, and that whoever opens looks at first.
 
-    <epoch, 20 digits>     JSON: host, namespace, pid, started, beat, held, local_log
+    <epoch, 20 digits>     JSON: host, namespace, pid, started, beat, held, local_log, local_log_id
 
 The note only warns: what keeps a replaced writer from writing is the log. It is written anew every `BEAT_S`, and when
 the writer closes. Of several notes that of the highest epoch counts; the others are of writers that were replaced.
@@ -48,7 +48,8 @@ class Note:
     beat: int = 0
     held: bool = True
     local_log: str = ""
-    """The folder that may hold what the log in the bucket lacks."""
+    local_log_id: str = ""
+    """The folder that may hold what the log in the bucket lacks, and what it is known by; "" where none does."""
 
     @classmethod
     def here(cls) -> Note:
@@ -67,9 +68,10 @@ class Note:
 class Holder:
     """The notes in a bucket."""
 
-    def __init__(self, bucket: Bucket, local_log: str = "") -> None:
+    def __init__(self, bucket: Bucket, local_log: str = "", local_log_id: str = "") -> None:
         self._bucket = bucket
         self._local_log = local_log
+        self._local_log_id = local_log_id
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._key = ""
@@ -95,21 +97,27 @@ class Holder:
             "read-only, or take over (--take-over), after which that process writes no more"
         )
 
-    def warn_of_local_log(self) -> None:
-        """Say so where the writer before may have acknowledged what is only in a folder of its own."""
+    def check_local_log(self, *, take_over: bool) -> None:
+        """Raise `StoreError` where the writer before may have acknowledged what is only in a folder that is not ours.
+
+        Whoever is to `take_over` goes on without it, and that is said.
+        """
         found = self._newest()
-        if found is None or not found.local_log or (found.host, found.local_log) == (platform.node(), self._local_log):
+        if found is None or not found.local_log_id or found.local_log_id == self._local_log_id:
             return
-        _log.warning(
-            "%s was written with a local log: what it acknowledged last may be only in %s on %s, and is lost once "
-            "something is written without it", self._bucket.url, found.local_log, found.host,
-        )  # fmt: skip
+        about = (
+            f"{self._bucket.url} was written with a local log: what was acknowledged last may be only in "
+            f"{found.local_log} on {found.host}"
+        )
+        if not take_over:
+            raise StoreError(f"{about}. Open it with that folder, or take over (--take-over), which gives that up")
+        _log.warning("%s, and is given up", about)
 
     def hold(self, epoch: int, check: Callable[[], object] = lambda: None) -> None:
         """Say that this process writes, until `release`, or until `check` raises because another one does."""
         self._key = f"{epoch:020d}"
         self._check = check
-        self._note = replace(Note.here(), local_log=self._local_log)
+        self._note = replace(Note.here(), local_log=self._local_log, local_log_id=self._local_log_id)
         self._put()
         old = [key for key in self._bucket.keys("") if key < self._key]
         self._bucket.delete(old)
@@ -121,7 +129,7 @@ class Holder:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
-            self._note = replace(self._note, held=False, local_log=self._local_log if has_left else "")
+            self._note = replace(self._note, held=False, local_log_id=self._local_log_id if has_left else "")
             with suppress(StoreError):
                 self._put()
 
