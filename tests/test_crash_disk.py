@@ -224,9 +224,8 @@ def test_carrying_and_dropping_lose_nothing_whenever_power_fails(base, seed):
     log = FileLog.open(disk)
     for turn in range(4):
         for key in range(turn * 10, turn * 10 + 3):
-            (position,) = log.append([(write(key).encode(), key + 1)])
+            log.append([(write(key).encode(), key + 1)])
             disk.recording.mark(("acknowledged", key))
-            assert log.read_at(position).timestamp == key + 1
             log.rotate()
         records = {}
         for _, record in log.read():

@@ -12,11 +12,10 @@ from elanus.log.file import FIRST_STEP_BYTES, FileLog
 from elanus.log.position import Position
 from elanus.log.record import FenceRecord, RawRecord, WriteRecord
 from elanus.model.canonical import Batch
-from elanus.model.errors import Closed, CorruptData, StoreError, WriterStopped
+from elanus.model.errors import Closed, StoreError, WriterStopped
 from elanus.model.timestamps import compose
 from elanus.store.disk import LocalDisk
 from elanus.testing.faulty import FaultyDisk, no_more_files
-from tests.batch_case import held_by
 
 SCHEMA = pa.schema([("100", pa.int64()), ("2", pa.int64())])
 
@@ -73,19 +72,6 @@ def test_positions_rise_and_reading_starts_at_one(log):
     assert [position for position, record in log.read() if isinstance(record, RawRecord)] == positions
     assert keys_of(log, positions[2]) == [3, 4]
     assert keys_of(log, log.end) == []
-
-
-def test_one_record_is_read_by_its_position(log, disk):
-    big = write(*range(10_000))
-    first, second = log.append([(write(7).encode(), 1), (big.encode(), 2)])
-    for opened in (log, reopen(log, disk)):
-        assert opened.read_at(first).decode(SCHEMA).rows.arrow(100).to_pylist() == [7]
-        raw = opened.read_at(second)
-        assert raw.timestamp == 2
-        assert held_by(raw.decode(SCHEMA).rows) == held_by(big.rows)
-        with pytest.raises(CorruptData, match="no whole write record at offset"):
-            opened.read_at(Position(first.sequence, first.offset + 8))
-        opened.close()
 
 
 def test_every_opening_has_a_higher_epoch_and_begins_with_a_fence(log, disk):

@@ -42,15 +42,7 @@ from elanus.log.acknowledged import Acknowledged
 from elanus.log.base import LogRecord, check_usable, typed
 from elanus.log.frame import FRAME_HEADER_BYTES, Flaw, build_frame, read_frame_header
 from elanus.log.position import Position
-from elanus.log.record import (
-    RECORD_HEADER_BYTES,
-    EncodedRecord,
-    FenceRecord,
-    RawRecord,
-    RecordKind,
-    body_holds,
-    header_at,
-)
+from elanus.log.record import EncodedRecord, FenceRecord
 from elanus.log.tail import (
     FIRST_FRAME,
     CutTail,
@@ -73,9 +65,6 @@ FILE_BYTES = 64 << 20
 
 FIRST_STEP_BYTES = 1 << 20
 """The first preallocation: a small database stays small, and opening it has little to read."""
-
-_READ_AHEAD = 4096
-"""`read_at` gets most records with one read of so many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,20 +280,6 @@ class FileLog:
             if len(data) < length:
                 raise CorruptData(f"{name} has lost its end: it has {len(data)} bytes of {length}.")
             yield EndedFile(file.header, file.first_timestamp, data)
-
-    def read_at(self, position: Position) -> RawRecord:
-        """The write record at `position`; raises `CorruptData` if what lies there is none that holds."""
-        name = self._name(position.sequence)
-        view = memoryview(self._read(name, position.offset, _READ_AHEAD))
-        header = header_at(view, 0)
-        if header is not None and RECORD_HEADER_BYTES + header.body_bytes > len(view):
-            view = memoryview(self._read(name, position.offset, RECORD_HEADER_BYTES + header.body_bytes))
-        if header is None or header.kind != RecordKind.WRITE or not body_holds(header, view, 0):
-            raise CorruptData(
-                f"{name}: there is no whole write record at offset {position.offset}, where one was written. "
-                "Restore the file from a backup or a copy."
-            )
-        return RawRecord(header, view[: RECORD_HEADER_BYTES + header.body_bytes])
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
