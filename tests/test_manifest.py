@@ -7,25 +7,22 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from elanus.engine.manifest import (
-    DeleteFile,
+from elanus.engine.edits import (
     Edit,
     IndexBuilt,
     IndexDefined,
-    IndexDefinition,
     IndexDropped,
-    Manifest,
     PartitionAdded,
     PartitionDropped,
     PropertiesSet,
     Replaced,
     Sealed,
-    SegmentEntry,
     Stamp,
     Truncated,
     apply,
     rebase,
 )
+from elanus.engine.manifest import DeleteFile, IndexDefinition, Manifest, SegmentEntry
 from elanus.engine.manifest_rules import ManifestRules
 from elanus.model.errors import IndexNotFound, InvalidParameter
 from elanus.model.schema import Field, Schema

@@ -20,24 +20,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from elanus.engine.follower import LogFollower, Opened
-from elanus.engine.host import Host, collection_prefix, opened_to_read
-from elanus.engine.index import index_opener
-from elanus.engine.manifest import (
-    DEFAULT_PARTITION,
+from elanus.engine.edits import (
     ConsistencySet,
     Edit,
     IndexAltered,
     IndexDefined,
-    IndexDefinition,
     IndexDropped,
-    Manifest,
     PartitionAdded,
     PartitionDropped,
     PropertiesSet,
     Stamp,
     Truncated,
 )
+from elanus.engine.follower import LogFollower, Opened
+from elanus.engine.host import Host, collection_prefix, opened_to_read
+from elanus.engine.index import index_opener
+from elanus.engine.manifest import DEFAULT_PARTITION, IndexDefinition, Manifest
 from elanus.engine.retries import RecentWrites
 from elanus.engine.snapshot import Snapshot
 from elanus.log.commit import GroupCommit

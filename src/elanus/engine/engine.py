@@ -18,10 +18,11 @@ from itertools import chain
 from elanus.engine.builders import Builders
 from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
+from elanus.engine.edits import IndexDefined, apply
 from elanus.engine.host import Host, collection_prefix, manifest_of, not_there
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.board import JobBoard
-from elanus.engine.manifest import IndexDefined, IndexDefinition, Manifest, apply
+from elanus.engine.manifest import IndexDefinition, Manifest
 from elanus.log.base import Log, LogRecord
 from elanus.log.carry import CarryRecord
 from elanus.log.commit import GroupCommit, Record

@@ -266,6 +266,9 @@ class LogFollower:
     def _adopt(self, opened: Opened) -> None:
         manifest, segments = opened
         with self._lock:
+            if manifest.schema.version != self._manifest.schema.version:
+                for growing in (self._growing, *((self._frozen.segment,) if self._frozen is not None else ())):
+                    growing.evolve(manifest.schema)
             self._manifest = manifest
             for i, sealed in segments.items():
                 current = self._sealed.get(i)

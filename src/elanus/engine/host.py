@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elanus.engine.config import EngineConfig
-from elanus.engine.manifest import Edit, Manifest
+from elanus.engine.edits import Edit
+from elanus.engine.manifest import Manifest
 from elanus.engine.manifest_rules import ManifestRules
 from elanus.log.commit import GroupCommit
 from elanus.model.errors import CollectionNotFound, ReadOnly

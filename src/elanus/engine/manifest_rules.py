@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from elanus.engine.manifest import (
+from elanus.engine.edits import (
     ConsistencySet,
-    DeleteFile,
     Edit,
+    FieldAdded,
     FieldAltered,
     IndexAltered,
     IndexDefined,
-    IndexDefinition,
-    Loaded,
     LoadSet,
-    Manifest,
     PropertiesSet,
     Replaced,
     Sealed,
-    SegmentEntry,
     Truncated,
     apply,
     rebase,
 )
+from elanus.engine.manifest import DeleteFile, IndexDefinition, Loaded, Manifest, SegmentEntry
+from elanus.model.schema import Field
 from elanus.model.types import Consistency
 
 _EDITS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Edit)}
@@ -70,6 +68,8 @@ class ManifestRules:
             case FieldAltered():
                 out |= {name: getattr(edit, name) for name in edit.__slots__}
                 out |= {"params": dict(edit.params), "removed": list(edit.removed)}
+            case FieldAdded(field, timestamp):
+                out |= {"field": field.to_dict(), "timestamp": timestamp}
             case ConsistencySet(consistency):
                 out |= {"consistency": int(consistency)}
             case LoadSet(loaded):
@@ -91,6 +91,8 @@ class ManifestRules:
             fields["definition"] = IndexDefinition.from_dict(fields["definition"])
         elif kind in (PropertiesSet, IndexAltered, FieldAltered):
             fields["removed"] = tuple(fields["removed"])
+        elif kind is FieldAdded:
+            fields["field"] = Field.from_dict(fields["field"])
         elif kind is ConsistencySet:
             fields["consistency"] = Consistency(fields["consistency"])
         elif kind is LoadSet:

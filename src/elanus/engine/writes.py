@@ -27,8 +27,9 @@ from elanus.log.commit import Ticket
 from elanus.log.record import WriteRecord
 from elanus.model.canonical import Batch, Values, arrow_of
 from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParameter
-from elanus.model.schema import PARTITION_FIELD_ID
+from elanus.model.schema import PARTITION_FIELD_ID, Schema
 from elanus.model.types import OnDuplicateKey
+from elanus.segment.view import fitted
 
 Settle = Callable[[Ticket], object]
 """Sees to it that nobody hears of a write before it is durable: by default by waiting."""
@@ -114,16 +115,21 @@ def delete_keys(
 
 def delete_where(
     collection: Collection,
-    condition: BoundFilter,
+    condition: Callable[[Schema], BoundFilter],
     partitions: Sequence[str] = (),
     identity: bytes = NO_IDENTITY,
     settle: Settle = Ticket.wait,
 ) -> WriteResult:
-    """Delete the rows that match `condition` as the collection stands at one moment. The count is of their keys."""
+    """Delete the rows that match `condition` as the collection stands at one moment. The count is of their keys.
+
+    `condition` is made for the schema of that moment.
+    """
 
     def matching() -> WriteRecord:
         collection.log.barrier()
-        return _deletion(collection, matching_keys(collection.snapshot(), condition, partitions), partitions)
+        snapshot = collection.snapshot()
+        keys = matching_keys(snapshot, condition(snapshot.manifest.schema), partitions)
+        return _deletion(collection, keys, partitions)
 
     return _commit(collection, identity, None, matching, settle)
 
@@ -161,10 +167,12 @@ def _commit(
 
 
 def _record(collection: Collection, rows: Batch, partition: str, delete_keys: pa.Array | None = None) -> WriteRecord:
-    partition_id = collection.manifest.partition_id(partition)
+    manifest = collection.manifest
+    partition_id = manifest.partition_id(partition)
+    rows = fitted(rows, manifest.schema)
     return WriteRecord(
         collection.id,
-        collection.schema.version,
+        manifest.schema.version,
         rows=rows.with_column(PARTITION_FIELD_ID, np.full(rows.num_rows, partition_id, np.int64)),
         delete_keys=delete_keys,
     )

@@ -99,6 +99,10 @@ class Field:
         return cls(dtype=DataType[data["type"]], **rest)
 
 
+DYNAMIC = Field(DYNAMIC_FIELD, DataType.JSON, is_dynamic=True, nullable=True)
+"""The field of the keys that are no fields."""
+
+
 @dataclass(frozen=True)
 class Schema:
     """The fields of a collection, in order, and whether rows may carry others (`enable_dynamic_field`).
@@ -148,6 +152,24 @@ class Schema:
         """Columns named by field id, in field order: how rows are held in batches and in the log."""
         return pa.schema([pa.field(str(f.id), f.arrow_type) for f in self.fields])
 
+    def with_field(self, field: Field) -> Schema:
+        """The next version of this schema, with `field`, which has an id, behind the others."""
+        return replace(
+            self,
+            fields=(*self.fields, field),
+            enable_dynamic_field=self.enable_dynamic_field or field.is_dynamic,
+            version=self.version + 1,
+        )
+
+    def without(self, field_id: int) -> Schema:
+        """The next version of this schema, without the field with this id."""
+        return replace(
+            self,
+            fields=tuple(f for f in self.fields if f.id != field_id),
+            enable_dynamic_field=self.enable_dynamic_field and not self.by_id[field_id].is_dynamic,
+            version=self.version + 1,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "version": self.version,
@@ -189,7 +211,7 @@ class Schema:
         if vectors > MAX_VECTOR_FIELDS:
             raise InvalidParameter(f"maximum vector field's number should be limited to {MAX_VECTOR_FIELDS}")
         if self.enable_dynamic_field:
-            fields.append(Field(DYNAMIC_FIELD, DataType.JSON, is_dynamic=True, nullable=True))
+            fields.append(DYNAMIC)
         numbered = tuple(replace(f, id=FIRST_USER_FIELD_ID + i) for i, f in enumerate(fields))
         return replace(self, fields=numbered)
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from elanus.model.batch import Rows
 from elanus.model.errors import InvalidParameter
-from elanus.model.schema import Schema
+from elanus.model.schema import Field, Schema
 from elanus.native.results import SearchResults
 from elanus.native.rows import Row, to_rows
-from elanus.service import collections, indexes, partitions, properties, query, rows, search
+from elanus.service import collections, fields, indexes, partitions, properties, query, rows, search
 from elanus.service.collections import CollectionInfo
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexInfo
@@ -93,6 +93,19 @@ class Collection:
     def truncate(self) -> None:
         """Delete every row; schema, partitions, indexes and properties stay."""
         collections.truncate(self._ctx, self._instance, self.name)
+
+    # --- fields ----------------------------------------------------------------------------------------------------
+
+    def add_field(self, field: Field) -> None:
+        """Add a field, which has to be nullable. Rows that are there hold its default, or null; none is rewritten.
+
+        Raises `InvalidParameter` for a field that cannot be, or cannot be added.
+        """
+        fields.add(self._ctx, self._instance, self.name, field)
+
+    def drop_field(self, name: str) -> None:
+        """Drop a field with its indexes. Raises `InvalidParameter` for the key and the last vector field."""
+        fields.drop(self._ctx, self._instance, self.name, name)
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

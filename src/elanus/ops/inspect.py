@@ -14,8 +14,9 @@ from pathlib import Path
 
 from elanus.catalog.catalog import PREFIX as CATALOG
 from elanus.catalog.catalog import Catalog
+from elanus.engine.edits import Edit
 from elanus.engine.host import collection_prefix
-from elanus.engine.manifest import Edit, Manifest
+from elanus.engine.manifest import Manifest
 from elanus.engine.manifest_rules import ManifestRules
 from elanus.log.carry import carry_of
 from elanus.log.record import RecordKind

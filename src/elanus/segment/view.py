@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.schema import Field
+from elanus.model.canonical import Batch
+from elanus.model.schema import Field, Schema
 
 Mask = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -90,7 +91,19 @@ class SegmentView(RowSource, Protocol):
 
 
 def absent_column(field: Field, rows: int) -> pa.Array:
-    """What rows written before `field` was added hold for it: its default, or null."""
-    if field.default is None:
+    """What rows written before `field` was added hold for it: its default, or null; no dynamic keys."""
+    value = b"{}" if field.is_dynamic else field.default
+    if value is None:
         return pa.nulls(rows, field.arrow_type)
-    return pa.repeat(pa.scalar(field.default, field.arrow_type), rows)
+    return pa.repeat(pa.scalar(value, field.arrow_type), rows)
+
+
+def fitted(rows: Batch, schema: Schema) -> Batch:
+    """`rows`, which may be of an earlier schema, as rows of `schema`, which it is where it has just those columns."""
+    if rows.columns.keys() == schema.by_id.keys():
+        return rows
+    columns = {f.id: rows.columns.get(f.id) for f in schema.fields}
+    return Batch(
+        {i: absent_column(schema.by_id[i], rows.num_rows) if c is None else c for i, c in columns.items()},
+        rows.num_rows,
+    )

@@ -180,16 +180,23 @@ def _same_or_refuse(
     definitions: Sequence[IndexDefinition],
 ) -> CollectionInfo:
     manifest = instance.engine.collection(entry.id).manifest
-    same = replace(manifest.schema, version=schema.version) == schema
-    for definition in definitions:
-        existing = manifest.index_of(definition.field_id)
-        same &= existing is None or replace(existing, id=definition.id) == definition
+    same = _without_ids(manifest.schema) == _without_ids(schema)
+    for definition in definitions if same else ():
+        field = manifest.schema.field(schema.by_id[definition.field_id].name)
+        existing = manifest.index_of(field.id)
+        same &= existing is None or replace(existing, id=definition.id, field_id=definition.field_id) == definition
     if not same or manifest.on_duplicate_key is not on_duplicate_key:
         raise InvalidParameter(
             f"create duplicate collection with different parameters, collection: {entry.name}. "
             "Drop it first, or choose another name."
         )
     return _info(ctx, instance, entry, manifest)
+
+
+def _without_ids(schema: Schema) -> tuple[object, ...]:
+    """What clients say of a schema: ids and their order depend on what it was before."""
+    fields = sorted((replace(f, id=0) for f in schema.fields), key=lambda f: f.name)
+    return fields, schema.enable_dynamic_field, schema.description
 
 
 def _info(ctx: RequestContext, instance: Instance, entry: CollectionEntry, manifest: Manifest) -> CollectionInfo:
@@ -206,5 +213,5 @@ def _info(ctx: RequestContext, instance: Instance, entry: CollectionEntry, manif
         indexes=tuple(manifest.indexes),
         consistency=manifest.consistency,
         shards=manifest.shards,
-        updated=entry.created,
+        updated=manifest.schema_changed or entry.created,
     )

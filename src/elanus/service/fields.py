@@ -1,13 +1,13 @@
-"""Fields of a collection that is there already: what of them may be altered."""
+"""Fields of a collection that is there already: added, dropped, altered. No row is rewritten."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from elanus.engine.manifest import FieldAltered
+from elanus.engine.edits import FieldAdded, FieldAltered, FieldDropped
 from elanus.model.errors import CollectionLoaded, InvalidParameter
-from elanus.model.schema import check_field
+from elanus.model.schema import DYNAMIC, MAX_FIELDS, MAX_VECTOR_FIELDS, RESERVED_FIELD_NAMES, Field, Schema, check_field
 from elanus.model.types import DataType
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -19,6 +19,72 @@ LOADING = frozenset({"mmap.enabled", "warmup"})
 """Parameters that say how Milvus loads a field. Elanus maps all files and keeps these for clients."""
 
 ALTERABLE = frozenset({MAX_LENGTH, DESCRIPTION}) | LOADING
+
+
+def add(ctx: RequestContext, instance: Instance, collection: str, field: Field) -> None:
+    """Add a field. Rows that are there hold its default, or null; every read that begins later has it.
+
+    Raises `InvalidParameter` for a field that no schema may have or that cannot be added: one that is not nullable, a
+    key, a name in use; `CollectionNotFound`.
+    """
+    found = instance.collection(ctx, collection)
+    found.tell()
+    with found.commit_mutex:
+        manifest = found.versions.state
+        _check_added(manifest.schema, field)
+        found.commit_locked(FieldAdded(replace(field, id=manifest.next_field_id), found.new_id()))
+
+
+def drop(ctx: RequestContext, instance: Instance, collection: str, name: str = "", field_id: int = 0) -> None:
+    """Drop the field with this name or id, with its indexes. One that is added under its name later is another.
+
+    Raises `InvalidParameter` where there is none, for the key, the last vector field and the dynamic field, which is
+    turned off by a property; `CollectionNotFound`.
+    """
+    found = instance.collection(ctx, collection)
+    found.tell()
+    with found.commit_mutex:
+        schema = found.versions.state.schema
+        dropped = schema.by_id.get(field_id) if field_id else schema.get(name)
+        if dropped is None or dropped.is_dynamic:
+            raise InvalidParameter(f"field not found with id: {field_id}" if field_id else f"field not found: {name}")
+        if dropped.is_primary:
+            raise InvalidParameter(f"cannot drop primary key field: {dropped.name}")
+        if schema.vectors == (dropped,):
+            raise InvalidParameter(f"cannot drop the last vector field: {dropped.name}")
+        found.commit_locked(FieldDropped(dropped.id, found.new_id()))
+
+
+def set_dynamic(ctx: RequestContext, instance: Instance, collection: str, *, enabled: bool) -> None:
+    """Let rows carry keys that are no fields, or no more: then those that they carry are gone."""
+    found = instance.collection(ctx, collection)
+    found.tell()
+    with found.commit_mutex:
+        manifest = found.versions.state
+        dynamic = manifest.schema.dynamic
+        if enabled and dynamic is None:
+            found.commit_locked(FieldAdded(replace(DYNAMIC, id=manifest.next_field_id), found.new_id()))
+        elif not enabled and dynamic is not None:
+            found.commit_locked(FieldDropped(dynamic.id, found.new_id()))
+
+
+def _check_added(schema: Schema, field: Field) -> None:
+    name = field.name
+    if len(schema.fields) - (schema.dynamic is not None) >= MAX_FIELDS:
+        raise InvalidParameter(f"The number of fields has reached the maximum value {MAX_FIELDS}")
+    if name in RESERVED_FIELD_NAMES:
+        raise InvalidParameter(f"not support to add system field, field name = {name}")
+    if field.is_primary:
+        raise InvalidParameter(f"not support to add pk field, field name = {name}")
+    if field.auto_id:
+        raise InvalidParameter(f"only primary field can speficy AutoID with true, field name = {name}")
+    if field.is_vector and len(schema.vectors) >= MAX_VECTOR_FIELDS:
+        raise InvalidParameter(f"maximum vector field's number should be limited to {MAX_VECTOR_FIELDS}")
+    if not field.nullable:
+        raise InvalidParameter(f"added field must be nullable, please check it, field name = {name}")
+    check_field(field)
+    if schema.get(name) is not None:
+        raise InvalidParameter(f"duplicated field name {name}")
 
 
 def alter(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from elanus.engine.collection import Collection
-from elanus.engine.manifest import DEFAULT_PARTITION, Loaded, LoadSet, Manifest, partition_not_found
+from elanus.engine.edits import LoadSet
+from elanus.engine.manifest import DEFAULT_PARTITION, Loaded, Manifest, partition_not_found
 from elanus.model.errors import CollectionNotLoaded, IndexNotFound, InvalidParameter, PartitionNotLoaded
 from elanus.model.names import check_name
 from elanus.service.context import RequestContext

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from elanus.model.errors import CollectionLoaded, InvalidParameter
 from elanus.model.types import Consistency
+from elanus.service import fields
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -16,6 +17,9 @@ LOADING = frozenset(
 
 CONSISTENCY = "consistency_level"
 """The property by which clients alter the level; it is kept apart from the others, as it is told apart."""
+
+DYNAMIC = "dynamicfield.enabled"
+"""The property by which rows are let carry keys that are no fields; it is a matter of the schema."""
 
 FIXED = frozenset({"on_duplicate_key"})
 """Given when the collection is made, and never changed: what is stored has been written by it."""
@@ -43,6 +47,11 @@ def alter(
             f"can not alter {how_loaded[0].split('.')[0]} properties if collection loaded[collection={collection}]: "
             "release it first"
         )
+    dynamic = given.pop(DYNAMIC, None)
+    if dynamic is not None:
+        if dynamic.lower() not in ("true", "false"):
+            raise InvalidParameter(f"{DYNAMIC} is true or false; got {dynamic!r}")
+        fields.set_dynamic(ctx, instance, collection, enabled=dynamic.lower() == "true")
     level = given.pop(CONSISTENCY, None)
     if level is not None:
         found.set_consistency(consistency_named(level))

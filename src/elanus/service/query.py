@@ -39,13 +39,13 @@ def query(
     The table has the key first and then `output_fields` (see `service.output`). Raises `InvalidParameter` for a
     filter that cannot be parsed, limits, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
     """
-    found = instance.collection(ctx, collection)
+    picture = snapshot or instance.collection(ctx, collection).snapshot()
+    schema = picture.manifest.schema
     limits.check_query(limit, offset)
-    wanted = output.resolve(found.schema, output_fields)
-    request = QueryRequest(
-        condition_of(found.schema, expression, expression_params), tuple(partitions), wanted.fields, limit, offset
-    )
-    return output.cut(reads.query(snapshot or found.snapshot(), request), wanted)
+    wanted = output.resolve(schema, output_fields)
+    condition = condition_of(schema, expression, expression_params)
+    request = QueryRequest(condition, tuple(partitions), wanted.fields, limit, offset)
+    return output.cut(reads.query(picture, request), wanted)
 
 
 class ClientRows(NamedTuple):
@@ -93,7 +93,7 @@ def for_client(
         partitions=loading.readable_partitions(found, partitions),
         snapshot=snapshot,
     )
-    return ClientRows(table, found.schema, seen)
+    return ClientRows(table, snapshot.manifest.schema, seen)
 
 
 def count_for_client(
@@ -138,11 +138,11 @@ def get(
 
     Raises `SchemaMismatch` for keys of the wrong type, and as `query` does.
     """
-    found = instance.collection(ctx, collection)
-    wanted = output.resolve(found.schema, output_fields)
-    condition = key_condition(found.schema, key_array(found.schema, keys))
-    request = QueryRequest(condition, tuple(partitions), wanted.fields)
-    return output.cut(reads.query(found.snapshot(), request), wanted)
+    snapshot = instance.collection(ctx, collection).snapshot()
+    schema = snapshot.manifest.schema
+    wanted = output.resolve(schema, output_fields)
+    request = QueryRequest(key_condition(schema, key_array(schema, keys)), tuple(partitions), wanted.fields)
+    return output.cut(reads.query(snapshot, request), wanted)
 
 
 def count(
@@ -156,9 +156,9 @@ def count(
     snapshot: Snapshot | None = None,
 ) -> int:
     """How many rows match, exactly; copies of a key are counted each. Raises as `query` does."""
-    found = instance.collection(ctx, collection)
-    condition = condition_of(found.schema, expression, expression_params)
-    return reads.count(snapshot or found.snapshot(), condition, tuple(partitions))
+    picture = snapshot or instance.collection(ctx, collection).snapshot()
+    condition = condition_of(picture.manifest.schema, expression, expression_params)
+    return reads.count(picture, condition, tuple(partitions))
 
 
 def iterate(
@@ -178,12 +178,11 @@ def iterate(
     The snapshot is held until the iterator is gone: what is written meanwhile is not seen. `limit` bounds the rows of
     all pages together and may be of any size. Raises as `query` does, at the call.
     """
-    found = instance.collection(ctx, collection)
     limits.check_page(batch_rows)
     limits.check_total(limit)
-    wanted = output.resolve(found.schema, output_fields)
-    condition = condition_of(found.schema, expression, expression_params)
-    snapshot = found.snapshot()
+    snapshot = instance.collection(ctx, collection).snapshot()
+    wanted = output.resolve(snapshot.manifest.schema, output_fields)
+    condition = condition_of(snapshot.manifest.schema, expression, expression_params)
     snapshot.partition_ids(partitions)  # raises here rather than at the first page
     pages = reads.pages(snapshot, QueryRequest(condition, tuple(partitions), wanted.fields, limit), batch_rows)
     return (output.cut(page, wanted) for page in pages)

@@ -129,7 +129,9 @@ def delete_where(
         return writes.delete_keys(found, condition.key_lookup, tuple(partitions), identity, ctx.settle)
     if loaded_only:
         loading.require(found, collection, partitions)
-    return writes.delete_where(found, condition, tuple(partitions), identity, ctx.settle)
+    return writes.delete_where(
+        found, lambda schema: compile_filter(expression, schema, params), tuple(partitions), identity, ctx.settle
+    )
 
 
 def schema_for(ctx: RequestContext, instance: Instance, collection: str, known: int) -> Schema:
@@ -145,7 +147,7 @@ def schema_for(ctx: RequestContext, instance: Instance, collection: str, known: 
 
 def schema_timestamp(collection: Collection) -> int:
     """When the collection's schema last changed."""
-    return collection.id
+    return collection.manifest.schema_changed or collection.id
 
 
 def key_array(schema: Schema, keys: Any) -> pa.Array:

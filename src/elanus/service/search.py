@@ -85,11 +85,11 @@ def search(
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
     parsed, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
     """
-    found = instance.collection(ctx, collection)
-    schema = found.schema
+    picture = snapshot or instance.collection(ctx, collection).snapshot()
+    schema = picture.manifest.schema
     wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING
     request = _request(schema, field, limit, offset, expression, expression_params, wanted, partitions, metric, params)
-    result = engine_search(snapshot or found.snapshot(), _of(request, queries))
+    result = engine_search(picture, _of(request, queries))
     return SearchAnswer(result, wanted, schema.primary)
 
 
@@ -133,9 +133,8 @@ class ClientSearch:
     began_with: int | None
     bound: _Bound | None = dataclasses.field(default=None, init=False)
 
-    def bind(self, collection: Collection) -> _Bound:
-        """Raises as `for_client` does, but for the query vectors."""
-        manifest = collection.manifest
+    def bind(self, collection: Collection, manifest: Manifest) -> _Bound:
+        """The search of a picture with this `manifest`. Raises as `for_client` does, but for the query vectors."""
         bound = self.bound
         if bound is None or bound.manifest is not manifest:
             iteration.check_same(collection, self.began_with)
@@ -177,9 +176,10 @@ def for_client(
     Raises as `search` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
     found = instance.readable(ctx, asked.collection)
-    _, schema, wanted, request = asked.bind(found)
-    request = _of(request, queries)
+    asked.bind(found, found.manifest)  # what is wrong with it is said at once
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=asked.iterates)
+    _, schema, wanted, request = asked.bind(found, snapshot.manifest)
+    request = _of(request, queries)
     if asked.page is None:
         bounds = asked.bounds
         result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
@@ -218,9 +218,9 @@ def explain(
     params: Mapping[str, Any] | None = None,
 ) -> Plan:
     """How `search` with the same arguments would be answered now, without answering it. Raises as `search` does."""
-    found: Collection = instance.collection(ctx, collection)
+    snapshot = instance.collection(ctx, collection).snapshot()
     request = _request(
-        found.schema,
+        snapshot.manifest.schema,
         field,
         limit,
         offset,
@@ -231,7 +231,7 @@ def explain(
         metric,
         params,
     )
-    return plan(found.snapshot(), _of(request, queries))
+    return plan(snapshot, _of(request, queries))
 
 
 def _request(

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elanus.engine.builders import Builders, BuildJob
+from elanus.engine.edits import IndexBuilt, Replaced
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.seal import sealed_entry
-from elanus.engine.manifest import IndexBuilt, IndexDefinition, Replaced
+from elanus.engine.manifest import IndexDefinition
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.segment.blocks import PAYLOAD_OFFSET, wrap_payload
 from elanus.segment.column import data_offset, open_column

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from elanus.engine.manifest import DeleteFile, Sealed, SegmentEntry
+from elanus.engine.edits import Sealed
+from elanus.engine.manifest import DeleteFile, SegmentEntry
 from elanus.segment.deletes import Deletes
 from elanus.segment.sealed import SealedSegment, WrittenSegment, write_segment
 

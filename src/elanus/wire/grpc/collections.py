@@ -5,14 +5,14 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
-from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter
+from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter, MissingParameter, NotSupported
 from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
 from elanus.service import collections, databases, fields, loading, properties
 from elanus.service.collections import CollectionInfo
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
-from elanus.wire.grpc.schemas import schema_of, to_message
+from elanus.wire.grpc.schemas import field_of, schema_of, to_message
 from elanus.wire.grpc.status import fail, succeed
 
 MAX_SHARDS = 16
@@ -115,6 +115,48 @@ def alter(call: Call, request: milvus_pb2.AlterCollectionRequest) -> common_pb2.
     return common_pb2.Status()
 
 
+def add_field(call: Call, request: milvus_pb2.AddCollectionFieldRequest) -> common_pb2.Status:
+    try:
+        message = schema_pb2.FieldSchema.FromString(request.schema)
+    except DecodeError:
+        raise InvalidParameter("the field of the request cannot be read: it is no FieldSchema") from None
+    _add(call, collections.named(call.ctx, call.instance, request.collection_name, request.collectionID), message)
+    return common_pb2.Status()
+
+
+def alter_schema(
+    call: Call, request: milvus_pb2.AlterCollectionSchemaRequest
+) -> milvus_pb2.AlterCollectionSchemaResponse:
+    """Add fields or drop one; functions are not there yet."""
+    response = milvus_pb2.AlterCollectionSchemaResponse()
+    name = collections.named(call.ctx, call.instance, request.collection_name, request.collectionID)
+    match request.action.WhichOneof("op"):
+        case "add_request":
+            added = request.action.add_request
+            if added.func_schema:
+                raise NotSupported("functions of a schema are not supported by this version of Elanus")
+            if not added.field_infos:
+                raise InvalidParameter("field_infos is empty: name a field to add")
+            for info in added.field_infos:
+                _add(call, name, info.field_schema)
+        case "drop_request":
+            dropped = request.action.drop_request
+            if dropped.function_name:
+                raise NotSupported("functions of a schema are not supported by this version of Elanus")
+            if not (dropped.field_name or dropped.field_id):
+                raise MissingParameter("drop request must specify field_name, field_id, or function_name")
+            fields.drop(call.ctx, call.instance, name, dropped.field_name, dropped.field_id)
+        case _:
+            raise InvalidParameter("action is nil")
+    return response
+
+
+def _add(call: Call, name: str, message: schema_pb2.FieldSchema) -> None:
+    if message.is_partition_key:
+        raise InvalidParameter(f"not support to add partition key field, field name  = {message.name}")
+    fields.add(call.ctx, call.instance, name, field_of(message))
+
+
 def alter_field(call: Call, request: milvus_pb2.AlterCollectionFieldRequest) -> common_pb2.Status:
     fields.alter(
         call.ctx,
@@ -182,7 +224,9 @@ METHODS = {
     "ShowCollections": show,
     "RenameCollection": rename,
     "AlterCollection": alter,
+    "AddCollectionField": add_field,
     "AlterCollectionField": alter_field,
+    "AlterCollectionSchema": alter_schema,
     "GetCollectionStatistics": statistics,
     "TruncateCollection": truncate,
 }
