@@ -123,14 +123,14 @@ def test_an_opener_that_stood_still_before_its_fence_looks_again(
     put = ObjectLog._put
     slept = []
 
-    def meanwhile(opening: ObjectLog, sequence: int, records: Any) -> list[Position]:
+    def meanwhile(opening: ObjectLog, sequence: int, *put_what: Any) -> None:
         if not slept:  # the writer goes on, and frees the number that the opener has seen as the next one
             slept.append(sequence)
             for key in (2, 3):
                 append(log, key)
             log.drop_before(log.rotate())
             append(log, 4)
-        return put(opening, sequence, records)
+        put(opening, sequence, *put_what)
 
     monkeypatch.setattr(ObjectLog, "_put", lambda *given: meanwhile(*given) if given[0] is not log else put(*given))
     second = ObjectLog.open(bucket)

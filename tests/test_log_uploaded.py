@@ -410,11 +410,13 @@ def test_a_file_that_could_not_be_deleted_stops_nothing(log: UploadedLog, disk: 
     append(log, 1)
     log.settle()
     until(lambda: len(files_in(disk.path(""))) == 1)
-    disk.fail("sync_folder", "log-*", errno.EMFILE, skip=1, times=1)  # not that of the new file
-    for key in range(2, 6):
-        append(log, key)
-        log.settle()
-    assert keys_of(log) == [1, 2, 3, 4, 5]
+    for skip in range(4):  # when a file is made, or when one has been deleted
+        disk.fail("sync_folder", "log-*", errno.EMFILE, skip=skip, times=1)
+        for key in range(4):
+            append(log, 4 * skip + key + 2)
+            until(lambda: not log.has_left)
+        disk.heal()
+    assert keys_of(log) == list(range(1, 18))
 
 
 def test_whatever_befalls_the_thread_that_puts_writers_are_told(

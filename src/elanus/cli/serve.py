@@ -11,7 +11,7 @@ import typer
 
 from elanus.cli.stop import StopSignal
 from elanus.cli.workers import Workers
-from elanus.service.instance import Instance, Settings
+from elanus.service.instance import Instance
 from elanus.version import __version__
 from elanus.wire.grpc.server import Server
 
@@ -34,8 +34,7 @@ def run(data: str, host: str, port: int, *, read_only: bool, take_over: bool, wo
         if others is not None:
             closing.callback(others.remove_folder)
         told = others.told if others is not None and not read_only else None
-        settings = Settings(local_log=local_log)
-        instance = Instance.open(data, settings, read_only=read_only, take_over=take_over, told=told)
+        instance = Instance.open(data, read_only=read_only, take_over=take_over, told=told, local_log=local_log)
         closing.callback(instance.close)
         server = Server.start(
             instance, host, port, shares=others is not None, also=others.writer if others is not None else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from elanus.catalog.catalog import Catalog
@@ -62,16 +63,20 @@ class Instance:
         read_only: bool = False,
         take_over: bool = False,
         told: Path | None = None,
+        local_log: str = "",
     ) -> Instance:
         """Open the folder or the URL `path` for writing, and make a database there where there is none.
 
         With `take_over` another process that has it open for writing is ended, or kept from writing in a bucket.
         With `read_only` it is opened beside the process that writes, and has to be there. The processes of one machine
-        that have a bucket open tell each other in the folder `told`. `clock`, `disk` and `builders` are for tests.
+        that have a bucket open tell each other in the folder `told`. `local_log` goes before that of `settings`.
+        `clock`, `disk` and `builders` are for tests.
         Raises what the functions of `storage` raise, and `FormatTooNew`.
         """
         clock = clock or SystemClock()
         settings = settings or Settings()
+        if local_log:
+            settings = replace(settings, local_log=local_log)
         if read_only and settings.local_log:
             raise InvalidParameter("a local log is for the process that writes: who only reads has none")
         if read_only:
