@@ -281,7 +281,6 @@ def test_a_wrong_name_of_a_field_is_refused_with_its_reason(stub: Any, name: str
         [KEY, field("vector", schema_pb2.SparseFloatVector)],
         [KEY, VECTOR, field("tags", schema_pb2.Array, element_type=schema_pb2.Int64)],
         [KEY, VECTOR, field("where", schema_pb2.Geometry)],
-        [KEY, VECTOR, field("who", schema_pb2.Int64, is_partition_key=True)],
         [KEY, VECTOR, field("when", schema_pb2.Int64, is_clustering_key=True)],
     ],
 )

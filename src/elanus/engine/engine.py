@@ -22,7 +22,7 @@ from elanus.engine.edits import IndexDefined, apply
 from elanus.engine.host import Host, collection_prefix, manifest_of, not_there
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.board import JobBoard
-from elanus.engine.manifest import IndexDefinition, Manifest
+from elanus.engine.manifest import DEFAULT_PARTITION, IndexDefinition, Manifest
 from elanus.log.base import Log, LogRecord
 from elanus.log.carry import CarryRecord
 from elanus.log.commit import GroupCommit, Record
@@ -105,10 +105,14 @@ class Engine:
         indexes: Sequence[IndexDefinition] = (),
         consistency: Consistency = Consistency.BOUNDED,
         shards: int = 1,
+        partitions: Mapping[str, int] | None = None,
     ) -> Collection:
         """Write the first manifest of a collection. It exists for users once the catalog names its id."""
+        partitions = partitions or {DEFAULT_PARTITION: 1}
         manifest = Manifest(
             schemas=(schema,),
+            partitions=partitions,
+            next_partition_id=len(partitions) + 1,
             properties=dict(properties),
             on_duplicate_key=on_duplicate_key,
             committed_ms=self.clock.now_ms(),

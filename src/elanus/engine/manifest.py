@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from elanus.model.canonical import Values
 from elanus.model.errors import PartitionNotFound
 from elanus.model.names import check_name
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, Metric, OnDuplicateKey
 from elanus.segment.sealed import SegmentMeta
+from elanus.segment.tenants import partitions_of
 from elanus.vector.registry import resolve
 
 DEFAULT_PARTITION = "_default"
@@ -188,6 +190,10 @@ class Manifest:
             check_name(name, "partition")  # what no partition can be called was not looked for
             raise partition_not_found(name)
         return found
+
+    def partitions_of(self, tenants: Values) -> frozenset[int]:
+        """The partitions that these values of the partition key are in."""
+        return frozenset(partitions_of(tenants, len(self.partitions)).tolist())
 
     def index_of(self, field_id: int) -> IndexDefinition | None:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)

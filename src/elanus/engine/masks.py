@@ -35,6 +35,10 @@ def from_bools(truth: npt.NDArray[np.bool_]) -> Mask:
 
 
 def from_rows(rows: Rows, length: int) -> Mask:
+    if len(rows) < length >> 6:
+        mask = np.zeros((length + 7) // 8, np.uint8)
+        np.bitwise_or.at(mask, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))
+        return mask
     chosen = np.zeros(length, np.bool_)
     chosen[rows] = True
     return from_bools(chosen)

@@ -56,19 +56,27 @@ class Found:
 
 def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int]) -> Mask | None:
     """The rows of `unit` that a read with `condition` sees; None when that is every row."""
-    visible = snapshot.visible(unit, partitions)
     if condition is None or condition.always is True:
-        return visible
+        return snapshot.visible(unit, partitions)
     if condition.always is not None:
         return np.zeros((unit.view.rows + 7) // 8, np.uint8)
-    narrowed = condition.narrowed
-    if narrowed is not None:
-        keys, rest = narrowed
-        rows = unit.view.find(keys)
-        if rest is not None and len(rows):
-            rows = rows[rest.evaluate_at(unit.view, rows).fill_null(False).to_numpy(zero_copy_only=False)]
-        return masks.both(visible, masks.from_rows(rows, unit.view.rows))
-    return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows)))
+    tenants = condition.tenants
+    if tenants is not None:
+        partitions &= snapshot.manifest.partitions_of(tenants[0])
+    visible = snapshot.visible(unit, partitions)
+    if condition.narrowed is not None:
+        keys, rest = condition.narrowed
+        rows: Rows | None = unit.view.find(keys)
+    elif tenants is not None and unit.sealed is not None:
+        values, rest = tenants
+        rows = unit.sealed.tenant_rows(values, partitions)
+    else:
+        rows = None
+    if rows is None:
+        return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows)))
+    if rest is not None and len(rows):
+        rows = rows[rest.evaluate_at(unit.view, rows).fill_null(False).to_numpy(zero_copy_only=False)]
+    return masks.both(visible, masks.from_rows(rows, unit.view.rows))
 
 
 def count(snapshot: Snapshot, condition: BoundFilter | None = None, partitions: Sequence[str] = ()) -> int:
@@ -132,9 +140,11 @@ def find(snapshot: Snapshot, condition: BoundFilter | None, partitions: Sequence
 
 
 def _first_of_each_run(unit: Unit, matching: Rows, need: int) -> Rows:
-    """Enough of `matching` for its first `need` keys: a sealed segment holds each partition's rows in key order."""
+    """Enough of `matching` for its first `need` keys: a sealed segment holds each partition's rows in key order, unless
+    there is a partition key.
+    """
     segment = unit.sealed
-    if segment is None or not segment.meta.unique or len(matching) <= need:
+    if segment is None or not segment.meta.unique or segment.meta.clustered_by or len(matching) <= need:
         return matching
     ends = np.cumsum([rows for _, _, rows in segment.meta.partitions])
     return np.concatenate([run[:need] for run in np.split(matching, np.searchsorted(matching, ends[:-1]))])

@@ -321,7 +321,8 @@ def _more(snapshot: Snapshot, made: Plan, step: Step, width: int) -> int:
 
 def _in_key_order(unit: Unit) -> bool:
     """Whether of two rows the smaller one has the smaller key, so that a part's equal scores are in order."""
-    return unit.sealed is not None and len(unit.sealed.meta.partitions) == 1
+    sealed = unit.sealed
+    return sealed is not None and len(sealed.meta.partitions) == 1 and not sealed.meta.clustered_by
 
 
 def _has_equal_scores(part: _Part) -> bool:

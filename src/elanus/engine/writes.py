@@ -29,6 +29,7 @@ from elanus.model.canonical import Batch, Values, arrow_of
 from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParameter
 from elanus.model.schema import PARTITION_FIELD_ID, Schema
 from elanus.model.types import OnDuplicateKey
+from elanus.segment.tenants import partitions_of
 from elanus.segment.view import fitted
 
 Settle = Callable[[Ticket], object]
@@ -168,12 +169,16 @@ def _commit(
 
 def _record(collection: Collection, rows: Batch, partition: str, delete_keys: pa.Array | None = None) -> WriteRecord:
     manifest = collection.manifest
-    partition_id = manifest.partition_id(partition)
     rows = fitted(rows, manifest.schema)
+    dealt_by = manifest.schema.partition_key
+    if dealt_by is not None:
+        partitions = partitions_of(rows.columns[dealt_by.id], len(manifest.partitions))
+    else:
+        partitions = np.full(rows.num_rows, manifest.partition_id(partition), np.int64)
     return WriteRecord(
         collection.id,
         manifest.schema.version,
-        rows=rows.with_column(PARTITION_FIELD_ID, np.full(rows.num_rows, partition_id, np.int64)),
+        rows=rows.with_column(PARTITION_FIELD_ID, partitions),
         delete_keys=delete_keys,
     )
 

@@ -63,7 +63,7 @@ def bind(expression: Expression, schema: Schema, params: Params | None = None) -
         root = _Binder(schema, params or {}).predicate(expression.root, whole=expression.text)
     except Refused as refused:
         raise refused.about(expression.text) from None
-    return BoundFilter(expression.text, root, schema.primary)
+    return BoundFilter(expression.text, root, schema.primary, schema.partition_key)
 
 
 @dataclass(frozen=True, slots=True)

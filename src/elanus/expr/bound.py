@@ -22,12 +22,14 @@ class BoundFilter:
     It equals itself alone, so that it can be a key: lists of `in` are arrays, which have no hash.
 
     `always` is its value where it is the same for all rows, else None. `key_lookup`, when not None, are the keys for
-    which it is true, and nothing else is: `pk == x`, `pk in […]`. `narrowed` covers `pk in […] and rest` too.
+    which it is true, and nothing else is: `pk == x`, `pk in […]`. `narrowed` covers `pk in […] and rest` too, and
+    `tenants` the same of the partition key.
     """
 
     text: str
     root: Predicate
     primary: Field
+    partition_key: Field | None = None
 
     @cached_property
     def fields(self) -> frozenset[int]:
@@ -40,7 +42,7 @@ class BoundFilter:
 
     @cached_property
     def key_lookup(self) -> pa.Array | None:
-        return self._keys(self.root)
+        return _values_of(self.root, self.primary)
 
     @cached_property
     def narrowed(self) -> tuple[pa.Array, BoundFilter | None] | None:
@@ -48,26 +50,25 @@ class BoundFilter:
 
         None when no such keys are known. The rest is meant for `evaluate_at`, on the rows found by their keys.
         """
-        keys = self.key_lookup
-        if keys is not None:
-            return keys, None
+        return self._split(self.primary)
+
+    @cached_property
+    def tenants(self) -> tuple[pa.Array, BoundFilter | None] | None:
+        """As `narrowed`, with values of the partition key."""
+        return self._split(self.partition_key) if self.partition_key is not None else None
+
+    def _split(self, field: Field) -> tuple[pa.Array, BoundFilter | None] | None:
+        values = _values_of(self.root, field)
+        if values is not None:
+            return values, None
         if not isinstance(self.root, Junction) or self.root.op != "and":
             return None
         for i, term in enumerate(self.root.terms):
-            keys = self._keys(term)
-            if keys is not None:
+            values = _values_of(term, field)
+            if values is not None:
                 rest = joined("and", [*self.root.terms[:i], *self.root.terms[i + 1 :]])
-                return keys, BoundFilter(self.text, rest, self.primary)
+                return values, BoundFilter(self.text, rest, self.primary, self.partition_key)
         return None
-
-    def _keys(self, term: Predicate) -> pa.Array | None:
-        if not isinstance(term, (Compare, Member)) or not isinstance(term.operand, Column):
-            return None
-        if term.operand.field.id != self.primary.id:
-            return None
-        if isinstance(term, Member):
-            return term.values
-        return pa.array([term.scalar]) if term.op == "==" else None
 
     def evaluate(self, columns: Columns, rows: int) -> pa.BooleanArray:
         """True, false or, as null, unknown for each of `rows` rows; only the true ones match."""
@@ -83,3 +84,14 @@ class BoundFilter:
 
     def __str__(self) -> str:
         return self.describe()
+
+
+def _values_of(term: Predicate, field: Field) -> pa.Array | None:
+    """The values of `field` for which `term` is true, where nothing else is looked at."""
+    if not isinstance(term, (Compare, Member)) or not isinstance(term.operand, Column):
+        return None
+    if term.operand.field.id != field.id:
+        return None
+    if isinstance(term, Member):
+        return term.values
+    return pa.array([term.scalar], field.arrow_type) if term.op == "==" else None

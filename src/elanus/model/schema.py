@@ -66,6 +66,7 @@ class Field:
     dim: int | None = None
     max_length: int | None = None
     is_dynamic: bool = False
+    is_partition_key: bool = False
     description: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     """What a client declared beside that and expects to be told again, such as `mmap.enabled`."""
@@ -81,7 +82,7 @@ class Field:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that leaves out what has its default value."""
         out: dict[str, Any] = {"name": self.name, "type": self.dtype.name, "id": self.id}
-        for key in ("is_primary", "auto_id", "nullable", "is_dynamic"):
+        for key in ("is_primary", "auto_id", "nullable", "is_dynamic", "is_partition_key"):
             if getattr(self, key):
                 out[key] = True
         for key in ("default", "dim", "max_length"):
@@ -138,6 +139,11 @@ class Schema:
     @cached_property
     def dynamic(self) -> Field | None:
         return next((f for f in self.fields if f.is_dynamic), None)
+
+    @cached_property
+    def partition_key(self) -> Field | None:
+        """The field by whose values rows are dealt out to partitions."""
+        return next((f for f in self.fields if f.is_partition_key), None)
 
     @cached_property
     def vectors(self) -> tuple[Field, ...]:
@@ -205,6 +211,7 @@ class Schema:
                 raise InvalidParameter(f"duplicated field name {f.name}")
             names.add(f.name)
         _check_primary(fields)
+        _check_partition_key(fields)
         vectors = sum(f.is_vector for f in fields)
         if not vectors:
             raise InvalidParameter("schema does not contain vector field")
@@ -229,6 +236,19 @@ def _check_primary(fields: Sequence[Field]) -> None:
         raise InvalidParameter(f"primary field not support null: {primary.name} is one")
     if primary.default is not None:
         raise InvalidParameter(f"primary field not support default_value: {primary.name} is one")
+
+
+def _check_partition_key(fields: Sequence[Field]) -> None:
+    keys = [f for f in fields if f.is_partition_key]
+    if len(keys) > 1:
+        raise InvalidParameter(f"there are more than one partition key, field name = {keys[0].name}, {keys[1].name}")
+    for key in keys:
+        if key.is_primary:
+            raise InvalidParameter("the partition key field must not be primary field")
+        if key.nullable:
+            raise InvalidParameter("partition key field not support nullable")
+        if key.dtype not in KEYS:
+            raise InvalidParameter("the data type of partition key should be Int64 or VarChar")
 
 
 def check_field(f: Field) -> None:

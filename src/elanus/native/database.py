@@ -71,12 +71,15 @@ class Database:
         auto_id: bool = False,
         on_duplicate_key: OnDuplicateKey | str = OnDuplicateKey.KEEP,
         properties: Mapping[str, str] | None = None,
+        num_partitions: int = 0,
     ) -> Collection:
         """Make a collection, from a `schema` or, quickly, from the `dimension` of its vectors.
 
         The quick form has a key `id` (Int64, or VarChar by `key_type`), a FloatVector `vector`, dynamic keys, and an
         AUTOINDEX by `metric`; these and `auto_id` go with it alone. `on_duplicate_key` says what an insert does with a
         key that exists: "keep" both, "reject" the insert, or "replace" the row; it cannot be changed later.
+
+        Where a field of the schema is a partition key, rows are dealt out by it to `num_partitions` partitions (0: 16).
 
         The same again is no error. Raises `InvalidParameter` for a bad name or schema, and where another collection
         has the name; `AliasNameTaken`; `CollectionLimit`.
@@ -96,7 +99,9 @@ class Database:
         except ValueError:
             known = ", ".join(OnDuplicateKey)
             raise InvalidParameter(f"on_duplicate_key is one of {known}; got {on_duplicate_key!r}") from None
-        collections.create(self._ctx, self._instance, name, schema, properties, duplicates, indexes)
+        collections.create(
+            self._ctx, self._instance, name, schema, properties, duplicates, indexes, partitions=num_partitions
+        )
         return Collection(self._instance, self._ctx, name)
 
     def collection(self, name: str) -> Collection:

@@ -21,7 +21,8 @@ class SegmentMeta:
     `columns` maps the field ids that it holds, timestamps (1) included, to the sizes of their files. `partitions` are
     runs (partition id, first row, rows) that cover all rows, rising by id. No key is below `min_key` or above
     `max_key`; a bound that would be a long text is shortened or, above, None. `unique`: no two rows have the same key.
-    `schema_version` is that of the schema it was written with.
+    `schema_version` is that of the schema it was written with. Where `clustered_by` is the id of a field, each
+    partition's rows are sorted by it, and by key only where that is the same; 0 is none.
     """
 
     id: int
@@ -37,6 +38,7 @@ class SegmentMeta:
     min_key: int | str
     max_key: int | str | None
     unique: bool
+    clustered_by: int = 0
 
     @property
     def bytes(self) -> int:
@@ -77,6 +79,7 @@ class SegmentMeta:
             "min_key": self.min_key,
             "max_key": self.max_key,
             "unique": self.unique,
+            "clustered_by": self.clustered_by,
         }
 
     @classmethod

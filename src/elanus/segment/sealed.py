@@ -10,7 +10,7 @@ that ask first may both do so, and one mapping is kept. Nobody waits for a lock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from elanus.segment.keys import KeyIndex
 from elanus.segment.matches import Places
 from elanus.segment.meta import SegmentMeta
 from elanus.segment.sparse import SparseVectors
+from elanus.segment.tenants import rows_of
 from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column
 from elanus.segment.write import WrittenSegment, write_segment
 from elanus.store.base import Store
@@ -167,6 +168,12 @@ class SealedSegment:
         if not len(keys) or not self._may_hold(keys):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return self.keys.find_pairs(keys)
+
+    def tenant_rows(self, values: pa.Array, partitions: Iterable[int]) -> Rows | None:
+        """The rows in `partitions` with one of these values of the partition key; None where they lie anywhere."""
+        if not self.meta.clustered_by:
+            return None
+        return rows_of(self.column(self.meta.clustered_by), values, map(self.meta.partition_range, sorted(partitions)))
 
     def partition_range(self, partition: int) -> tuple[int, int] | None:
         return self.meta.partition_range(partition)

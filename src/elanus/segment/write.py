@@ -1,7 +1,8 @@
 """Writing a sealed segment: sort the rows, write a file for each field and the key index.
 
 Rows are sorted by (partition, primary key, timestamp): a partition is a run, and the copies of a key lie together,
-oldest first. A table is sorted by several columns with one stable sort for each, the least important first; columns
+oldest first. Where there is a partition key its values come before the primary key, so that what belongs to one tenant
+lies together. A table is sorted by several columns with one stable sort for each, the least important first; columns
 that are in order already, as timestamps and generated keys are, cost one comparison.
 """
 
@@ -54,7 +55,9 @@ def write_segment(
     if not rows.count:
         return None
     timestamps, partitions = rows.timestamps, rows.partitions
-    order = sort_order(rows.column(schema.primary), timestamps, partitions)
+    cluster = schema.partition_key
+    tenants = rows.column(cluster) if cluster is not None else None
+    order = sort_order(rows.column(schema.primary), timestamps, partitions, tenants)
     if order is not None:
         timestamps, partitions = timestamps[order], partitions[order]
     files = {TIMESTAMP_FIELD_ID: folder / column_file(TIMESTAMP_FIELD_ID)}
@@ -84,15 +87,20 @@ def write_segment(
         min_key=min_key,
         max_key=max_key,
         unique=index.unique,
+        clustered_by=cluster.id if cluster is not None else 0,
     )
     by_key = {meta.column_key(field_id): path for field_id, path in files.items()} | {meta.keys_key: index_path}
     return WrittenSegment(meta, by_key, _deletes(rows, order), order)
 
 
-def sort_order(keys: pa.Array, timestamps: Timestamps, partitions: Rows) -> Rows | None:
-    """The permutation that sorts rows by (partition, key, timestamp); None when they are sorted."""
+def sort_order(
+    keys: pa.Array, timestamps: Timestamps, partitions: Rows, tenants: pa.Array | None = None
+) -> Rows | None:
+    """The permutation that sorts rows by (partition, tenant, key, timestamp); None when they are sorted."""
     order = _stable(timestamps, None)
     order = _stable_keys(keys, order)
+    if tenants is not None:
+        order = _stable_keys(tenants, order)
     return _stable(partitions, order)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from elanus.catalog import state as catalog_state
 from elanus.catalog.state import CollectionAdded, CollectionEntry
-from elanus.engine.manifest import IndexDefinition, Manifest
+from elanus.engine.manifest import DEFAULT_PARTITION, MAX_PARTITIONS, IndexDefinition, Manifest
 from elanus.engine.query import count
 from elanus.model.errors import InvalidParameter, WriterStopped
 from elanus.model.names import check_name
@@ -17,6 +17,9 @@ from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexRequest, define
 from elanus.service.instance import Instance
 from elanus.service.properties import check as check_properties
+
+PARTITIONS = 16
+"""Of a collection with a partition key that says no other number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,11 @@ def create(
     indexes: Sequence[IndexRequest] = (),
     consistency: Consistency = Consistency.BOUNDED,
     shards: int = 1,
+    partitions: int = 0,
 ) -> CollectionInfo:
     """Make a collection, with `indexes` where they are known already.
+
+    With a partition key it has as many `partitions`, 16 where that is 0.
 
     The same again (schema, `on_duplicate_key`, and no other index where one is asked for) is no error and changes
     nothing. `schema` need not have ids.
@@ -62,18 +68,19 @@ def create(
     check_name(name, "collection")
     check_properties(properties or {})
     checked = schema.checked()
+    dealt = _partitions(checked, partitions)
     definitions = [define(checked, request) for request in indexes]
     instance.catalog.tell()
     while True:
         existing = instance.catalog.database(ctx.database).collections.get(name)
         if existing is not None:
-            return _same_or_refuse(ctx, instance, existing, checked, on_duplicate_key, definitions)
+            return _same_or_refuse(ctx, instance, existing, checked, on_duplicate_key, definitions, dealt)
         collection_id = instance.ids.reserve(1)
         # Would raise what the commit below would, before anything is written.
         catalog_state.apply(instance.catalog.state, CollectionAdded(ctx.database, name, collection_id, collection_id))
         # The manifest first: a collection that the catalog names is whole.
         collection = instance.engine.create_collection(
-            collection_id, checked, dict(properties or {}), on_duplicate_key, definitions, consistency, shards
+            collection_id, checked, dict(properties or {}), on_duplicate_key, definitions, consistency, shards, dealt
         )
         try:
             entry = instance.catalog.add_collection(ctx.database, name, collection_id)
@@ -178,9 +185,11 @@ def _same_or_refuse(
     schema: Schema,
     on_duplicate_key: OnDuplicateKey,
     definitions: Sequence[IndexDefinition],
+    dealt: Mapping[str, int] | None,
 ) -> CollectionInfo:
     manifest = instance.engine.collection(entry.id).manifest
     same = _without_ids(manifest.schema) == _without_ids(schema)
+    same &= dealt is None or manifest.partitions == dealt
     for definition in definitions if same else ():
         field = manifest.schema.field(schema.by_id[definition.field_id].name)
         existing = manifest.index_of(field.id)
@@ -191,6 +200,19 @@ def _same_or_refuse(
             "Drop it first, or choose another name."
         )
     return _info(ctx, instance, entry, manifest)
+
+
+def _partitions(schema: Schema, number: int) -> dict[str, int] | None:
+    """The partitions of a collection with a partition key, by name; None without one. Raises `InvalidParameter`."""
+    if schema.partition_key is None:
+        if number > 1:
+            raise InvalidParameter("num_partitions should only be specified with partition key field enabled")
+        return None
+    if number < 0:
+        raise InvalidParameter("the specified partitions should be greater than 0 if partition key is used")
+    if number > MAX_PARTITIONS:
+        raise InvalidParameter(f"partition number ({number}) exceeds max configuration ({MAX_PARTITIONS})")
+    return {f"{DEFAULT_PARTITION}_{i}": i + 1 for i in range(number or PARTITIONS)}
 
 
 def _without_ids(schema: Schema) -> tuple[object, ...]:

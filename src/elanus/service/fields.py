@@ -50,6 +50,8 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str = "
             raise InvalidParameter(f"field not found with id: {field_id}" if field_id else f"field not found: {name}")
         if dropped.is_primary:
             raise InvalidParameter(f"cannot drop primary key field: {dropped.name}")
+        if dropped.is_partition_key:
+            raise InvalidParameter(f"cannot drop partition key field: {dropped.name}")
         if schema.vectors == (dropped,):
             raise InvalidParameter(f"cannot drop the last vector field: {dropped.name}")
         found.commit_locked(FieldDropped(dropped.id, found.new_id()))
@@ -76,6 +78,8 @@ def _check_added(schema: Schema, field: Field) -> None:
         raise InvalidParameter(f"not support to add system field, field name = {name}")
     if field.is_primary:
         raise InvalidParameter(f"not support to add pk field, field name = {name}")
+    if field.is_partition_key:
+        raise InvalidParameter(f"not support to add partition key field, field name  = {name}")
     if field.auto_id:
         raise InvalidParameter(f"only primary field can speficy AutoID with true, field name = {name}")
     if field.is_vector and len(schema.vectors) >= MAX_VECTOR_FIELDS:

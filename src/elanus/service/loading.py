@@ -17,6 +17,7 @@ from elanus.model.errors import CollectionNotLoaded, IndexNotFound, InvalidParam
 from elanus.model.names import check_name
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.service.partitions import refuse
 
 
 class LoadState(IntEnum):
@@ -55,6 +56,8 @@ def load(
     manifest = found.manifest
     _check_indexes(manifest, collection)
     _check_fields(manifest, fields)
+    if partitions is not None:
+        refuse(manifest.schema, "load partitions")
     if replicas > 1:
         raise InvalidParameter(
             f"there are {replicas} replicas asked for and one node: a single node holds one replica. Ask for one."
@@ -81,8 +84,10 @@ def release(ctx: RequestContext, instance: Instance, collection: str, partitions
     Raises `InvalidParameter` for no partitions, `PartitionNotFound`, `CollectionNotFound`.
     """
     found = instance.collection(ctx, collection)
-    if partitions is not None and not partitions:
-        raise InvalidParameter("due to no partition specified: name the partitions to release")
+    if partitions is not None:
+        refuse(found.schema, "release partitions")
+        if not partitions:
+            raise InvalidParameter("due to no partition specified: name the partitions to release")
     with found.commit_mutex:
         manifest = found.manifest
         rest: frozenset[int] = frozenset()
@@ -97,6 +102,7 @@ def release(ctx: RequestContext, instance: Instance, collection: str, partitions
 def check_droppable(ctx: RequestContext, instance: Instance, collection: str, partition: str) -> None:
     """Raise `InvalidParameter` where a partition is loaded: clients release it before they drop it."""
     manifest = instance.collection(ctx, collection).manifest
+    refuse(manifest.schema, "drop partition")
     if partition != DEFAULT_PARTITION and manifest.partitions.get(partition) in loaded_partitions(manifest):
         raise InvalidParameter("partition cannot be dropped, partition is loaded, please release it first")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from elanus.engine.manifest import DEFAULT_PARTITION
 from elanus.engine.query import count
+from elanus.model.errors import InvalidParameter
 from elanus.model.names import check_name
+from elanus.model.schema import Schema
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -17,14 +20,29 @@ class PartitionInfo:
     id: int
 
 
+def check_unnamed(schema: Schema, names: Collection[str]) -> None:
+    """Raise `InvalidParameter` where a request names partitions though rows are dealt out by a partition key."""
+    if schema.partition_key is not None and set(names) - {DEFAULT_PARTITION}:
+        raise InvalidParameter("not support manually specifying the partition names if partition key mode is used")
+
+
+def refuse(schema: Schema, what: str) -> None:
+    """Raise `InvalidParameter` where there is a partition key, for `what` cannot be done to partitions then."""
+    if schema.partition_key is not None:
+        raise InvalidParameter(f"disable {what} if partition key mode is used")
+
+
 def create(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
     """One that exists is no error. Raises `InvalidParameter` for a bad name and above 1,024 partitions."""
-    instance.collection(ctx, collection).create_partition(name)
+    found = instance.collection(ctx, collection)
+    refuse(found.schema, "create partition")
+    found.create_partition(name)
 
 
 def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
     """Drop a partition with its rows; an absent one is no error. Raises `InvalidParameter` for `_default`."""
     found = instance.collection(ctx, collection)
+    refuse(found.schema, "drop partition")
     check_name(name, "partition")
     found.drop_partition(name)
 

@@ -16,6 +16,7 @@ from elanus.model.schema import Schema
 from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.service.partitions import check_unnamed
 from elanus.service.rows import key_array
 
 EVERYTHING = ("*",)
@@ -42,6 +43,7 @@ def query(
     picture = snapshot or instance.collection(ctx, collection).snapshot()
     schema = picture.manifest.schema
     limits.check_query(limit, offset)
+    check_unnamed(schema, partitions)
     wanted = output.resolve(schema, output_fields)
     condition = condition_of(schema, expression, expression_params)
     request = QueryRequest(condition, tuple(partitions), wanted.fields, limit, offset)
@@ -140,6 +142,7 @@ def get(
     """
     snapshot = instance.collection(ctx, collection).snapshot()
     schema = snapshot.manifest.schema
+    check_unnamed(schema, partitions)
     wanted = output.resolve(schema, output_fields)
     request = QueryRequest(key_condition(schema, key_array(schema, keys)), tuple(partitions), wanted.fields)
     return output.cut(reads.query(snapshot, request), wanted)
@@ -157,6 +160,7 @@ def count(
 ) -> int:
     """How many rows match, exactly; copies of a key are counted each. Raises as `query` does."""
     picture = snapshot or instance.collection(ctx, collection).snapshot()
+    check_unnamed(picture.manifest.schema, partitions)
     condition = condition_of(picture.manifest.schema, expression, expression_params)
     return reads.count(picture, condition, tuple(partitions))
 
@@ -181,6 +185,7 @@ def iterate(
     limits.check_page(batch_rows)
     limits.check_total(limit)
     snapshot = instance.collection(ctx, collection).snapshot()
+    check_unnamed(snapshot.manifest.schema, partitions)
     wanted = output.resolve(snapshot.manifest.schema, output_fields)
     condition = condition_of(snapshot.manifest.schema, expression, expression_params)
     snapshot.partition_ids(partitions)  # raises here rather than at the first page

@@ -29,6 +29,7 @@ from elanus.model.schema import Schema
 from elanus.service import loading
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.service.partitions import check_unnamed
 
 __all__ = [
     "DEFAULT_PARTITION",
@@ -51,6 +52,7 @@ def insert(
     `DuplicateKey` under `on_duplicate_key="reject"`, `PartitionNotFound`, `CollectionNotFound`, `StoreError`.
     """
     found = instance.collection(ctx, collection)
+    check_unnamed(found.schema, [partition])
     primary = found.schema.primary
     if primary.auto_id:
         batch = canonical_batch(rows, found.schema, lambda count: instance.ids.keys(primary.dtype, count))
@@ -73,6 +75,7 @@ def upsert(
     Raises as `insert` does, and `InvalidParameter` when a key stands twice in the batch.
     """
     found = instance.collection(ctx, collection)
+    check_unnamed(found.schema, [partition])
     primary = found.schema.primary
     batch = canonical_batch(rows, found.schema)
     if not batch.num_rows:
@@ -93,6 +96,7 @@ def delete_keys(
     Raises `SchemaMismatch` for keys of the wrong type, `PartitionNotFound`.
     """
     found = instance.collection(ctx, collection)
+    check_unnamed(found.schema, partitions)
     array = key_array(found.schema, keys)
     if not len(array):
         return _nothing(found)
@@ -119,6 +123,7 @@ def delete_where(
     if not expression or not expression.strip():
         raise InvalidParameter("delete needs a filter: name keys, or truncate the collection to empty it")
     found = instance.collection(ctx, collection)
+    check_unnamed(found.schema, partitions)
     condition = compile_filter(expression, found.schema, params)
     if condition.always is True:
         raise InvalidParameter(

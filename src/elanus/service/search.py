@@ -32,6 +32,7 @@ from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.iteration import Page
 from elanus.service.output import Output
+from elanus.service.partitions import check_unnamed
 
 __all__ = [
     "Bounds",
@@ -248,6 +249,7 @@ def _request(
 ) -> SearchRequest:
     """All but the queries."""
     limits.check_search(limit, offset)
+    check_unnamed(schema, partitions)
     return SearchRequest(
         _vector_field(schema, field),
         _NO_QUERIES,

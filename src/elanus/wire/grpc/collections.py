@@ -23,8 +23,6 @@ def create(call: Call, request: milvus_pb2.CreateCollectionRequest) -> common_pb
         message = schema_pb2.CollectionSchema.FromString(request.schema)
     except DecodeError:
         raise InvalidParameter("the schema of the request cannot be read: it is no CollectionSchema") from None
-    if request.num_partitions > 1:
-        raise InvalidParameter("num_partitions should only be specified with partition key field enabled")
     if request.shards_num > MAX_SHARDS:
         raise InvalidParameter(f"maximum shards's number should be limited to {MAX_SHARDS}")
     given = from_pairs(request.properties)
@@ -36,6 +34,7 @@ def create(call: Call, request: milvus_pb2.CreateCollectionRequest) -> common_pb
         given,
         consistency=consistency_of(request.consistency_level),
         shards=max(1, request.shards_num),
+        partitions=request.num_partitions,
     )
     return common_pb2.Status()
 
@@ -152,8 +151,6 @@ def alter_schema(
 
 
 def _add(call: Call, name: str, message: schema_pb2.FieldSchema) -> None:
-    if message.is_partition_key:
-        raise InvalidParameter(f"not support to add partition key field, field name  = {message.name}")
     fields.add(call.ctx, call.instance, name, field_of(message))
 
 

@@ -1,0 +1,57 @@
+"""Tenants: the rows with one value of the partition key. Which partition they are in, and where in a segment they lie.
+
+A collection with a partition key has a fixed number of partitions, with the ids 1, 2, …. That of a tenant is
+`1 + mix(probe(value)) % number` (see `probe`), and is in files: changing it is a new format version.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from elanus.model.canonical import Values, numbers_of
+from elanus.segment.probe import mix, probe
+from elanus.segment.view import Rows
+
+
+def partitions_of(values: Values, number: int) -> Rows:
+    """The ids of the partitions, of so many, that the tenants `values` (Int64 or VarChar, without nulls) are in."""
+    return (mix(probe(values)) % np.uint64(number)).astype(np.int64) + 1
+
+
+def rows_of(column: pa.Array, values: pa.Array, runs: Iterable[tuple[int, int]]) -> Rows:
+    """The rows of `column` that hold one of `values`, rising; in each of `runs` (start, stop) the column is sorted.
+
+    A few comparisons for each value and run: `values` are those that a filter names.
+    """
+    found = []
+    for start, stop in runs:
+        if pa.types.is_int64(column.type):
+            numbers = numbers_of(column, np.int64)[start:stop]
+            wanted = np.unique(numbers_of(values, np.int64))
+            begins = start + np.searchsorted(numbers, wanted, side="left")
+            ends = start + np.searchsorted(numbers, wanted, side="right")
+        else:
+            texts = _Texts(column)
+            names = sorted(set(values.to_pylist()))
+            begins = np.array([bisect_left(texts, name, start, stop) for name in names], np.int64)
+            ends = np.array([bisect_right(texts, name, start, stop) for name in names], np.int64)
+        found += [np.arange(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+class _Texts:
+    """An Arrow array of texts, one by one. Python orders them as Arrow does: UTF-8 keeps the order of code points."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, row: int) -> str:
+        text: str = self._column[row].as_py()
+        return text
