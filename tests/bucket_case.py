@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elanus.store.bucket import Bucket
 from elanus.testing.bucket_proxy import Proxy
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _numbers = count()
 
@@ -25,10 +30,25 @@ def s3() -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    assert server._server is not None
+    server._server.app = one_put_at_a_time(server._server.app)
     host, port = server.get_host_and_port()
     make_bucket(host, port)
     yield f"{host}:{port}"
     server.stop()
+
+
+def one_put_at_a_time(app: WSGIApplication) -> WSGIApplication:
+    """moto looks whether an object is there and then puts it: two threads may both find that it is not. S3 lets one
+    win, and a start-up probe that meets the two refuses the store.
+    """
+    putting = threading.Lock()
+
+    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with putting if environ["REQUEST_METHOD"] == "PUT" else nullcontext():
+            return app(environ, start_response)
+
+    return serve
 
 
 def make_bucket(host: str, port: int) -> None:

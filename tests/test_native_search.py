@@ -184,7 +184,7 @@ def test_varchar_keys(db: Elanus) -> None:
         ({"vectors": [1, 2, 3, float("inf")]}, "not a number"),
         ({"vectors": [1, 2, 3, 1e20]}, "longer than 3.16e[+]18"),
         ({"field": "title"}, "not of vector type"),
-        ({"field": "nothing"}, "not exist"),
+        ({"field": "nothing"}, "not found"),
         ({"metric": "HAMMING"}, "metric"),
         ({"filter": "pages >"}, "cannot parse expression"),
     ],

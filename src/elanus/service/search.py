@@ -290,7 +290,9 @@ def _vector_field(schema: Schema, name: str | None) -> Field:
             known = ", ".join(f.name for f in schema.vectors)
             raise InvalidParameter(f"multiple vector fields exist, please specify the one to search: {known}")
         return schema.vectors[0]
-    field = schema.field(name)
+    field = schema.get(name)
+    if field is None:
+        raise InvalidParameter(f"failed to get field schema by name: fieldName({name}) not found")
     if not field.is_vector:
         raise InvalidParameter(f"field ({name}) to search is not of vector type: it holds {field.dtype.name}")
     return field
