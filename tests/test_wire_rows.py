@@ -176,10 +176,11 @@ def test_an_upsert_replaces_rows_whole(client: MilvusClient) -> None:
     assert keys(client) == [1, 2, 3]
 
 
-def test_a_partial_update_is_not_supported(client: MilvusClient) -> None:
+def test_operations_on_arrays_are_not_supported(stub: Any, client: MilvusClient) -> None:
     make_books(client, rows=1)
-    with refused(10, "partial update"):
-        client.upsert("books", [{"id": 0, "title": "new"}], partial_update=True)
+    request = milvus_pb2.UpsertRequest(collection_name="books", num_rows=1)
+    request.field_ops.add(field_name="title", op=schema_pb2.FieldPartialUpdateOp.ARRAY_APPEND)
+    assert refusal(stub.Upsert(request).status) == 10
 
 
 def test_rows_are_deleted_by_key_or_filter(client: MilvusClient) -> None:
@@ -356,3 +357,18 @@ def test_vectors_of_another_dim_are_refused(client: MilvusClient, rows: int, why
     wrong = [book(number, vector=[1.0] * (DIM + 1)) for number in range(rows)]
     with refused(1100, why):
         client.insert("books", wrong)
+
+
+def test_a_partial_update_leaves_what_it_does_not_name(client: MilvusClient) -> None:
+    make_books(client)
+    client.insert("books", [book(1, color="red", size=1), book(2)])
+    answer = client.upsert("books", [{"id": 1, "size": 7}], partial_update=True)
+    assert answer["upsert_count"] == 1
+    assert list(client.query("books", "id == 1", output_fields=["title", "color", "size"])) == [
+        {"id": 1, "title": "book 1", "color": "red", "size": 7}
+    ]
+    with refused(1100, 'Insert missed a field "vector"'):
+        client.upsert("books", [{"id": 3, "size": 7}], partial_update=True)
+    client.release_collection("books")
+    with refused(101):
+        client.upsert("books", [{"id": 1, "size": 8}], partial_update=True)

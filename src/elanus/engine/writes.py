@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import DEFAULT_PARTITION
+from elanus.engine.partial import merged
 from elanus.engine.query import existing_keys, matching_keys
 from elanus.engine.retries import NO_IDENTITY
 from elanus.expr.bind import BoundFilter
@@ -101,6 +102,36 @@ def upsert(
     if len(old) != pc.count_distinct(old).as_py():
         raise InvalidParameter("duplicate primary keys are not allowed in the same batch: send each key once")
     return _commit(collection, identity, keys, lambda: _record(collection, rows, partition, old), settle)
+
+
+def partial_upsert(
+    collection: Collection,
+    given: Batch,
+    condition: Callable[[Schema], BoundFilter],
+    partition: str = DEFAULT_PARTITION,
+    new_keys: Values | None = None,
+    identity: bytes = NO_IDENTITY,
+    settle: Settle = Ticket.wait,
+) -> WriteResult:
+    """`upsert` of rows of which `given` has the keys and some columns; the others stay as they are.
+
+    `condition` is true for the rows with these keys. `new_keys` are those that replaced rows get (autoID).
+    Raises as `upsert` does, and `SchemaMismatch` where a key is new and lacks what it needs.
+    """
+    key_id = collection.schema.primary.id
+    old = given.arrow(key_id)
+    if len(old) != pc.count_distinct(old).as_py():
+        raise InvalidParameter("duplicate primary keys are not allowed in the same batch: send each key once")
+
+    def whole() -> WriteRecord:
+        collection.log.barrier()
+        snapshot = collection.snapshot()
+        rows = merged(snapshot, given, condition(snapshot.manifest.schema))
+        if new_keys is not None:
+            rows = rows.with_column(key_id, new_keys)
+        return _record(collection, rows, partition, old)
+
+    return _commit(collection, identity, old if new_keys is None else new_keys, whole, settle)
 
 
 def delete_keys(

@@ -43,21 +43,22 @@ MakeKeys = Callable[[int], Values]
 """Makes so many new keys."""
 
 
-def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = None) -> Batch:
+def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = None, *, partial: bool = False) -> Batch:
     """`data` as a canonical batch of `schema`; empty data give an empty batch.
 
-    Where `make_keys` is given the key column must not be, and is filled with what it makes.
+    Where `make_keys` is given the key column must not be, and is filled with what it makes. Of `partial` rows the batch
+    has the columns that were given, the key among them; all rows have to name the same fields.
     Raises `SchemaMismatch` for rows that do not fit, naming field, value and row.
     """
     if isinstance(data, (list, tuple)):
-        return _from_rows(data, schema, make_keys)
+        return _from_rows(data, schema, make_keys, partial)
     if isinstance(data, (dict, Mapping)):
         if _is_one_row(data, schema):
-            return _from_rows([data], schema, make_keys)
+            return _from_rows([data], schema, make_keys, partial)
         columns = dict(data)
     else:
         columns = _columns_of_arrow(data)
-    return _from_columns(columns, _row_count(columns), schema, make_keys)
+    return _from_columns(columns, _row_count(columns), schema, make_keys, partial)
 
 
 # --- what was given --------------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def _row_count(columns: Mapping[str, Column]) -> int:
     return next(iter(lengths.values()), 0)
 
 
-def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None) -> Batch:
+def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None, partial: bool) -> Batch:
     if set(map(type, rows)) - {dict}:
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping):
@@ -105,15 +106,17 @@ def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None) 
     names = dict.fromkeys(chain.from_iterable(rows))
     columns = {name: _pivot(rows, name) for name in names if schema.get(name) is not None}
     extra = [name for name in names if name not in columns]
+    if partial and not _in_all(rows, columns):
+        raise SchemaMismatch("the rows of a partial update name different fields: send those that do by themselves")
     if not extra:
-        return _from_columns(columns, len(rows), schema, make_keys)
+        return _from_columns(columns, len(rows), schema, make_keys, partial)
     _check_extra(extra, schema, columns, lambda name: next(i for i, row in enumerate(rows) if name in row))
     if _in_all(rows, extra):
         objects = _objects({name: _pivot(rows, name) for name in extra})
     else:
         ragged = frozenset(extra)
         objects = [{name: value for name, value in row.items() if name in ragged} for row in rows]
-    return _from_columns(columns, len(rows), schema, make_keys, objects)
+    return _from_columns(columns, len(rows), schema, make_keys, partial, objects)
 
 
 def _in_all(rows: Sequence[dict[str, Any]], names: Iterable[str]) -> bool:
@@ -136,6 +139,7 @@ def _from_columns(
     rows: int,
     schema: Schema,
     make_keys: MakeKeys | None,
+    partial: bool,
     objects: list[dict[str, Any]] | None = None,
 ) -> Batch:
     """`objects` are the rows' dynamic parts where they have been found already."""
@@ -144,8 +148,12 @@ def _from_columns(
         if extra:
             _check_extra(extra, schema, columns, lambda _: 0)
             objects = _objects({name: _python_values(columns[name]) for name in extra})
+    if partial and rows and schema.primary.name not in columns:
+        raise SchemaMismatch(f'a partial update names its rows by their keys: send the field "{schema.primary.name}"')
     held: dict[int, Values] = {}
     for field in schema.fields:
+        if partial and field.name not in columns and not (field.is_dynamic and objects is not None):
+            continue
         if field.is_dynamic:
             values = _dynamic(field, columns.get(field.name), objects, rows, schema)
         elif field.is_primary and make_keys is not None:

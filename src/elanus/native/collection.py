@@ -62,13 +62,14 @@ class Collection:
         """
         return rows.insert(self._ctx, self._instance, self.name, data, partition)
 
-    def upsert(self, data: Rows, *, partition: str = DEFAULT_PARTITION) -> WriteResult:
+    def upsert(self, data: Rows, *, partition: str = DEFAULT_PARTITION, partial: bool = False) -> WriteResult:
         """Insert rows, replacing those with the same keys; all at one moment.
 
-        Takes what `insert` takes, with keys also under autoID, where replaced rows get new keys (returned). Raises as
-        `insert` does, and `InvalidParameter` when a key stands twice.
+        Takes what `insert` takes, with keys also under autoID, where replaced rows get new keys (returned). `partial`
+        rows name their keys and some fields, all the same ones: what else the replaced rows hold stays, and dynamic
+        keys are joined. Raises as `insert` does, and `InvalidParameter` when a key stands twice.
         """
-        return rows.upsert(self._ctx, self._instance, self.name, data, partition)
+        return rows.upsert(self._ctx, self._instance, self.name, data, partition, partial=partial)
 
     def delete(
         self,

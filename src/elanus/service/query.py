@@ -17,7 +17,7 @@ from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.partitions import check_unnamed
-from elanus.service.rows import key_array
+from elanus.service.rows import key_array, key_condition
 
 EVERYTHING = ("*",)
 
@@ -196,8 +196,3 @@ def iterate(
 def condition_of(schema: Schema, expression: str, params: Mapping[str, Any] | None) -> BoundFilter | None:
     """The filter, None where there is none."""
     return compile_filter(expression, schema, params) if expression and expression.strip() else None
-
-
-def key_condition(schema: Schema, keys: pa.Array) -> BoundFilter:
-    """The filter that lets the rows with `keys` pass."""
-    return compile_filter(f"{schema.primary.name} in {{keys}}", schema, {"keys": keys.to_pylist()})

@@ -19,6 +19,7 @@ from elanus.engine.manifest import DEFAULT_PARTITION
 from elanus.engine.precedence import give_way
 from elanus.engine.retries import NO_IDENTITY, WriteKind, identity_of
 from elanus.engine.writes import WriteResult
+from elanus.expr.bound import BoundFilter
 from elanus.expr.compile import compile_filter
 from elanus.model.batch import Rows, canonical_batch
 from elanus.model.canonical import Values, arrow_of
@@ -67,20 +68,39 @@ def insert(
 
 
 def upsert(
-    ctx: RequestContext, instance: Instance, collection: str, rows: Rows, partition: str = DEFAULT_PARTITION
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    rows: Rows,
+    partition: str = DEFAULT_PARTITION,
+    *,
+    partial: bool = False,
+    loaded_only: bool = False,
 ) -> WriteResult:
     """Replace the rows that have the keys of `rows`, and insert those that are new, at one moment.
 
     Keys have to be given, also with autoID, where a replaced row gets a new key: the result's keys are the new ones.
+    With `partial` what `rows` do not name stays as it is; where `loaded_only`, clients need to have loaded it for that.
     Raises as `insert` does, and `InvalidParameter` when a key stands twice in the batch.
     """
     found = instance.collection(ctx, collection)
     check_unnamed(found.schema, [partition])
+    if partial and loaded_only:
+        loading.require(found, collection)
     primary = found.schema.primary
-    batch = canonical_batch(rows, found.schema)
+    batch = canonical_batch(rows, found.schema, partial=partial)
     if not batch.num_rows:
         return _nothing(found)
     give_way()
+    if partial:
+        identity = _identity(
+            ctx, found, WriteKind.UPSERT, batch.columns.values(), [partition, *map(str, batch.columns)]
+        )
+        keys = batch.arrow(primary.id)
+        new_keys = instance.ids.keys(primary.dtype, len(keys)) if primary.auto_id else None
+        return writes.partial_upsert(
+            found, batch, lambda schema: key_condition(schema, keys), partition, new_keys, identity, ctx.settle
+        )
     identity = _identity(ctx, found, WriteKind.UPSERT, batch.columns.values(), [partition])
     if not primary.auto_id:
         return writes.upsert(found, batch, partition, identity=identity, settle=ctx.settle)
@@ -153,6 +173,11 @@ def schema_for(ctx: RequestContext, instance: Instance, collection: str, known: 
 def schema_timestamp(collection: Collection) -> int:
     """When the collection's schema last changed."""
     return collection.manifest.schema_changed or collection.id
+
+
+def key_condition(schema: Schema, keys: pa.Array) -> BoundFilter:
+    """The filter that lets the rows with `keys` pass."""
+    return compile_filter(f"{schema.primary.name} in {{keys}}", schema, {"keys": keys.to_pylist()})
 
 
 def key_array(schema: Schema, keys: Any) -> pa.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pymilvus.grpc_gen import milvus_pb2
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from elanus.model.columns import Column
 from elanus.model.errors import InvalidParameter, NotSupported, SchemaMismatch
@@ -29,11 +29,17 @@ def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.Mutation
 
 
 def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.MutationResult:
-    if request.partial_update or request.field_ops:
-        raise NotSupported("partial update is not supported by this version of Elanus")
+    if any(op.op != schema_pb2.FieldPartialUpdateOp.REPLACE for op in request.field_ops):
+        raise NotSupported("operations on arrays are not supported by this version of Elanus")
     schema, columns = _columns(call, request)
     written = rows.upsert(
-        call.ctx, call.instance, request.collection_name, columns, request.partition_name or DEFAULT_PARTITION
+        call.ctx,
+        call.instance,
+        request.collection_name,
+        columns,
+        request.partition_name or DEFAULT_PARTITION,
+        partial=request.partial_update or bool(request.field_ops),
+        loaded_only=True,
     )
     response = _mutation(schema, written)
     response.upsert_cnt = written.count

@@ -1,0 +1,62 @@
+"""Partial updates: whole rows, of what a request names and what the rows hold that it replaces."""
+
+from __future__ import annotations
+
+from operator import or_
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.engine.query import Found, column_of, find, keys_of
+from elanus.engine.snapshot import Snapshot
+from elanus.expr.bound import BoundFilter
+from elanus.model.canonical import Batch, Values, vectors_of
+from elanus.model.errors import SchemaMismatch
+from elanus.model.schema import Field
+from elanus.segment.view import absent_column
+
+
+def merged(snapshot: Snapshot, given: Batch, condition: BoundFilter) -> Batch:
+    """`given`, which has the key and some other columns, with the others from the rows that have these keys.
+
+    `condition` is true for these rows. Keys that no row has are new ones, and every field that needs a value has to be
+    given with them. Keys of the dynamic field are joined; what is given goes before what was there.
+    Raises `SchemaMismatch`.
+    """
+    schema = snapshot.manifest.schema
+    found = find(snapshot, condition, (), None)
+    old = pc.index_in(given.arrow(schema.primary.id), value_set=keys_of(snapshot, found))
+    columns: dict[int, Values] = {}
+    for field in schema.fields:
+        if field.is_dynamic:
+            columns[field.id] = _joined(snapshot, found, field, given, old)
+        elif field.id in given.columns:
+            columns[field.id] = given.columns[field.id]
+        else:
+            columns[field.id] = _held(snapshot, found, field, old)
+    return Batch(columns, given.num_rows)
+
+
+def _held(snapshot: Snapshot, found: Found, field: Field, old: pa.Array) -> Values:
+    """What rows hold for `field`: those of `found` with the numbers `old`, and new ones where that is null."""
+    if old.null_count and not field.nullable and field.default is None and not field.is_dynamic:
+        row = pc.index(old.is_null(), True).as_py()
+        raise SchemaMismatch(
+            f'Insert missed a field "{field.name}": the key in row {row} is new, and the field is not nullable and has '
+            "no default. Send a value in every row."
+        )
+    held = column_of(snapshot, found, field.id).take(old)
+    if old.null_count:
+        new = old.is_null()
+        held = pc.if_else(new, absent_column(field, len(old)), held)
+    return vectors_of(held) if field.is_vector else held
+
+
+def _joined(snapshot: Snapshot, found: Found, field: Field, given: Batch, old: pa.Array) -> Values:
+    held = _held(snapshot, found, field, old)
+    if field.id not in given.columns:
+        return held
+    before = map(orjson.loads, held.to_pylist())
+    after = map(orjson.loads, given.columns[field.id].to_pylist())
+    return pa.array(list(map(orjson.dumps, map(or_, before, after))), field.arrow_type)
