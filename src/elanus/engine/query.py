@@ -60,23 +60,23 @@ def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partit
         return snapshot.visible(unit, partitions)
     if condition.always is not None:
         return np.zeros((unit.view.rows + 7) // 8, np.uint8)
-    tenants = condition.tenants
-    if tenants is not None:
-        partitions &= snapshot.manifest.partitions_of(tenants[0])
-    visible = snapshot.visible(unit, partitions)
     if condition.narrowed is not None:
         keys, rest = condition.narrowed
-        rows: Rows | None = unit.view.find(keys)
-    elif tenants is not None and unit.sealed is not None:
-        values, rest = tenants
-        rows = unit.sealed.tenant_rows(values, partitions)
-    else:
-        rows = None
-    if rows is None:
-        return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows)))
-    if rest is not None and len(rows):
-        rows = rows[rest.evaluate_at(unit.view, rows).fill_null(False).to_numpy(zero_copy_only=False)]
-    return masks.both(visible, masks.from_rows(rows, unit.view.rows))
+        return masks.both(snapshot.visible(unit, partitions), _rows_of(unit, unit.view.find(keys), rest))
+    if condition.tenants is not None and unit.sealed is not None:
+        tenants, rest = condition.tenants
+        rows = unit.sealed.tenant_rows(tenants, partitions & snapshot.manifest.partitions_of(tenants))
+        if rows is not None:
+            return masks.both(unit.view.alive(snapshot.timestamp), _rows_of(unit, rows, rest))
+    visible = snapshot.visible(unit, partitions)
+    return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows)))
+
+
+def _rows_of(unit: Unit, rows: Rows, condition: BoundFilter | None) -> Mask:
+    """Those of `rows` for which `condition` is true."""
+    if condition is not None and len(rows):
+        rows = rows[condition.evaluate_at(unit.view, rows).fill_null(False).to_numpy(zero_copy_only=False)]
+    return masks.from_rows(rows, unit.view.rows)
 
 
 def count(snapshot: Snapshot, condition: BoundFilter | None = None, partitions: Sequence[str] = ()) -> int:
