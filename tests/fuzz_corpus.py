@@ -50,6 +50,19 @@ def is_repeated(field: Any) -> bool:
     return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
 
 
+def _add_field(one: dict[str, Any]) -> Any:
+    request = milvus_pb2.AlterCollectionSchemaRequest(**one)
+    field = schema_pb2.FieldSchema(name="added", data_type=schema_pb2.Int64, nullable=True)
+    request.action.add_request.field_infos.add(field_schema=field)
+    return request
+
+
+def _drop_field(one: dict[str, Any]) -> Any:
+    request = milvus_pb2.AlterCollectionSchemaRequest(**one)
+    request.action.drop_request.field_name = "added"
+    return request
+
+
 def _pairs(**values: Any) -> list[common_pb2.KeyValuePair]:
     return [
         common_pb2.KeyValuePair(key=key, value=value if isinstance(value, str) else orjson.dumps(value).decode())
@@ -203,6 +216,7 @@ def _important() -> dict[str, list[Any]]:
         ],
         "AlterCollection": [m.AlterCollectionRequest(**one, properties=_pairs(**{"collection.ttl.seconds": "60"}))],
         "AddCollectionField": [m.AddCollectionFieldRequest(**one, schema=schema("x").fields[2].SerializeToString())],
+        "AlterCollectionSchema": [_add_field(one), _drop_field(one)],
         "CreateDatabase": [
             m.CreateDatabaseRequest(db_name="made_db", properties=_text("database.max.collections", "3"))
         ],
