@@ -200,7 +200,8 @@ def _commit(
 
 def _record(collection: Collection, rows: Batch, partition: str, delete_keys: pa.Array | None = None) -> WriteRecord:
     manifest = collection.manifest
-    rows = fitted(rows, manifest.schema)
+    if rows.columns.keys() != manifest.schema.by_id.keys():  # it changed since they were checked
+        rows = fitted(rows, manifest.schema)
     dealt_by = manifest.schema.partition_key
     if dealt_by is not None:
         partitions = partitions_of(rows.columns[dealt_by.id], len(manifest.partitions))

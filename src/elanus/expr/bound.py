@@ -42,7 +42,8 @@ class BoundFilter:
 
     @cached_property
     def key_lookup(self) -> pa.Array | None:
-        return _values_of(self.root, self.primary)
+        keys, rest = self.narrowed or (None, None)
+        return keys if rest is None else None
 
     @cached_property
     def narrowed(self) -> tuple[pa.Array, BoundFilter | None] | None:

@@ -216,14 +216,13 @@ class UploadedLog:
     # --- the thread that puts --------------------------------------------------------------------------------------
 
     def _upload(self) -> None:
-        with suppress(Closed):
-            try:
-                while self._wait_for_more():
-                    self._put_all()
-            except Closed:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it is, writers must not wait for this thread
-                self._stop(error)
+        try:
+            while self._wait_for_more():
+                self._put_all()
+        except Closed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - whatever it is, writers must not wait for this thread
+            self._stop(error)
 
     def _wait_for_more(self) -> bool:
         """Whether there is something to put; False when there will be nothing more."""
@@ -233,26 +232,8 @@ class UploadedLog:
 
     def _put_all(self) -> None:
         """Put what there is now; what comes meanwhile goes into the next file."""
-        refused: StoreError | None = None
-        try:
-            self.rotate()
-        except (WriterStopped, Closed):
-            raise
-        except StoreError as error:  # a full disk, say; what goes up frees some of it
-            refused = error
-        try:
-            self._drop()  # where that failed before
-            for file in self._files.ended(self._objects.end.sequence + 1):
-                self._objects.put_file(file)
-                with self._changed:
-                    self._since_s.pop(file.header.sequence, None)
-                    self._changed.notify_all()
-                    check_open(self._closed)
-                self._drop()
-        except (WriterStopped, Closed):
-            raise
-        except StoreError as error:
-            refused = error
+        refused = _refusal(self.rotate)  # of a full disk, say: what goes up frees some of it
+        refused = _refusal(self._put_ended) or refused
         if refused is not None:
             with self._changed:
                 self._refused = refused
@@ -260,13 +241,20 @@ class UploadedLog:
                 self._changed.wait_for(lambda: self._closed, REST_S)
                 check_open(self._closed)
 
+    def _put_ended(self) -> None:
+        self._drop()  # where that failed before
+        for file in self._files.ended(self._objects.end.sequence + 1):
+            self._objects.put_file(file)
+            with self._changed:
+                self._since_s.pop(file.header.sequence, None)
+                self._changed.notify_all()
+                check_open(self._closed)
+            self._drop()
+
     def _drop(self) -> None:
         """Delete the files that are in the bucket. Where that cannot be done it is tried again with the next ones."""
-        try:
-            self._files.drop_before(self._objects.end.sequence + 1)
-        except (WriterStopped, Closed):
-            raise
-        except StoreError as error:
+        error = _refusal(lambda: self._files.drop_before(self._objects.end.sequence + 1))
+        if error is not None:
             _log.info("what is in the bucket stays in %s for now: %s", self._place, error)
 
     def _stop(self, error: BaseException) -> None:
@@ -312,6 +300,17 @@ class UploadedLog:
         failure = self._failure or self._objects.failure
         if failure is not None:
             raise WriterStopped(f"nothing more is acknowledged, because {failure}")
+
+
+def _refusal(step: Callable[[], object]) -> StoreError | None:
+    """What `step` failed of, where it may be tried again. Raises `WriterStopped`, `Closed`."""
+    try:
+        step()
+    except (WriterStopped, Closed):
+        raise
+    except StoreError as error:
+        return error
+    return None
 
 
 def _put_left(disk: Disk, folder: str, bucket: Bucket) -> None:

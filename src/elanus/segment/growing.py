@@ -31,7 +31,7 @@ from elanus.segment.key_runs import KeyRuns, Keys
 from elanus.segment.matches import Places, same_keys
 from elanus.segment.probe import is_exact, probe
 from elanus.segment.rows import SegmentRows
-from elanus.segment.view import Rows, absent_column
+from elanus.segment.view import Rows, fitted
 
 MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 65_536
@@ -242,11 +242,7 @@ class GrowingSegment:
         """The batch's columns by field id, those of the schema."""
         if rows.columns.keys() == self._expected:
             return rows.columns
-        values: dict[int, Values] = {PARTITION_FIELD_ID: rows.columns[PARTITION_FIELD_ID]}
-        for f in self._schema.fields:
-            held = rows.columns.get(f.id)
-            values[f.id] = absent_column(f, rows.num_rows) if held is None else held
-        return values
+        return fitted(rows, self._schema).columns
 
     def _chunk_with_room(self, wanted: int) -> Chunk:
         if self._chunks:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.model.canonical import Batch
-from elanus.model.schema import Field, Schema
+from elanus.model.schema import PARTITION_FIELD_ID, Field, Schema
 
 Mask = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -99,11 +99,12 @@ def absent_column(field: Field, rows: int) -> pa.Array:
 
 
 def fitted(rows: Batch, schema: Schema) -> Batch:
-    """`rows`, which may be of an earlier schema, as rows of `schema`, which it is where it has just those columns."""
-    if rows.columns.keys() == schema.by_id.keys():
-        return rows
+    """`rows`, which may be of another schema, with the columns of `schema`; that of the partitions stays.
+
+    A field that they do not have (added since) gets its default or null; what is no field (dropped since) is left out.
+    """
     columns = {f.id: rows.columns.get(f.id) for f in schema.fields}
-    return Batch(
-        {i: absent_column(schema.by_id[i], rows.num_rows) if c is None else c for i, c in columns.items()},
-        rows.num_rows,
-    )
+    held = {i: absent_column(schema.by_id[i], rows.num_rows) if c is None else c for i, c in columns.items()}
+    if PARTITION_FIELD_ID in rows.columns:
+        held[PARTITION_FIELD_ID] = rows.columns[PARTITION_FIELD_ID]
+    return Batch(held, rows.num_rows)

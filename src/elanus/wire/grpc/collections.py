@@ -5,14 +5,14 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
-from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter, MissingParameter, NotSupported
+from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter, MissingParameter
 from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
 from elanus.service import collections, databases, fields, loading, properties
 from elanus.service.collections import CollectionInfo
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
-from elanus.wire.grpc.schemas import field_of, schema_of, to_message
+from elanus.wire.grpc.schemas import field_of, no_functions, schema_of, to_message
 from elanus.wire.grpc.status import fail, succeed
 
 MAX_SHARDS = 16
@@ -133,7 +133,7 @@ def alter_schema(
         case "add_request":
             added = request.action.add_request
             if added.func_schema:
-                raise NotSupported("functions of a schema are not supported by this version of Elanus")
+                raise no_functions()
             if not added.field_infos:
                 raise InvalidParameter("field_infos is empty: name a field to add")
             for info in added.field_infos:
@@ -141,7 +141,7 @@ def alter_schema(
         case "drop_request":
             dropped = request.action.drop_request
             if dropped.function_name:
-                raise NotSupported("functions of a schema are not supported by this version of Elanus")
+                raise no_functions()
             if not (dropped.field_name or dropped.field_id):
                 raise MissingParameter("drop request must specify field_name, field_id, or function_name")
             fields.drop(call.ctx, call.instance, name, dropped.field_name, dropped.field_id)

@@ -37,13 +37,18 @@ def schema_of(message: schema_pb2.CollectionSchema) -> Schema:
     Raises `InvalidParameter` for a type that does not exist or a parameter that is no number, `NotSupported`.
     """
     if message.functions:
-        raise NotSupported("functions of a schema are not supported by this version of Elanus")
+        raise no_functions()
     if message.struct_array_fields:
         raise NotSupported("struct array fields are not supported by this version of Elanus")
     if message.external_source:
         raise NotSupported("external collections are not supported by this version of Elanus")
     fields = tuple(field_of(f) for f in message.fields if not f.is_dynamic)
     return Schema(fields, message.enable_dynamic_field, message.description)
+
+
+def no_functions() -> NotSupported:
+    """What a request is told that asks for functions of a schema."""
+    return NotSupported("functions of a schema are not supported by this version of Elanus")
 
 
 def field_of(message: schema_pb2.FieldSchema) -> Field:
