@@ -15,14 +15,15 @@ What the rules are, beyond Milvus's grammar:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from elanus.expr import constants, tree
+from elanus.expr.binding import Constant, Values
 from elanus.expr.bound import BoundFilter
+from elanus.expr.calls import function
 from elanus.expr.constants import FLIPPED, NotComputable
 from elanus.expr.errors import Refused
 from elanus.expr.lexer import MAX_INT64
@@ -66,38 +67,16 @@ def bind(expression: Expression, schema: Schema, params: Params | None = None) -
     return BoundFilter(expression.text, root, schema.primary, schema.partition_key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Constant:
-    """A constant while binding. `templated` when some part of it came from the parameters."""
-
-    value: Value
-    templated: bool = False
-
-    @property
-    def type_name(self) -> str:
-        if isinstance(self.value, bool):
-            return "Bool"
-        return {int: "Int64", float: "Double", str: "VarChar"}[type(self.value)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Values:
-    """A list of constants while binding."""
-
-    values: tuple[Value, ...]
-    type_name: str = "Array"
-
-
-_Bound = _Constant | _Values | Operand | Predicate
+_Bound = Constant | Values | Operand | Predicate
 
 
 class _Binder:
     """Binds the nodes of one expression. Recursion is bounded by the parser's `MAX_DEPTH`."""
 
-    __slots__ = ("_params", "_schema")
+    __slots__ = ("_params", "schema")
 
     def __init__(self, schema: Schema, params: Params) -> None:
-        self._schema = schema
+        self.schema = schema
         self._params = params
 
     # --- what a node has to be ---
@@ -107,7 +86,7 @@ class _Binder:
         bound = self._bind(node)
         if isinstance(bound, Predicate):
             return bound
-        if isinstance(bound, _Constant) and isinstance(bound.value, bool):
+        if isinstance(bound, Constant) and isinstance(bound.value, bool):
             return Always(bound.value)
         assert not isinstance(bound, Scalar)
         if connective == "not":
@@ -119,7 +98,7 @@ class _Binder:
             f"predicate is not a boolean expression: {whole[:200]}, data type: {bound.type_name}{hint}", node.position
         )
 
-    def _value(self, node: tree.Node) -> _Constant | _Values | Operand:
+    def value(self, node: tree.Node) -> Constant | Values | Operand:
         bound = self._bind(node)
         if isinstance(bound, Predicate):
             raise Refused(
@@ -127,8 +106,8 @@ class _Binder:
             )
         return bound
 
-    def _operand(self, node: tree.Node, what: str) -> Column | JsonPath:
-        bound = self._value(node)
+    def operand(self, node: tree.Node, what: str) -> Column | JsonPath:
+        bound = self.value(node)
         if not isinstance(bound, (Column, JsonPath)):
             raise Refused(f"{what} operations are only supported on single fields", node.position)
         return bound
@@ -140,23 +119,23 @@ class _Binder:
     # --- constants and names ---
 
     def _literal(self, node: tree.Literal) -> _Bound:
-        return _Constant(node.value)
+        return Constant(node.value)
 
     def _literal_list(self, node: tree.LiteralList) -> _Bound:
-        return _Values(node.values)
+        return Values(node.values)
 
     def _list_of(self, node: tree.ListOf) -> _Bound:
         values = []
         for item in node.items:
-            bound = self._value(item)
-            if not isinstance(bound, _Constant):
+            bound = self.value(item)
+            if not isinstance(bound, Constant):
                 raise Refused("array element type must be generic value: write constants or templates", item.position)
             values.append(bound.value)
-        return _Values(tuple(values))
+        return Values(tuple(values))
 
     def _template(self, node: tree.Template) -> _Bound:
         value = template_value(node, self._params)
-        return _Values(value) if isinstance(value, tuple) else _Constant(value, templated=True)
+        return Values(value) if isinstance(value, tuple) else Constant(value, templated=True)
 
     def _name(self, node: tree.Name) -> _Bound:
         return self._field(node, ())
@@ -165,11 +144,11 @@ class _Binder:
         return self._field(node, node.steps)
 
     def _field(self, node: tree.Name | tree.Path, steps: tuple[str | int, ...]) -> Column | JsonPath:
-        found = self._schema.get(node.name)
+        found = self.schema.get(node.name)
         if found is None:
-            dynamic = self._schema.dynamic
+            dynamic = self.schema.dynamic
             if dynamic is None or node.name == dynamic.name:
-                known = ", ".join(f.name for f in self._schema.fields if not f.is_dynamic)
+                known = ", ".join(f.name for f in self.schema.fields if not f.is_dynamic)
                 raise Refused(f"field {node.name} not exist; the collection's fields are: {known}", node.position)
             return JsonPath(dynamic, (node.name, *steps))
         if found.dtype is DataType.JSON:
@@ -186,14 +165,14 @@ class _Binder:
     # --- arithmetic ---
 
     def _unary(self, node: tree.Unary) -> _Bound:
-        operand = self._value(node.operand)
-        if isinstance(operand, _Constant):
+        operand = self.value(node.operand)
+        if isinstance(operand, Constant):
             try:
-                return _Constant(constants.signed(node.op, operand.value), operand.templated)
+                return Constant(constants.signed(node.op, operand.value), operand.templated)
             except NotComputable as reason:
                 raise Refused(str(reason), node.position) from None
         self._check_numeric(node.op, operand, node)
-        assert not isinstance(operand, _Values)
+        assert not isinstance(operand, Values)
         if node.op == "+":
             return operand
         if node.op == "-":
@@ -201,15 +180,13 @@ class _Binder:
         return _arithmetic("^", operand, Scalar(-1))
 
     def _binary(self, node: tree.Binary) -> _Bound:
-        left, right = self._value(node.left), self._value(node.right)
+        left, right = self.value(node.left), self.value(node.right)
         try:
-            if isinstance(left, _Constant) and isinstance(right, _Constant):
-                return _Constant(
-                    constants.computed(node.op, left.value, right.value), left.templated or right.templated
-                )
+            if isinstance(left, Constant) and isinstance(right, Constant):
+                return Constant(constants.computed(node.op, left.value, right.value), left.templated or right.templated)
             if node.op == "**":
                 raise NotComputable("power can only apply on constants")
-            if isinstance(right, _Constant) and isinstance(right.value, (int, float)):
+            if isinstance(right, Constant) and isinstance(right.value, (int, float)):
                 constants.check_divisor(node.op, right.value)
         except NotComputable as reason:
             raise Refused(str(reason), node.position) from None
@@ -221,14 +198,14 @@ class _Binder:
             raise Refused(f"cannot divide by zero, which {divisor} is as a Float", node.position)
         return bound
 
-    def _check_numeric(self, op: str, operand: _Constant | _Values | Operand, node: tree.Node) -> None:
+    def _check_numeric(self, op: str, operand: Constant | Values | Operand, node: tree.Node) -> None:
         name = constants.OPERATION_NAMES[op]
-        if isinstance(operand, _Constant):
+        if isinstance(operand, Constant):
             fits = constants.classify(operand.value) == "Number"
             whole = isinstance(operand.value, int)
         else:
-            fits = not isinstance(operand, (_Values, Scalar)) and operand.type in NUMERIC | {Type.JSON}
-            whole = not isinstance(operand, (_Values, Scalar)) and operand.type in (Type.INT, Type.JSON)
+            fits = not isinstance(operand, (Values, Scalar)) and operand.type in NUMERIC | {Type.JSON}
+            whole = not isinstance(operand, (Values, Scalar)) and operand.type in (Type.INT, Type.JSON)
         if not fits:
             raise Refused(
                 f"'{name}' can only be used between integer or floating or json field expressions", node.position
@@ -239,22 +216,22 @@ class _Binder:
     # --- comparisons ---
 
     def _comparison(self, node: tree.Comparison) -> _Bound:
-        return self._compared(node.op, self._value(node.left), self._value(node.right), node)
+        return self._compared(node.op, self.value(node.left), self.value(node.right), node)
 
     def _compared(
-        self, op: str, left: _Constant | _Values | Operand, right: _Constant | _Values | Operand, node: tree.Node
+        self, op: str, left: Constant | Values | Operand, right: Constant | Values | Operand, node: tree.Node
     ) -> Predicate:
-        if isinstance(left, _Constant) and isinstance(right, _Constant):
+        if isinstance(left, Constant) and isinstance(right, Constant):
             try:
                 return Always(constants.compare(op, left.value, right.value))
             except NotComputable as reason:
                 raise Refused(str(reason), node.position) from None
-        if isinstance(left, _Values) or isinstance(right, _Values):
+        if isinstance(left, Values) or isinstance(right, Values):
             raise Refused(f"'{op}' cannot be used with a list: use in", node.position)
-        if isinstance(left, _Constant):
+        if isinstance(left, Constant):
             op, left, right = FLIPPED[op], right, left
-        assert not isinstance(left, (_Constant, Scalar))
-        if isinstance(right, _Constant):
+        assert not isinstance(left, (Constant, Scalar))
+        if isinstance(right, Constant):
             return self._compared_with(op, left, right.value, right.type_name, node)
         assert not isinstance(right, Scalar)
         if Type.JSON in (left.type, right.type):
@@ -306,12 +283,12 @@ class _Binder:
         raise Refused(f"'{op}' cannot be used between booleans: only == and !=", node.position)
 
     def _chain(self, node: tree.Chain) -> _Bound:
-        first, middle, last = self._value(node.first), self._value(node.middle), self._value(node.last)
-        ends = [end for end in (first, last) if isinstance(end, _Constant)]
+        first, middle, last = self.value(node.first), self.value(node.middle), self.value(node.last)
+        ends = [end for end in (first, last) if isinstance(end, Constant)]
         for end in ends:
             if isinstance(end.value, bool):
                 raise Refused("invalid range operations on boolean expr", node.position)
-        if len(ends) == 2 and not any(end.templated for end in ends) and not isinstance(middle, _Constant):
+        if len(ends) == 2 and not any(end.templated for end in ends) and not isinstance(middle, Constant):
             low, high = ends if node.first_op[0] == "<" else reversed(ends)
             if constants.classify(low.value) == constants.classify(high.value):
                 closed = node.first_op == node.last_op and node.first_op.endswith("=")
@@ -324,12 +301,12 @@ class _Binder:
         return joined("and", terms)
 
     def _membership(self, node: tree.Membership) -> _Bound:
-        operand, listed = self._value(node.operand), self._value(node.values)
-        if not isinstance(listed, _Values):
+        operand, listed = self.value(node.operand), self.value(node.values)
+        if not isinstance(listed, Values):
             raise Refused("the right-hand side of 'in' must be a list: [1, 2] or {name}", node.values.position)
-        if isinstance(operand, _Values):
+        if isinstance(operand, Values):
             raise Refused("the left-hand side of 'in' cannot be a list", node.position)
-        if isinstance(operand, _Constant):
+        if isinstance(operand, Constant):
             same = (v for v in listed.values if constants.classify(v) == constants.classify(operand.value))
             return Always(any(v == operand.value for v in same) != node.negated)
         assert not isinstance(operand, Scalar)
@@ -342,11 +319,11 @@ class _Binder:
     # --- the other predicates ---
 
     def _like(self, node: tree.Like) -> _Bound:
-        operand = self._operand(node.operand, "like")
+        operand = self.operand(node.operand, "like")
         if operand.type not in (Type.STRING, Type.JSON):
             raise Refused("like operation on non-string or no-json field is unsupported", node.position)
-        pattern = self._value(node.pattern)
-        if not isinstance(pattern, _Constant) or not isinstance(pattern.value, str):
+        pattern = self.value(node.pattern)
+        if not isinstance(pattern, Constant) or not isinstance(pattern.value, str):
             raise Refused("the pattern of like must be a string", node.pattern.position)
         _checked_text(pattern.value, node.pattern)
         try:
@@ -355,7 +332,7 @@ class _Binder:
             raise Refused(str(reason), node.pattern.position) from None
 
     def _exists(self, node: tree.Exists) -> _Bound:
-        operand = self._operand(node.operand, "exists")
+        operand = self.operand(node.operand, "exists")
         if not isinstance(operand, JsonPath):
             raise Refused(
                 f"exists operations are only supportted on json field, got:{operand.type_name}", node.position
@@ -366,10 +343,10 @@ class _Binder:
 
     def _null_test(self, node: tree.NullTest) -> _Bound:
         if isinstance(node.operand, tree.Name):
-            named = self._schema.get(node.operand.name)
+            named = self.schema.get(node.operand.name)
             if named is not None and named.is_vector:
                 raise Refused("IsNull/IsNotNull operations are not supported on vector fields", node.position)
-        operand = self._operand(node.operand, "null")
+        operand = self.operand(node.operand, "null")
         if isinstance(operand, Column) and not operand.nullable:
             return Always(node.negated)
         return IsNull(operand, node.negated)
@@ -384,7 +361,10 @@ class _Binder:
         return joined("or", [self.predicate(term, connective="or") for term in node.terms])
 
     def _call(self, node: tree.Call) -> _Bound:
-        raise Refused(f"function {node.name} is not supported", node.position)
+        bind_call = function(node.name)
+        if bind_call is None:
+            raise Refused(f"function {node.name} is not supported", node.position)
+        return bind_call(self, node)
 
 
 _RULES: dict[type, Any] = {
@@ -410,9 +390,9 @@ _RULES: dict[type, Any] = {
 """One rule for each node of the syntax tree."""
 
 
-def _arithmetic_operand(bound: _Constant | _Values | Operand) -> Operand:
-    assert not isinstance(bound, _Values)
-    if isinstance(bound, _Constant):
+def _arithmetic_operand(bound: Constant | Values | Operand) -> Operand:
+    assert not isinstance(bound, Values)
+    if isinstance(bound, Constant):
         assert isinstance(bound.value, (int, float))
         return Scalar(bound.value)
     return bound

@@ -30,6 +30,7 @@ from elanus.expr.typed import (
     Compare,
     CompareJson,
     CompareOperands,
+    Function,
     IsNull,
     JsonPath,
     Junction,
@@ -91,6 +92,8 @@ class _Rows:
         self._extracted: dict[tuple[int, json_path.Path], json_path.Extraction] = {}
 
     def truth(self, node: Predicate) -> pa.BooleanArray:
+        if isinstance(node, Function):
+            return node.truth(self)
         return _RULES[type(node)](self, node)
 
     def column(self, operand: Operand) -> pa.Array:
@@ -264,7 +267,7 @@ _RULES: dict[type, Callable[[_Rows, Any], pa.BooleanArray]] = {
     Not: _not,
     Junction: _junction,
 }
-"""One rule for each predicate of the typed tree."""
+"""One rule for each predicate of the typed tree that is no function."""
 
 
 _ARITHMETIC = {

@@ -7,16 +7,17 @@ own type, so that no column is ever converted. `str` of a node is its normal for
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from elanus.expr.constants import Bound
-from elanus.expr.json_path import Path
+from elanus.expr.json_path import Extraction, Path
 from elanus.expr.like import Pattern
 from elanus.expr.tree import Value
 from elanus.model.schema import Field
@@ -369,8 +370,57 @@ class Junction:
         return f" {self.op} ".join(f"({t})" if isinstance(t, Junction) else str(t) for t in self.terms)
 
 
+class Rows(Protocol):
+    """The rows of one evaluation, as a `Function` sees them."""
+
+    @property
+    def count(self) -> int: ...
+
+    def column(self, operand: Operand) -> pa.Array:
+        """The values of a typed operand, null where it has none."""
+        ...
+
+    def json(self, path: JsonPath) -> Extraction:
+        """What the rows hold at a path."""
+        ...
+
+
+class Function(ABC):
+    """A predicate that a function of the language gives; each module of functions has its own."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def cost(self) -> float:
+        """Roughly the nanoseconds a row takes."""
+
+    @abstractmethod
+    def fields(self) -> Iterator[int]:
+        """The ids of the fields that it reads."""
+
+    @abstractmethod
+    def truth(self, rows: Rows) -> pa.BooleanArray:
+        """True, false or, as null, unknown for each of the rows."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Its normal form."""
+
+
 Predicate = (
-    Always | WhereKnown | Compare | CompareOperands | Member | CompareJson | MemberJson | Like | IsNull | Not | Junction
+    Always
+    | WhereKnown
+    | Compare
+    | CompareOperands
+    | Member
+    | CompareJson
+    | MemberJson
+    | Like
+    | IsNull
+    | Not
+    | Junction
+    | Function
 )
 
 

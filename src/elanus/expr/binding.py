@@ -1,0 +1,69 @@
+"""What the functions of the filter language are bound with; a module of functions knows this and not the binder.
+
+A function of the language is an entry of `calls.CALLS`: a callable that takes a `Binding` and the call's node, binds
+its arguments, refuses what is wrong with them, and returns a predicate: one of `typed`, or a `typed.Function` of its
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from elanus.expr import tree
+from elanus.expr.errors import Refused
+from elanus.expr.tree import Value
+from elanus.expr.typed import Column, JsonPath, Operand, Predicate
+from elanus.model.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A constant while binding. `templated` when some part of it came from the parameters."""
+
+    value: Value
+    templated: bool = False
+
+    @property
+    def type_name(self) -> str:
+        if isinstance(self.value, bool):
+            return "Bool"
+        return {int: "Int64", float: "Double", str: "VarChar"}[type(self.value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A list of constants while binding."""
+
+    values: tuple[Value, ...]
+    type_name: str = "Array"
+
+
+class Binding(Protocol):
+    """The binder of one expression, as functions see it. Everything here raises `Refused`."""
+
+    @property
+    def schema(self) -> Schema: ...
+
+    def value(self, node: tree.Node) -> Constant | Values | Operand:
+        """`node`, which is no predicate."""
+        ...
+
+    def operand(self, node: tree.Node, what: str) -> Column | JsonPath:
+        """`node` as a field or a path of one; `what` names in the error who asks for it."""
+        ...
+
+    def predicate(self, node: tree.Node, *, whole: str = "", connective: str = "") -> Predicate:
+        """`node` as a predicate."""
+        ...
+
+
+BindCall = Callable[[Binding, tree.Call], Predicate]
+
+
+def check_count(node: tree.Call, least: int, most: int) -> None:
+    """Raise `Refused` unless the call has from `least` to `most` arguments."""
+    if not least <= len(node.arguments) <= most:
+        asked = str(least) if least == most else f"{least} to {most}"
+        raise Refused(f"function {node.name} takes {asked} arguments, not {len(node.arguments)}", node.position)
