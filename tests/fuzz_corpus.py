@@ -241,6 +241,16 @@ def _important() -> dict[str, list[Any]]:
         "GetQuerySegmentInfo": [m.GetQuerySegmentInfoRequest(collectionName=TARGET)],
         "DescribeIndex": [m.DescribeIndexRequest(**one), m.DescribeIndexRequest(**one, field_name="vector")],
         "GetCompactionState": [m.GetCompactionStateRequest(compactionID=1)],
+        "RunAnalyzer": [
+            m.RunAnalyzerRequest(placeholder=[b"The quick, brown fox"], analyzer_params='{"type": "english"}'),
+            m.RunAnalyzerRequest(
+                placeholder=[b"a", b"b c"],
+                analyzer_params='{"tokenizer": "whitespace", "filter": ["lowercase", {"type": "length", "max": 3}]}',
+                with_detail=True,
+                with_hash=True,
+            ),
+            m.RunAnalyzerRequest(**one, field_name="title", placeholder=[b"a"], analyzer_names=["default"]),
+        ],
         "Connect": [m.ConnectRequest(client_info=common_pb2.ClientInfo(sdk_type="Python", reserved={"a": "b"}))],
     }
 

@@ -17,7 +17,7 @@ ENGINE = STORED | {"segment", "engine"}
 MAY_KNOW: dict[str, set[str]] = {
     "version": set(),
     "model": set(),
-    "expr": BASE,
+    "expr": BASE | {"text"},
     "vector": BASE,
     "text": BASE,
     "scalar": BASE,

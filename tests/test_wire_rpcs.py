@@ -28,7 +28,7 @@ SUPPORTED = {
     "GetMetrics", "GetPartitionStatistics", "GetPersistentSegmentInfo", "GetQuerySegmentInfo", "GetReplicas",
     "GetVersion", "HasCollection", "HasPartition", "Insert", "ListAliases", "ListDatabases", "ListResourceGroups",
     "LoadCollection", "LoadPartitions", "ManualCompaction", "Query", "ReleaseCollection", "ReleasePartitions",
-    "RenameCollection", "Search", "ShowCollections", "ShowPartitions", "TruncateCollection", "Upsert",
+    "RenameCollection", "RunAnalyzer", "Search", "ShowCollections", "ShowPartitions", "TruncateCollection", "Upsert",
 }  # fmt: skip
 """What Elanus has; every other RPC says by its name that it is not supported."""
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from elanus.expr.json_kernel import BACKSLASHES, HIGH_BITS, ONES, QUOTES, after_space, compiled, hex4
+from elanus.expr.json_kernel import BACKSLASHES, HIGH_BITS, ONES, QUOTES, after_space, hex4
+from elanus.model.compiled import compiled
 
 MAX_NESTING = 512
 """Deeper documents are refused: Python's json, in every client, reads no more than about a thousand levels."""

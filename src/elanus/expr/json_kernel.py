@@ -8,14 +8,13 @@ outside them is read whatever they hold.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
-MISSING, NULL, BOOL, INT, DOUBLE, STRING, ARRAY, OBJECT, UNREAD_DOUBLE = range(9)
+from elanus.model.compiled import compiled
 
-_F = TypeVar("_F")
+MISSING, NULL, BOOL, INT, DOUBLE, STRING, ARRAY, OBJECT, UNREAD_DOUBLE = range(9)
 
 _POWERS = np.array([10.0**i for i in range(23)])
 _MAX_EXACT = 1 << 53
@@ -23,16 +22,6 @@ ONES = np.uint64(0x0101010101010101)
 HIGH_BITS = np.uint64(0x8080808080808080)
 QUOTES = np.uint64(0x2222222222222222)
 BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
-
-
-def compiled(function: _F) -> _F:
-    """`function` compiled at its first call, and kept beside its source or in the user's cache folder."""
-    try:
-        kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:
-        # Neither folder can be written: it is compiled again in every process.
-        kernel = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast("_F", kernel)
 
 
 @compiled

@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import orjson
 
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field, Schema
 from elanus.model.types import DataType, OnDuplicateKey
 from elanus.native.collection import Collection
-from elanus.service import aliases, collections, databases
+from elanus.service import aliases, analyzers, collections, databases
+from elanus.service.analyzers import Token
 from elanus.service.context import RequestContext
 from elanus.service.databases import DatabaseInfo
 from elanus.service.indexes import IndexRequest
@@ -131,6 +134,29 @@ class Database:
         Raises `CollectionNotFound`, `AliasNameTaken`, `InvalidParameter` where the new name is in use.
         """
         collections.rename(self._ctx, self._instance, name, new_name, database)
+
+    # --- analyzers -------------------------------------------------------------------------------------------------
+
+    def run_analyzer(
+        self,
+        texts: Sequence[str],
+        params: Mapping[str, Any] | None = None,
+        *,
+        collection: str = "",
+        field: str = "",
+        names: Sequence[str] = (),
+    ) -> list[list[Token]]:
+        """The tokens of each text, by the analyzer that `params` describes or by that of a `collection`'s `field`;
+        where this has several, by those with `names`, one for all texts or one for each.
+
+        Raises `InvalidParameter`, `CollectionNotFound`.
+        """
+        if not collection:
+            described = "" if params is None else orjson.dumps(dict(params)).decode()
+            return analyzers.run(self._ctx, self._instance, texts, described)
+        if params is not None:
+            raise InvalidParameter("run_analyzer takes params or a collection's field: send one of them")
+        return analyzers.run_of_field(self._ctx, self._instance, texts, collection, field, names)
 
     # --- aliases ---------------------------------------------------------------------------------------------------
 

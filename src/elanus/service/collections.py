@@ -17,6 +17,7 @@ from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexRequest, define
 from elanus.service.instance import Instance
 from elanus.service.properties import check as check_properties
+from elanus.text.declared import check_texts
 
 PARTITIONS = 16
 """Of a collection with a partition key that says no other number."""
@@ -68,6 +69,7 @@ def create(
     check_name(name, "collection")
     check_properties(properties or {})
     checked = schema.checked()
+    check_texts(checked.fields)
     dealt = _partitions(checked, partitions)
     definitions = [define(checked, request) for request in indexes]
     instance.catalog.tell()

@@ -11,6 +11,7 @@ from elanus.model.schema import DYNAMIC, MAX_FIELDS, MAX_VECTOR_FIELDS, RESERVED
 from elanus.model.types import DataType
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.text.declared import check_texts
 
 MAX_LENGTH = "max_length"
 DESCRIPTION = "field.description"
@@ -87,6 +88,7 @@ def _check_added(schema: Schema, field: Field) -> None:
     if not field.nullable:
         raise InvalidParameter(f"added field must be nullable, please check it, field name = {name}")
     check_field(field)
+    check_texts((*schema.fields, field))
     if schema.get(name) is not None:
         raise InvalidParameter(f"duplicated field name {name}")
 

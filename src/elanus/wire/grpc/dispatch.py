@@ -21,6 +21,7 @@ from elanus.service.context import Ticket
 from elanus.service.instance import Instance
 from elanus.wire.grpc import (
     aliases,
+    analyzers,
     collections,
     databases,
     flushing,
@@ -135,6 +136,7 @@ _HANDLERS: dict[str, Handler] = {
     **collections.METHODS,
     **partitions.METHODS,
     **aliases.METHODS,
+    **analyzers.METHODS,
     **indexes.METHODS,
     **loading.METHODS,
     **rows.METHODS,

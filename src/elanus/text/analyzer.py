@@ -1,0 +1,115 @@
+"""Analyzers: a tokenizer and a chain of filters, run over a column of texts at once.
+
+A column is cut into tokens, these are numbered by what they are, and the filters run over the distinct ones; see
+`filters`. That happens in blocks of some MiB, so that a long column costs no more memory than a short one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elanus.text.filters import TokenFilter, Words, buffers_of, texts_of
+from elanus.text.tokenizers import Spans, Texts, Tokenizer
+
+BLOCK_BYTES = 4 << 20
+BLOCK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Analyzed:
+    """Some texts as an analyzer sees them.
+
+    Token j of `spans` is the distinct token `ids[j]`, which has become the terms
+    `terms[forms[id]:forms[id + 1]]`, as many places behind it as `moves` says. `vocabulary` (large_string) spells the
+    terms, in no order.
+    """
+
+    spans: Spans
+    ids: npt.NDArray[np.int32]
+    forms: npt.NDArray[np.int32]
+    terms: npt.NDArray[np.int32]
+    moves: npt.NDArray[np.int32]
+    vocabulary: pa.Array
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token as it is told: `start` and `end` count bytes of the text's UTF-8."""
+
+    text: str
+    start: int
+    end: int
+    position: int
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class Analyzer:
+    tokenizer: Tokenizer
+    filters: tuple[TokenFilter, ...] = ()
+
+    def blocks(self, column: pa.Array) -> Iterator[tuple[int, Analyzed]]:
+        """(number of its first row, what it holds) of each block of a large_string column; null is an empty text."""
+        if not len(column):
+            return
+        data, offsets = buffers_of(column)
+        begin = 0
+        while begin < len(column):
+            end = int(np.searchsorted(offsets, offsets[begin] + BLOCK_BYTES, "right")) - 1
+            end = min(max(end, begin + 1), begin + BLOCK_ROWS, len(column))
+            first, last = int(offsets[begin]), int(offsets[end])
+            yield begin, self._analyzed(Texts(data[first:last], offsets[begin : end + 1] - first))
+            begin = end
+
+    def analyze(self, column: pa.Array) -> Analyzed:
+        """A column of few texts. Raises `ValueError` where it is longer than a block."""
+        (found,) = (analyzed for _, analyzed in self.blocks(column))
+        return found
+
+    def tokens(self, text: str) -> list[Token]:
+        """The tokens of one text."""
+        found = self.analyze(pa.array([text], pa.large_string()))
+        spans = found.spans
+        counts = np.diff(found.forms)[found.ids]
+        tokens = np.repeat(np.arange(len(found.ids)), counts)
+        firsts = np.repeat(found.forms[found.ids], counts)
+        within = np.arange(len(tokens)) - np.repeat(np.cumsum(counts) - counts, counts)
+        forms = firsts + within
+        starts, ends = spans.starts[tokens], spans.ends[tokens]
+        positions = spans.positions[tokens] + found.moves[forms]
+        encoded = text.encode()
+        whole = self.tokenizer.counts_characters
+        texts = found.vocabulary.take(pa.array(found.terms[forms])).to_pylist()
+        return [
+            Token(text, start, end, position, len(encoded[start:end].decode()) if whole else 1)
+            for text, start, end, position in zip(
+                texts, starts.tolist(), ends.tolist(), positions.tolist(), strict=True
+            )
+        ]
+
+    def _analyzed(self, texts: Texts) -> Analyzed:
+        from elanus.text import kernels
+
+        spans = self.tokenizer.spans(texts)
+        ids = np.empty(len(spans.starts), np.int32)
+        firsts = np.empty(len(spans.starts), np.int32)
+        count = kernels.number(texts.data, spans.starts, spans.ends, ids, firsts)
+        firsts = firsts[:count]
+        starts, ends = spans.starts[firsts], spans.ends[firsts]
+        offsets = np.zeros(count + 1, np.int64)
+        np.cumsum(ends - starts, out=offsets[1:])
+        spelled = np.empty(int(offsets[-1]), np.uint8)
+        kernels.gather(texts.data, starts, ends, offsets, spelled)
+        words = Words(texts_of(spelled, offsets), np.arange(count, dtype=np.int32), np.zeros(count, np.int32))
+        for token_filter in self.filters:
+            words = token_filter(words)
+        forms = np.searchsorted(words.origins, np.arange(count + 1)).astype(np.int32)
+        distinct = pc.dictionary_encode(words.texts)
+        terms = distinct.indices.to_numpy(zero_copy_only=False)
+        return Analyzed(spans, ids, forms, terms.astype(np.int32, copy=False), words.moves, distinct.dictionary)
