@@ -20,7 +20,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "expr": BASE | {"text"},
     "vector": BASE,
     "text": BASE,
-    "scalar": BASE,
+    "scalar": BASE | {"expr"},
     "store": BASE,
     "log": BASE | {"store"},
     "segment": STORED,

@@ -26,6 +26,7 @@ Task = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
 TASKS: dict[str, str] = {
     "vector.build": "elanus.vector.jobs:build_index",
     "vector.extend": "elanus.vector.jobs:extend_index",
+    "scalar.build": "elanus.segment.indexed:build",
 }
 """Task name → module:function, which takes JSON arguments and returns a JSON-ready mapping. A module is imported when
 one of its tasks first runs."""

@@ -288,6 +288,8 @@ class Collection:
             for unit in self.snapshot().sealed:
                 for handle in unit.indexes.values():
                     handle.open()
+                if unit.indexed is not None:
+                    unit.indexed.open()
                 unit.view.key_column  # noqa: B018 - it is fetched
         except ElanusError as error:  # a search will say so
             _log.info("collection %d was not fetched in advance: %s", self.id, error)

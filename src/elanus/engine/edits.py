@@ -282,15 +282,14 @@ def rebase(state: Manifest, edit: Edit) -> Edit | None:
     """
     match edit:
         case IndexBuilt(segment_id, index_id, _):
-            known = segment_id in state.segments and any(d.id == index_id for d in state.indexes.values())
+            known = segment_id in state.segments and index_id in state.definitions
             return edit if known else None
         case Replaced(inputs, output):
             if not all(i in state.segments for i in inputs):
                 return None
             if output is None:
                 return edit
-            defined = {d.id for d in state.indexes.values()}
-            kept = {i: key for i, key in output.indexes.items() if i in defined}
+            kept = {i: key for i, key in output.indexes.items() if i in state.definitions}
             return replace(edit, output=replace(output, indexes=kept))
         case Sealed(_, _, _, sealed_to):
             return edit if sealed_to > state.sealed_to else None

@@ -36,17 +36,22 @@ from elanus.engine.precedence import give_way
 from elanus.engine.retries import RecentWrites
 from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit, place_of
 from elanus.log.record import WriteRecord
+from elanus.model.schema import Schema
 from elanus.model.timestamps import milliseconds_of
 from elanus.segment.deletes import Deletes
 from elanus.segment.growing import GrowingSegment
+from elanus.segment.indexed import Indexed, IndexFile
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.store.base import Store
 
 if TYPE_CHECKING:
     from elanus.vector.interim import InterimIndex
 
-IndexOpener = Callable[[SealedSegment, IndexDefinition, str], IndexHandle]
-"""Makes the handle of an index file: (its segment, what it was built for, its Store key) -> handle."""
+Handle = IndexHandle | IndexFile
+"""The index file of vectors, or of a scalar field."""
+
+IndexOpener = Callable[[SealedSegment, IndexDefinition, Schema, str], Handle]
+"""Makes the handle of an index file: (its segment, what it was built for, the schema, its Store key) -> handle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class _Sealed:
     deletes: Deletes
     saved: int
     unit: Unit | None
-    indexes: dict[int, IndexHandle]
+    indexes: dict[int, Handle]
 
 
 class Opened(NamedTuple):
@@ -252,10 +257,8 @@ class LogFollower:
     def opened(self, manifest: Manifest) -> Opened:
         """`manifest` with its files open, for `prepare_to_adopt`. One thread at a time may be between the two."""
         known = dict(self._sealed)
-        definitions = {d.id: d for d in manifest.indexes.values()}
-        return Opened(
-            manifest, {i: self._open(entry, known.get(i), definitions) for i, entry in manifest.segments.items()}
-        )
+        segments = {i: self._open(entry, known.get(i), manifest) for i, entry in manifest.segments.items()}
+        return Opened(manifest, segments)
 
     def prepare_to_adopt(self, opened: Opened) -> None:
         """`adopt`, to be seen together with what else is prepared."""
@@ -319,7 +322,8 @@ class LogFollower:
         return deletes
 
     def _set_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
-        fields = {d.field_id for d in self._manifest.indexes.values() if d.has_file} if interims else ()
+        indexes = self._manifest.indexes.values() if interims else ()
+        fields = {d.field_id for d in indexes if d.metric is not None and d.has_file}
         units = (self._next or self._snapshot).units
         seen = {place_of(unit, f) for unit in units for f in fields if f not in unit.indexes}
         self._interims = {place: index for place, index in interims.items() if place in seen}
@@ -330,7 +334,9 @@ class LogFollower:
         for sealed in self._sealed.values():
             if sealed.unit is None:
                 sealed.unit = Unit(
-                    SealedView(sealed.segment, sealed.deletes, self._manifest.schema), self._by_field(sealed.indexes)
+                    SealedView(sealed.segment, sealed.deletes, self._manifest.schema),
+                    self._by_field(sealed.indexes),
+                    self._indexed(sealed.indexes),
                 )
             units.append(sealed.unit)
         growing = (self._frozen.segment, self._growing) if self._frozen is not None else (self._growing,)
@@ -349,16 +355,22 @@ class LogFollower:
         else:
             self._snapshot = made
 
-    def _by_field(self, handles: Mapping[int, IndexHandle]) -> dict[int, IndexHandle]:
+    def _by_field(self, handles: Mapping[int, Handle]) -> dict[int, IndexHandle]:
         fields = {d.id: d.field_id for d in self._manifest.indexes.values()}
-        return {fields[index_id]: handle for index_id, handle in handles.items() if index_id in fields}
+        vectors = {index_id: handle for index_id, handle in handles.items() if isinstance(handle, IndexHandle)}
+        return {fields[index_id]: handle for index_id, handle in vectors.items() if index_id in fields}
+
+    def _indexed(self, handles: Mapping[int, Handle]) -> Indexed | None:
+        known = self._manifest.definitions
+        files = {known[i].name: file for i, file in handles.items() if i in known and isinstance(file, IndexFile)}
+        return Indexed(files) if files else None
 
     # --- outside it ------------------------------------------------------------------------------------------------
 
-    def _open(self, entry: SegmentEntry, known: _Sealed | None, definitions: Mapping[int, IndexDefinition]) -> _Sealed:
+    def _open(self, entry: SegmentEntry, known: _Sealed | None, manifest: Manifest) -> _Sealed:
         """A segment as `entry` names it, reusing what is open already."""
         saved = entry.deletes.rows if entry.deletes is not None else 0
-        handles: dict[int, IndexHandle] = {}
+        handles: dict[int, Handle] = {}
         if known is not None:
             segment, deletes, handles = known.segment, known.deletes, known.indexes
         else:
@@ -367,7 +379,8 @@ class LogFollower:
             if entry.deletes is not None:
                 deletes = Deletes.from_bytes(self._store.get(entry.deletes.key), entry.deletes.key)
         indexes = {
-            i: handles.get(i) or self._open_index(segment, definitions[i], key) for i, key in entry.indexes.items()
+            i: handles.get(i) or self._open_index(segment, manifest.definitions[i], manifest.schema, key)
+            for i, key in entry.indexes.items()
         }
         return _Sealed(segment, deletes, saved, None, indexes)
 

@@ -1,13 +1,15 @@
-"""Index files of sealed segments, opened when a search first needs them."""
+"""Index files of sealed segments, opened when a search or a filter first needs them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from elanus.engine.follower import IndexOpener
+from elanus.engine.follower import Handle, IndexOpener
 from elanus.engine.manifest import IndexDefinition
 from elanus.engine.snapshot import IndexHandle
+from elanus.model.schema import Schema
 from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
+from elanus.segment.indexed import IndexFile
 from elanus.segment.sealed import SealedSegment
 from elanus.store.base import Store
 from elanus.store.header import FileKind
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 def index_opener(store: Store) -> IndexOpener:
     """How a follower over `store` opens an index file: mapped, over the mapped column of its segment."""
 
-    def handle(segment: SealedSegment, definition: IndexDefinition, key: str) -> IndexHandle:
+    def handle(segment: SealedSegment, definition: IndexDefinition, schema: Schema, key: str) -> Handle:
+        if definition.metric is None:
+            return IndexFile(definition.of(schema), segment.rows, lambda: store.local_path(key), segment.column)
+
         def open_index() -> VectorIndex:
             from elanus.vector.open import VectorIndex
 

@@ -21,7 +21,10 @@ from elanus.model.canonical import Values
 from elanus.model.errors import PartitionNotFound
 from elanus.model.names import check_name
 from elanus.model.schema import Schema
-from elanus.model.types import Consistency, Metric, OnDuplicateKey
+from elanus.model.types import Consistency, DataType, Metric, OnDuplicateKey
+from elanus.scalar import registry
+from elanus.scalar.paths import steps_of
+from elanus.segment.indexed import IndexOf
 from elanus.segment.sealed import SegmentMeta
 from elanus.segment.tenants import partitions_of
 from elanus.vector.registry import resolve
@@ -60,8 +63,18 @@ class IndexDefinition:
 
     @property
     def has_file(self) -> bool:
-        """Whether there is anything to build: scans are as good as FLAT and as indexes of scalar fields."""
-        return self.metric is not None and resolve(self.kind, self.params).has_file
+        """Whether there is anything to build: a scan is as good as FLAT."""
+        if self.metric is None:
+            return registry.has_file(self.kind, self.params)
+        return resolve(self.kind, self.params).has_file
+
+    def of(self, schema: Schema) -> IndexOf:
+        """What a file of an index of a scalar field is built for."""
+        field = schema.by_id[self.field_id]
+        steps = None
+        if field.dtype is DataType.JSON:
+            steps = steps_of(str(self.params.get(JSON_PATH, "")), is_dynamic=field.is_dynamic)
+        return IndexOf(self.kind, self.params, self.field_id, steps)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -194,6 +207,11 @@ class Manifest:
     def partitions_of(self, tenants: Values) -> frozenset[int]:
         """The partitions that these values of the partition key are in."""
         return frozenset(partitions_of(tenants, len(self.partitions)).tolist())
+
+    @cached_property
+    def definitions(self) -> Mapping[int, IndexDefinition]:
+        """By their ids, all that there may be files of."""
+        return {d.id: d for d in self.indexes.values()}
 
     def index_of(self, field_id: int) -> IndexDefinition | None:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)

@@ -69,7 +69,7 @@ def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partit
         if rows is not None:
             return masks.both(unit.view.alive(snapshot.timestamp), _rows_of(unit, rows, rest))
     visible = snapshot.visible(unit, partitions)
-    return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows)))
+    return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows, unit.indexed)))
 
 
 def _rows_of(unit: Unit, rows: Rows, condition: BoundFilter | None) -> Mask:

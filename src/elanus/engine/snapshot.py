@@ -17,6 +17,7 @@ from elanus.engine.manifest import Manifest
 from elanus.engine.masks import Mask
 from elanus.model.types import Metric
 from elanus.segment.growing import GrowingView
+from elanus.segment.indexed import Indexed
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.segment.view import SegmentView
 from elanus.vector.payload import address
@@ -51,11 +52,13 @@ Place = tuple[int, int]
 class Unit:
     """A run of rows that the planner treats on its own: a sealed segment, or one chunk of a growing one.
 
-    `indexes` maps a field id to the index built for it; growing chunks have none.
+    `indexes` maps a vector field's id to the index built for it, `indexed` are those of scalar fields; growing chunks
+    have none.
     """
 
     view: SegmentView
     indexes: Mapping[int, IndexHandle] = field(default_factory=dict)
+    indexed: Indexed | None = None
     _partition_masks: dict[frozenset[int], Mask | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.expr.evaluate import Columns, evaluate
+from elanus.expr.evaluate import Columns, Indexed, evaluate
 from elanus.expr.simplify import joined
 from elanus.expr.typed import Always, Column, Compare, Junction, Member, Predicate
 from elanus.model.schema import Field
@@ -71,9 +71,9 @@ class BoundFilter:
                 return values, BoundFilter(self.text, rest, self.primary, self.partition_key)
         return None
 
-    def evaluate(self, columns: Columns, rows: int) -> pa.BooleanArray:
+    def evaluate(self, columns: Columns, rows: int, indexed: Indexed | None = None) -> pa.BooleanArray:
         """True, false or, as null, unknown for each of `rows` rows; only the true ones match."""
-        return evaluate(self.root, columns, rows)
+        return evaluate(self.root, columns, rows, indexed)
 
     def evaluate_at(self, columns: Columns, rows: npt.NDArray[np.int64]) -> pa.BooleanArray:
         """The same for the rows with these numbers, in this order; reads nothing of the others."""

@@ -57,11 +57,20 @@ class Columns(Protocol):
         ...
 
 
-def evaluate(root: Predicate, columns: Columns, rows: int | npt.NDArray[np.int64]) -> pa.BooleanArray:
-    """`root` for the first `rows` rows, which is all of them, or for the rows with the numbers given."""
+Indexed = Callable[[Predicate], "pa.BooleanArray | None"]
+"""Asks indexes about a predicate: its truth in every row, or None where none of them can tell, or a scan is quicker."""
+
+
+def evaluate(
+    root: Predicate, columns: Columns, rows: int | npt.NDArray[np.int64], indexed: Indexed | None = None
+) -> pa.BooleanArray:
+    """`root` for the first `rows` rows, which is all of them, or for the rows with the numbers given.
+
+    `indexed`, of all rows, is asked about every predicate first.
+    """
     if isinstance(rows, np.ndarray):
         return _Rows(_Chosen(columns, rows), len(rows)).truth(root)
-    return _Rows(columns, int(rows)).truth(root)
+    return _Rows(columns, int(rows), indexed).truth(root)
 
 
 class _Chosen:
@@ -84,14 +93,17 @@ class _Chosen:
 class _Rows:
     """The rows of one evaluation, and what was extracted of their JSON so far."""
 
-    __slots__ = ("_columns", "_extracted", "count")
+    __slots__ = ("_columns", "_extracted", "count", "indexed")
 
-    def __init__(self, columns: Columns, count: int) -> None:
+    def __init__(self, columns: Columns, count: int, indexed: Indexed | None = None) -> None:
         self._columns = columns
         self.count = count
+        self.indexed = indexed
         self._extracted: dict[tuple[int, json_path.Path], json_path.Extraction] = {}
 
     def truth(self, node: Predicate) -> pa.BooleanArray:
+        if self.indexed is not None and (answer := self.indexed(node)) is not None:
+            return answer
         if isinstance(node, Function):
             return node.truth(self)
         return _RULES[type(node)](self, node)
@@ -231,8 +243,10 @@ def _not(rows: _Rows, node: Not) -> pa.BooleanArray:
 def _junction(rows: _Rows, node: Junction) -> pa.BooleanArray:
     settles = node.op == "or"
     join = pc.or_kleene if settles else pc.and_kleene
-    result = rows.truth(node.terms[0])
-    for term in node.terms[1:]:
+    result, terms = _from_indexes(rows, node, join)
+    if result is None:
+        result, terms = rows.truth(terms[0]), terms[1:]
+    for term in terms:
         open_rows = rows.count - result.true_count if settles else result.true_count + result.null_count
         if not open_rows:
             break
@@ -241,6 +255,42 @@ def _junction(rows: _Rows, node: Junction) -> pa.BooleanArray:
         else:
             result = join(result, rows.truth(term))
     return result
+
+
+def _from_indexes(
+    rows: _Rows, node: Junction, join: Callable[[Any, Any], Any]
+) -> tuple[pa.BooleanArray | None, list[Predicate]]:
+    """(what the indexes say of those terms that they know, the other terms)."""
+    if rows.indexed is None:
+        return None, list(node.terms)
+    result: pa.BooleanArray | None = None
+    others: list[Predicate] = []
+    for term in _with_ranges(node):
+        answer = rows.indexed(term)
+        if answer is None:
+            others += term.terms if isinstance(term, Junction) and term.op == node.op else [term]
+        else:
+            result = answer if result is None else join(result, answer)
+    return result, others
+
+
+def _with_ranges(node: Junction) -> list[Predicate]:
+    """The terms, with the comparisons of one operand that `and` joins as one: together they may be a short range."""
+    if node.op == "or":
+        return list(node.terms)
+    together: dict[Any, list[Predicate]] = {}
+    for number, term in enumerate(node.terms):
+        match term:
+            case Compare(operand=Column(field=field)):
+                together.setdefault((field.id, ()), []).append(term)
+            case CompareJson(operand=JsonPath(field=field, steps=steps)):
+                together.setdefault((field.id, steps), []).append(term)
+            case _:
+                together[number] = [term]
+    return [
+        terms[0] if len(terms) == 1 else Junction("and", tuple(terms), sum(term.cost for term in terms))
+        for terms in together.values()
+    ]
 
 
 def _joined_where_open(

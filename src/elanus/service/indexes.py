@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from elanus.engine.collection import Collection
+from elanus.engine.jobs.improve import wants_index
 from elanus.engine.manifest import IndexDefinition
 from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
 from elanus.model.names import check_name
@@ -161,14 +162,12 @@ def list_all(ctx: RequestContext, instance: Instance, collection: str) -> list[I
 def _info(collection: Collection, definition: IndexDefinition) -> IndexInfo:
     snapshot = collection.snapshot()
     manifest = snapshot.manifest
-    least = collection.host.config.index_min_rows
+    config = collection.host.config
     pending = sum(
         entry.meta.rows
         for entry in manifest.segments.values()
-        if entry.meta.rows >= least and definition.id not in entry.indexes
+        if definition.id not in entry.indexes and wants_index(entry.meta, definition, config)
     )
-    if not definition.has_file:
-        pending = 0
     total = sum(unit.view.rows for unit in snapshot.units)
     return IndexInfo(
         name=definition.name,

@@ -120,4 +120,4 @@ def _segments(collection: Collection) -> Iterator[SegmentInfo]:
 
 
 def _index_name(manifest: Manifest, built: frozenset[int]) -> str:
-    return next((d.name for d in manifest.indexes.values() if d.id in built), "")
+    return next((d.name for d in manifest.indexes.values() if d.id in built and d.metric is not None), "")

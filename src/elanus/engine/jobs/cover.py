@@ -45,7 +45,7 @@ def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition, 
     """What to cover, for which index, and where its blocks should end."""
     snapshot = collection.snapshot()
     for definition in snapshot.manifest.indexes.values():
-        if not definition.has_file:
+        if definition.metric is None or not definition.has_file:
             continue
         waiting = [unit for unit in snapshot.units if definition.field_id not in unit.indexes]
         if sum(unit.view.rows for unit in waiting) < 2 * COVER_ROWS:

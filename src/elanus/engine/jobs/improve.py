@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elanus.engine.builders import Builders, BuildJob
+from elanus.engine.config import EngineConfig
 from elanus.engine.edits import IndexBuilt, Replaced
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.seal import sealed_entry
@@ -22,11 +23,13 @@ from elanus.engine.manifest import IndexDefinition
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.segment.blocks import PAYLOAD_OFFSET, wrap_payload
 from elanus.segment.column import data_offset, open_column
+from elanus.segment.indexed import build_memory
+from elanus.segment.meta import SegmentMeta
 from elanus.segment.rows import SegmentRows
 from elanus.segment.sealed import WrittenSegment, write_segment
 from elanus.store.header import FileKind
 from elanus.store.reasons import store_error
-from elanus.vector.cost import build_bytes
+from elanus.vector.cost import BUILDER_BYTES, build_bytes
 from elanus.vector.registry import resolve
 
 if TYPE_CHECKING:
@@ -54,8 +57,8 @@ def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
     missing = [
         (entry.meta.rows, entry.meta.id, definition)
         for entry in manifest.segments.values()
-        for definition in manifest.indexes.values()
-        if definition.id not in entry.indexes and wants_index(collection, entry.meta.rows, definition)
+        for definition in manifest.definitions.values()
+        if definition.id not in entry.indexes and wants_index(entry.meta, definition, collection.host.config)
     ]
     if not missing:
         return None
@@ -63,11 +66,9 @@ def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
     return segment_id, definition
 
 
-def wants_index(collection: Collection, rows: int, definition: IndexDefinition) -> bool:
-    """Whether a segment of `rows` gets a file for `definition`: not where a scan is as good."""
-    if rows < collection.host.config.index_min_rows:
-        return False
-    return definition.has_file
+def wants_index(meta: SegmentMeta, definition: IndexDefinition, config: EngineConfig) -> bool:
+    """Whether a segment gets a file for `definition`: not where a scan is as good, nor of a field that it has not."""
+    return meta.rows >= config.index_min_rows and definition.field_id in meta.columns and definition.has_file
 
 
 def build_index(
@@ -79,10 +80,14 @@ def build_index(
         return
     store, threads = collection.store, collection.host.config.build_threads
     prefix = index_prefix(collection, entry.meta.prefix)
-    column = _column(collection, store.local_path(entry.meta.column_key(definition.field_id)), definition)
+    column = store.local_path(entry.meta.column_key(definition.field_id))
     with collection.pending(prefix), collection.scratch() as scratch:
         bare = scratch / "index"
-        builders.run(_job("vector.build", definition, column, {"output": str(bare)}, threads))
+        if definition.metric is None:
+            builders.run(_scalar_job(collection, definition, column, entry.meta, bare))
+        else:
+            vectors = _column(collection, column, definition)
+            builders.run(_job("vector.build", definition, vectors, {"output": str(bare)}, threads))
         yield "built"
         key = f"{prefix}.index"
         store.publish({key: _wrapped(bare, definition)})
@@ -142,15 +147,22 @@ def _inherited(
     store, manifest = collection.store, snapshot.manifest
     new_rows = rows.new_rows(written.order)
     made: dict[int, tuple[str, Path]] = {}
-    for definition in manifest.indexes.values():
-        if not wants_index(collection, written.meta.rows, definition):
+    for definition in manifest.definitions.values():
+        if not wants_index(written.meta, definition, collection.host.config):
             continue
         entries = [manifest.segments[unit.sealed.id] for unit in inputs if unit.sealed is not None]
         having = [i for i, entry in enumerate(entries) if definition.id in entry.indexes]
         if not having:
             continue
+        key = f"{index_prefix(collection, written.meta.prefix)}.index"
+        path = written.files[written.meta.column_key(definition.field_id)]
+        if definition.metric is None:
+            bare = path.with_name(f"index-{definition.id}")
+            builders.run(_scalar_job(collection, definition, path, written.meta, bare))
+            made[definition.id] = (key, _wrapped(bare, definition))
+            continue
         base = max(having, key=lambda i: entries[i].meta.rows)
-        bare = written.files[written.meta.column_key(definition.field_id)].with_suffix(".extended")
+        bare = path.with_suffix(".extended")
         moves = bare.with_suffix(".moves")
         try:
             moves.write_bytes(new_rows[base].astype(np.int64).tobytes())
@@ -161,10 +173,10 @@ def _inherited(
             "old": {"path": str(store.local_path(entries[base].indexes[definition.id])), "offset": PAYLOAD_OFFSET},
             "new_of_old": {"path": str(moves), "offset": 0, "rows": len(new_rows[base])},
         }
-        column = _column(collection, written.files[written.meta.column_key(definition.field_id)], definition)
+        column = _column(collection, path, definition)
         builders.run(_job("vector.extend", definition, column, more, collection.host.config.build_threads))
         moves.unlink()
-        made[definition.id] = (f"{index_prefix(collection, written.meta.prefix)}.index", _wrapped(bare, definition))
+        made[definition.id] = (key, _wrapped(bare, definition))
     return made
 
 
@@ -188,6 +200,14 @@ def _job(
         "spec": spec.to_dict(), "metric": definition.vector_metric.value, "column": column, "threads": threads, **more
     }  # fmt: skip
     return BuildJob(task, arguments, memory_bytes=build_bytes(spec, column["rows"], column["dim"]))
+
+
+def _scalar_job(
+    collection: Collection, definition: IndexDefinition, column: Path, meta: SegmentMeta, output: Path
+) -> BuildJob:
+    of = definition.of(collection.schema)
+    memory = build_memory(of, meta.rows, meta.columns[definition.field_id])
+    return BuildJob("scalar.build", of.to_arguments(column, output), memory_bytes=BUILDER_BYTES + memory)
 
 
 def _wrapped(bare: Path, definition: IndexDefinition) -> Path:

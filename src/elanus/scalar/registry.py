@@ -1,0 +1,34 @@
+"""Which kind of index is which module."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+from elanus.scalar.sections import ScalarKind
+
+JSON_CAST_TYPE = "json_cast_type"
+
+_SORTED = "elanus.scalar.sorted"
+
+MODULES: Mapping[str, str] = {
+    "INVERTED": _SORTED,
+    "BITMAP": _SORTED,
+    "STL_SORT": _SORTED,
+    "Trie": _SORTED,
+    "AUTOINDEX": _SORTED,
+}
+"""Kind → its module. It is imported by whoever builds or opens the first file of one."""
+
+UNBUILT_CASTS = frozenset({"ARRAY_BOOL", "ARRAY_DOUBLE", "ARRAY_VARCHAR", "JSON"})
+"""Paths of JSON fields with these cast types are scanned."""
+
+
+def has_file(kind: str, params: Mapping[str, Any]) -> bool:
+    """Whether there is anything to build for an index of this kind."""
+    return kind in MODULES and params.get(JSON_CAST_TYPE) not in UNBUILT_CASTS
+
+
+def module_of(kind: str) -> ScalarKind:
+    return cast("ScalarKind", importlib.import_module(MODULES[kind]))

@@ -1,0 +1,167 @@
+"""Scalar index files of a segment: written in a builder process, opened when a filter first asks, and asked.
+
+A file is an index payload (`vector.payload`) in the form of big files (`blocks`): what the kind's module makes is its
+sections, and `meta` says under "scalar" what the file is of. Task of a builder process:
+
+    scalar.build    {"kind", "params", "column": {"path", "field_id"}, "json": null or [steps], "output"}
+
+It writes the bare payload `output` and returns {"rows"}. Numbers at a JSON path are indexed as doubles; where one of
+them is no double the file says so, and is not asked.
+
+A damaged file is as none: filters scan, and the log says which it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from elanus.expr import json_path
+from elanus.expr.typed import Predicate
+from elanus.model.errors import CorruptData, FormatTooNew
+from elanus.scalar.registry import JSON_CAST_TYPE, module_of
+from elanus.scalar.sections import ScalarIndex, Sections, Source
+from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
+from elanus.segment.column import open_column
+from elanus.store.header import FileKind
+from elanus.vector import payload
+
+_log = logging.getLogger("elanus.indexes")
+
+_EXACT = 2**53
+"""Up to here every integer is a double."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOf:
+    """What a file is built for: a kind with its parameters, of a field, or of a path (else None) of a JSON field."""
+
+    kind: str
+    params: Mapping[str, Any]
+    field_id: int
+    steps: json_path.Path | None = None
+
+    def to_arguments(self, column: Path, output: Path) -> dict[str, Any]:
+        """Of `scalar.build`, for the column file `column`."""
+        return {
+            "kind": self.kind,
+            "params": dict(self.params),
+            "column": {"path": str(column), "field_id": self.field_id},
+            "json": None if self.steps is None else list(self.steps),
+            "output": str(output),
+        }
+
+
+def build_memory(of: IndexOf, rows: int, column_bytes: int) -> int:
+    """About how many bytes building takes, for a column file of `column_bytes`."""
+    return 64 * rows + 3 * column_bytes + (40 * rows if of.steps is not None else 0)
+
+
+def build(arguments: Mapping[str, Any], progress: Callable[[float], None]) -> Mapping[str, Any]:
+    """The task `scalar.build`; see the module."""
+    source = arguments["column"]
+    column = open_column(Path(source["path"]), source["field_id"])
+    steps = arguments["json"]
+    progress(0.0)
+    values, exact = (column, True) if steps is None else _at_path(column, tuple(steps), arguments["params"])
+    made = module_of(arguments["kind"]).build(values, arguments["params"])
+    described = {"kind": arguments["kind"], "field_id": source["field_id"], "steps": steps, "exact": exact}
+    payload.write(Path(arguments["output"]), {**made.meta, "rows": len(column), "scalar": described}, made.arrays)
+    return {"rows": len(column)}
+
+
+def _at_path(column: pa.Array, steps: json_path.Path, params: Mapping[str, Any]) -> tuple[pa.Array, bool]:
+    """(values of the cast type at a path, whether they are what the path holds); null where it holds something else."""
+    found = json_path.extract(column, steps)
+    cast = params[JSON_CAST_TYPE]
+    if cast == "VARCHAR":
+        return found.strings, True
+    if cast == "BOOL":
+        return pa.array(found.ints == 1, mask=found.kinds != json_path.Kind.BOOL), True
+    is_int, is_double = found.kinds == json_path.Kind.INT, found.kinds == json_path.Kind.DOUBLE
+    exact = bool((np.abs(np.where(is_int, found.ints, 0)).astype(np.uint64) <= _EXACT).all())
+    return pa.array(np.where(is_int, found.ints, found.doubles), mask=~(is_int | is_double)), exact
+
+
+class IndexFile:
+    """The file at the path that `locate` gives, opened when it is first asked."""
+
+    def __init__(self, of: IndexOf, rows: int, locate: Callable[[], Path], column: Callable[[int], pa.Array]) -> None:
+        self.of = of
+        self._rows = rows
+        self._locate = locate
+        self._column = column
+        self._opened: ScalarIndex | None = None
+        self._unusable = False
+
+    def answer(self, node: Predicate) -> pa.BooleanArray | None:
+        """`node` for every row; None where this index cannot tell. Raises `StoreError` where it cannot be fetched."""
+        index = self._opened or self.open()
+        return None if index is None else index.answer(node)
+
+    def open(self) -> ScalarIndex | None:
+        """The index; None where there is none to be asked. Two threads may both open it; one result is kept."""
+        if self._unusable:
+            return None
+        path = self._locate()
+        try:
+            opened = self._read(path)
+        except (CorruptData, FormatTooNew) as error:
+            _log.warning("an index is left aside, filters scan instead: %s", error)
+            opened = None
+        self._opened, self._unusable = opened, opened is None
+        return opened
+
+    def _read(self, path: Path) -> ScalarIndex | None:
+        map_payload(path, FileKind.INDEX, self.of.field_id)  # checks header and trailer
+        file = payload.read(path, PAYLOAD_OFFSET)
+        described = file.meta.get("scalar", {})
+        steps = None if self.of.steps is None else list(self.of.steps)
+        expected = {"kind": self.of.kind, "field_id": self.of.field_id, "steps": steps}
+        if file.meta.get("rows") != self._rows or any(described.get(key) != value for key, value in expected.items()):
+            raise CorruptData(f"index file {path} was built for other data: drop and rebuild the index")
+        if not described["exact"]:
+            return None
+        source = Source(
+            self.of.field_id,
+            self.of.steps is not None,
+            self.of.steps or (),
+            self._rows,
+            lambda: self._column(self.of.field_id),
+        )
+        return module_of(self.of.kind).open_index(Sections(file.meta, file.sections), source)
+
+
+class Indexed:
+    """The scalar indexes of one segment, as a filter asks them: called with a predicate, it answers for every row.
+
+    `names` are those of the definitions.
+    """
+
+    def __init__(self, files: Mapping[str, IndexFile]) -> None:
+        self._files = files
+        self._by_field: dict[int, list[IndexFile]] = {}
+        for file in files.values():
+            self._by_field.setdefault(file.of.field_id, []).append(file)
+
+    def __call__(self, node: Predicate) -> pa.BooleanArray | None:
+        for file in self._of(node.fields()):
+            answer = file.answer(node)
+            if answer is not None:
+                return answer
+        return None
+
+    def open(self) -> None:
+        """Map all files now. Raises `StoreError` where one cannot be fetched."""
+        for file in self._files.values():
+            file.open()
+
+    def _of(self, fields: Iterable[int]) -> Iterable[IndexFile]:
+        for field_id in dict.fromkeys(fields):
+            yield from self._by_field.get(field_id, ())
