@@ -21,6 +21,11 @@ from elanus.engine.masks import Mask, Rows
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.schema import TIMESTAMP_FIELD_ID
+from elanus.segment.clustering import Span
+from elanus.segment.sealed import SealedSegment
+
+FEW_SHARE = 0.1
+"""Below this share of a segment's rows a condition is asked of each row by its number, above it of all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,30 @@ def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partit
         rows = unit.sealed.tenant_rows(tenants, partitions & snapshot.manifest.partitions_of(tenants))
         if rows is not None:
             return masks.both(unit.view.alive(snapshot.timestamp), _rows_of(unit, rows, rest))
+    if condition.ordered is not None and unit.sealed is not None:
+        within = _within(unit, unit.sealed, condition, partitions)
+        if within is not None:
+            return masks.both(unit.view.alive(snapshot.timestamp), within)
     visible = snapshot.visible(unit, partitions)
     return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows, unit.indexed)))
+
+
+def _within(unit: Unit, segment: SealedSegment, condition: BoundFilter, partitions: frozenset[int]) -> Mask | None:
+    """The rows of `partitions` that match, where those within the bounds of the clustering key lie together."""
+    assert condition.ordered is not None
+    assert condition.clustering_key is not None
+    bounds, rest = condition.ordered
+    span = Span()
+    for op, value in bounds:
+        span = span.within(op, value)
+    ranges = segment.rows_within(condition.clustering_key.id, span, partitions)
+    if ranges is None:
+        return None
+    if rest is not None and sum(stop - start for start, stop in ranges) < segment.rows * FEW_SHARE:
+        rows = np.concatenate([np.arange(start, stop) for start, stop in ranges]) if ranges else np.empty(0, np.int64)
+        return _rows_of(unit, rows, rest)
+    within = masks.from_ranges(ranges, segment.rows)
+    return within if rest is None else within & masks.from_arrow(rest.evaluate(unit.view, segment.rows))
 
 
 def _rows_of(unit: Unit, rows: Rows, condition: BoundFilter | None) -> Mask:

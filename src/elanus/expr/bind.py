@@ -64,7 +64,7 @@ def bind(expression: Expression, schema: Schema, params: Params | None = None) -
         root = _Binder(schema, params or {}).predicate(expression.root, whole=expression.text)
     except Refused as refused:
         raise refused.about(expression.text) from None
-    return BoundFilter(expression.text, root, schema.primary, schema.partition_key)
+    return BoundFilter(expression.text, root, schema.primary, schema.partition_key, schema.clustering_key)
 
 
 _Bound = Constant | Values | Operand | Predicate

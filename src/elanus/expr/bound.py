@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ class BoundFilter:
     root: Predicate
     primary: Field
     partition_key: Field | None = None
+    clustering_key: Field | None = None
 
     @cached_property
     def fields(self) -> frozenset[int]:
@@ -58,6 +60,19 @@ class BoundFilter:
         """As `narrowed`, with values of the partition key."""
         return self._split(self.partition_key) if self.partition_key is not None else None
 
+    @cached_property
+    def ordered(self) -> tuple[tuple[tuple[str, Any], ...], BoundFilter | None] | None:
+        """(bounds, rest): as `narrowed`, with all comparisons (op, value) of the clustering key with constants."""
+        if self.clustering_key is None:
+            return None
+        conjunction = isinstance(self.root, Junction) and self.root.op == "and"
+        terms = self.root.terms if isinstance(self.root, Junction) and conjunction else (self.root,)
+        bounds = {i: bound for i, term in enumerate(terms) if (bound := _bound_of(term, self.clustering_key))}
+        if not bounds:
+            return None
+        rest = [term for i, term in enumerate(terms) if i not in bounds]
+        return tuple(bounds.values()), replace(self, root=joined("and", rest)) if rest else None
+
     def _split(self, field: Field) -> tuple[pa.Array, BoundFilter | None] | None:
         values = _values_of(self.root, field)
         if values is not None:
@@ -68,7 +83,7 @@ class BoundFilter:
             values = _values_of(term, field)
             if values is not None:
                 rest = joined("and", [*self.root.terms[:i], *self.root.terms[i + 1 :]])
-                return values, BoundFilter(self.text, rest, self.primary, self.partition_key)
+                return values, replace(self, root=rest)
         return None
 
     def evaluate(self, columns: Columns, rows: int, indexed: Indexed | None = None) -> pa.BooleanArray:
@@ -85,6 +100,13 @@ class BoundFilter:
 
     def __str__(self) -> str:
         return self.describe()
+
+
+def _bound_of(term: Predicate, field: Field) -> tuple[str, Any] | None:
+    """What `term` says of the order of `field`, where it says nothing else."""
+    if not isinstance(term, Compare) or not isinstance(term.operand, Column) or term.operand.field.id != field.id:
+        return None
+    return (term.op, term.scalar.as_py()) if term.op != "!=" else None
 
 
 def _values_of(term: Predicate, field: Field) -> pa.Array | None:

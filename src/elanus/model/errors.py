@@ -9,10 +9,13 @@
     ├── CollectionNotLoaded          101
     ├── CollectionLimit              102
     ├── CollectionLoaded             104
+    ├── IllegalSchema                105  the fields do not go together
+    ├── VectorClusteringKey          107
     ├── SchemaOutdated               109  the client's picture of the schema is not the one in force
     ├── PartitionNotFound            200
     ├── PartitionNotLoaded           201
     ├── IndexNotFound                700
+    ├── IndexExists                  702  an index stands in the way of a change
     ├── DatabaseNotFound             800
     ├── DatabaseLimit                801
     ├── InvalidDatabaseName          802
@@ -85,6 +88,14 @@ class CollectionLoaded(ElanusError):
     code = 104
 
 
+class IllegalSchema(ElanusError, ValueError):
+    code = 105
+
+
+class VectorClusteringKey(ElanusError, ValueError):
+    code = 107
+
+
 class SchemaOutdated(ElanusError):
     code = 109
 
@@ -99,6 +110,10 @@ class PartitionNotLoaded(ElanusError):
 
 class IndexNotFound(ElanusError, LookupError):
     code = 700
+
+
+class IndexExists(ElanusError):
+    code = 702
 
 
 class DatabaseNotFound(ElanusError, LookupError):

@@ -19,9 +19,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from elanus.model.errors import InvalidParameter
+from elanus.model.errors import IllegalSchema, InvalidFieldName, InvalidParameter, VectorClusteringKey
 from elanus.model.names import check_name
-from elanus.model.types import FLOATS, INTEGERS, KEYS, NUMPY_OF, TYPE_NAMES, VECTORS, DataType, arrow_type
+from elanus.model.types import (
+    CLUSTERING_KEYS,
+    FLOATS,
+    INTEGERS,
+    KEYS,
+    NUMPY_OF,
+    TYPE_NAMES,
+    VECTORS,
+    DataType,
+    arrow_type,
+)
 
 TIMESTAMP_FIELD_ID = 1
 PARTITION_FIELD_ID = 2
@@ -38,14 +48,19 @@ MAX_VECTOR_SQUARE = 1e37
 MAX_DESCRIPTION_BYTES = 1024
 
 RESERVED_FIELD_NAMES = frozenset({"RowID", "Timestamp", "$meta", "$namespace_id", "__virtual_pk__"})
+_FUNCTIONS = (
+    "exists", "json_contains", "json_contains_all", "json_contains_any",
+    "array_contains", "array_contains_all", "array_contains_any", "array_length",
+    "text_match", "phrase_match", "random_sample",
+)  # fmt: skip
 KEYWORDS = frozenset(
     {
-        "and", "or", "not", "in", "like", "exists", "is", "null", "true", "false",
-        "json_contains", "json_contains_all", "json_contains_any",
-        "array_contains", "array_contains_all", "array_contains_any", "array_length",
-        "text_match", "phrase_match", "random_sample",
+        "and", "or", "not", "in", "like",
+        "true", "True", "TRUE", "false", "False", "FALSE",
+        *_FUNCTIONS, *map(str.upper, _FUNCTIONS),
     }
 )  # fmt: skip
+"""No field is called so, in this very spelling; nor `null` in any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +82,7 @@ class Field:
     max_length: int | None = None
     is_dynamic: bool = False
     is_partition_key: bool = False
+    is_clustering_key: bool = False
     description: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     """What a client declared beside that and expects to be told again, such as `mmap.enabled`."""
@@ -82,7 +98,7 @@ class Field:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that leaves out what has its default value."""
         out: dict[str, Any] = {"name": self.name, "type": self.dtype.name, "id": self.id}
-        for key in ("is_primary", "auto_id", "nullable", "is_dynamic", "is_partition_key"):
+        for key in ("is_primary", "auto_id", "nullable", "is_dynamic", "is_partition_key", "is_clustering_key"):
             if getattr(self, key):
                 out[key] = True
         for key in ("default", "dim", "max_length"):
@@ -146,6 +162,16 @@ class Schema:
         return next((f for f in self.fields if f.is_partition_key), None)
 
     @cached_property
+    def clustering_key(self) -> Field | None:
+        """The field by whose values the rows of a sealed segment are sorted within their partition."""
+        return next((f for f in self.fields if f.is_clustering_key), None)
+
+    @cached_property
+    def sorted_by(self) -> tuple[Field, ...]:
+        """The fields that the rows of a partition are sorted by, before the primary key."""
+        return tuple(f for f in (self.partition_key, self.clustering_key) if f is not None)
+
+    @cached_property
     def vectors(self) -> tuple[Field, ...]:
         return tuple(f for f in self.fields if f.is_vector)
 
@@ -202,8 +228,7 @@ class Schema:
         fields = list(self.fields)
         if len(fields) > MAX_FIELDS:
             raise InvalidParameter(f"maximum field's number should be limited to {MAX_FIELDS}")
-        if len(self.description.encode()) > MAX_DESCRIPTION_BYTES:
-            raise InvalidParameter(f"description exceeds {MAX_DESCRIPTION_BYTES} bytes")
+        check_description(self.description)
         names: set[str] = set()
         for f in fields:
             check_field(f)
@@ -212,6 +237,7 @@ class Schema:
             names.add(f.name)
         _check_primary(fields)
         _check_partition_key(fields)
+        _check_clustering_key(fields)
         vectors = sum(f.is_vector for f in fields)
         if not vectors:
             raise InvalidParameter("schema does not contain vector field")
@@ -221,6 +247,12 @@ class Schema:
             fields.append(DYNAMIC)
         numbered = tuple(replace(f, id=FIRST_USER_FIELD_ID + i) for i, f in enumerate(fields))
         return replace(self, fields=numbered)
+
+
+def check_description(text: str) -> None:
+    """Raise `InvalidParameter` where a collection's description is too long."""
+    if len(text.encode()) > MAX_DESCRIPTION_BYTES:
+        raise InvalidParameter(f"the length of a collection description must not exceed {MAX_DESCRIPTION_BYTES} bytes")
 
 
 def _check_primary(fields: Sequence[Field]) -> None:
@@ -251,13 +283,33 @@ def _check_partition_key(fields: Sequence[Field]) -> None:
             raise InvalidParameter("the data type of partition key should be Int64 or VarChar")
 
 
+def _check_clustering_key(fields: Sequence[Field]) -> None:
+    keys = [f for f in fields if f.is_clustering_key]
+    for key in keys:
+        check_clusters(key)
+    if len(keys) > 1:
+        raise IllegalSchema(f"there are more than one clustering key, field name = {keys[0].name}, {keys[1].name}")
+
+
+def check_clusters(f: Field) -> None:
+    """Raise unless rows can be sorted by the values of `f`."""
+    if f.is_vector:
+        raise VectorClusteringKey(f"vector clustering key not allowed: field {f.name} is a vector, choose a scalar")
+    if f.dtype not in CLUSTERING_KEYS:
+        raise IllegalSchema(
+            f"clustering key field {f.name} has unsupported data type {TYPE_NAMES[f.dtype]}: choose a number or VarChar"
+        )
+
+
 def check_field(f: Field) -> None:
     """Raise `InvalidParameter` or `InvalidFieldName` unless `f` may be a field of a schema."""
     if f.name in RESERVED_FIELD_NAMES:
         raise InvalidParameter(f"Invalid field name: {f.name}. The name is reserved by the system.")
-    if f.name.lower() in KEYWORDS:
-        raise InvalidParameter(f"Invalid field name: {f.name}. It is a keyword of the filter language.")
     check_name(f.name, "field")
+    if f.name in KEYWORDS or f.name.lower() == "null":
+        raise InvalidFieldName(
+            f"Invalid field name: {f.name}. {f.name} is keyword in milvus.: field name invalid[field={f.name}]"
+        )
     if f.auto_id and not f.is_primary:
         raise InvalidParameter(f"only the primary field could be with auto_id; field {f.name} is not primary")
     if f.is_vector:

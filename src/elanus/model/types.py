@@ -63,6 +63,8 @@ NUMBERS = INTEGERS | FLOATS
 VECTORS = frozenset({DataType.FLOAT_VECTOR})
 KEYS = frozenset({DataType.INT64, DataType.VARCHAR})
 
+CLUSTERING_KEYS = NUMBERS | {DataType.VARCHAR}
+
 TYPE_NAMES: dict[DataType, str] = {
     DataType.BOOL: "Bool",
     DataType.INT8: "Int8",

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from elanus.model.canonical import vectors_of
 from elanus.model.errors import CorruptData, StoreError
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
+from elanus.segment.clustering import Span, ranges_of
 from elanus.segment.column import open_column
 from elanus.segment.deletes import Deletes
 from elanus.segment.keys import KeyIndex
@@ -174,6 +175,14 @@ class SealedSegment:
         if not self.meta.clustered_by:
             return None
         return rows_of(self.column(self.meta.clustered_by), values, map(self.meta.partition_range, sorted(partitions)))
+
+    def rows_within(self, field_id: int, span: Span, partitions: Iterable[int]) -> list[tuple[int, int]] | None:
+        """Ranges of the rows in `partitions` whose clustering key `field_id` is within `span`; None where they are not
+        sorted by it, as before there was one.
+        """
+        if self.meta.clustered_by != field_id:
+            return None
+        return ranges_of(self.column(field_id), span, map(self.meta.partition_range, sorted(partitions)))
 
     def partition_range(self, partition: int) -> tuple[int, int] | None:
         return self.meta.partition_range(partition)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from elanus.model.canonical import Values, numbers_of
+from elanus.segment.clustering import Texts
 from elanus.segment.probe import mix, probe
 from elanus.segment.view import Rows
 
@@ -35,23 +36,9 @@ def rows_of(column: pa.Array, values: pa.Array, runs: Iterable[tuple[int, int]])
             begins = start + np.searchsorted(numbers, wanted, side="left")
             ends = start + np.searchsorted(numbers, wanted, side="right")
         else:
-            texts = _Texts(column)
+            texts = Texts(column)
             names = sorted(set(values.to_pylist()))
             begins = np.array([bisect_left(texts, name, start, stop) for name in names], np.int64)
             ends = np.array([bisect_right(texts, name, start, stop) for name in names], np.int64)
         found += [np.arange(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
     return np.concatenate(found) if found else np.empty(0, np.int64)
-
-
-class _Texts:
-    """An Arrow array of texts, one by one. Python orders them as Arrow does: UTF-8 keeps the order of code points."""
-
-    def __init__(self, column: pa.Array) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    def __getitem__(self, row: int) -> str:
-        text: str = self._column[row].as_py()
-        return text

@@ -2,15 +2,17 @@
 
 Rows are sorted by (partition, primary key, timestamp): a partition is a run, and the copies of a key lie together,
 oldest first. Where there is a partition key its values come before the primary key, so that what belongs to one tenant
-lies together. A table is sorted by several columns with one stable sort for each, the least important first; columns
-that are in order already, as timestamps and generated keys are, cost one comparison.
+lies together, and behind them those of a clustering key (`clustering.py`). A table is sorted by several columns with
+one stable sort for each, the least important first; columns that are in order already, as timestamps and generated
+keys are, cost one comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,6 @@ from elanus.segment.column import write_column, write_vectors
 from elanus.segment.deletes import Deletes
 from elanus.segment.keys import write_keys
 from elanus.segment.meta import KEYS_FILE, SegmentMeta, column_file
-from elanus.segment.probe import is_exact
 from elanus.segment.rows import SegmentRows
 from elanus.segment.view import Rows, Timestamps
 
@@ -55,9 +56,9 @@ def write_segment(
     if not rows.count:
         return None
     timestamps, partitions = rows.timestamps, rows.partitions
-    cluster = schema.partition_key
-    tenants = rows.column(cluster) if cluster is not None else None
-    order = sort_order(rows.column(schema.primary), timestamps, partitions, tenants)
+    order = sort_order(
+        rows.column(schema.primary), timestamps, partitions, [rows.column(field) for field in schema.sorted_by]
+    )
     if order is not None:
         timestamps, partitions = timestamps[order], partitions[order]
     files = {TIMESTAMP_FIELD_ID: folder / column_file(TIMESTAMP_FIELD_ID)}
@@ -87,24 +88,24 @@ def write_segment(
         min_key=min_key,
         max_key=max_key,
         unique=index.unique,
-        clustered_by=cluster.id if cluster is not None else 0,
+        clustered_by=schema.sorted_by[0].id if schema.sorted_by else 0,
     )
     by_key = {meta.column_key(field_id): path for field_id, path in files.items()} | {meta.keys_key: index_path}
     return WrittenSegment(meta, by_key, _deletes(rows, order), order)
 
 
 def sort_order(
-    keys: pa.Array, timestamps: Timestamps, partitions: Rows, tenants: pa.Array | None = None
+    keys: pa.Array, timestamps: Timestamps, partitions: Rows, before_keys: Sequence[pa.Array] = ()
 ) -> Rows | None:
-    """The permutation that sorts rows by (partition, tenant, key, timestamp); None when they are sorted."""
+    """The permutation that sorts rows by (partition, `before_keys`, key, timestamp); None when they are sorted."""
     order = _stable(timestamps, None)
     order = _stable_keys(keys, order)
-    if tenants is not None:
-        order = _stable_keys(tenants, order)
+    for column in reversed(before_keys):
+        order = _stable_keys(column, order)
     return _stable(partitions, order)
 
 
-def _stable(values: Timestamps | Rows, order: Rows | None) -> Rows | None:
+def _stable(values: npt.NDArray[Any], order: Rows | None) -> Rows | None:
     """`order`, sorted by `values` where it does not keep them rising already."""
     values = values if order is None else values[order]
     if (values[1:] >= values[:-1]).all():
@@ -113,12 +114,12 @@ def _stable(values: Timestamps | Rows, order: Rows | None) -> Rows | None:
 
 
 def _stable_keys(keys: pa.Array, order: Rows | None) -> Rows | None:
-    if is_exact(keys.type):
-        return _stable(numbers_of(keys, np.int64), order)
+    if not keys.null_count and not pa.types.is_large_string(keys.type):
+        return _stable(numbers_of(keys, keys.type.to_pandas_dtype()), order)
     keys = keys if order is None else keys.take(pa.array(order))
-    if pc.all(pc.greater_equal(keys[1:], keys[:-1]), min_count=0).as_py():
+    if not keys.null_count and pc.all(pc.greater_equal(keys[1:], keys[:-1]), min_count=0).as_py():
         return order
-    # Arrow's sort of one array is stable.
+    # Arrow's sort of one array is stable, and puts nulls at the end.
     return _then(order, pc.array_sort_indices(keys).to_numpy().astype(np.int64))
 
 

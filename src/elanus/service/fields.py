@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from elanus.engine.edits import FieldAdded, FieldAltered, FieldDropped
 from elanus.model.errors import CollectionLoaded, InvalidParameter
-from elanus.model.schema import DYNAMIC, MAX_FIELDS, MAX_VECTOR_FIELDS, RESERVED_FIELD_NAMES, Field, Schema, check_field
+from elanus.model.schema import (
+    DYNAMIC,
+    MAX_FIELDS,
+    MAX_VECTOR_FIELDS,
+    RESERVED_FIELD_NAMES,
+    Field,
+    Schema,
+    check_clusters,
+    check_field,
+)
 from elanus.model.types import DataType
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -53,6 +62,8 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str = "
             raise InvalidParameter(f"cannot drop primary key field: {dropped.name}")
         if dropped.is_partition_key:
             raise InvalidParameter(f"cannot drop partition key field: {dropped.name}")
+        if dropped.is_clustering_key:
+            raise InvalidParameter(f"cannot drop clustering key field: {dropped.name}")
         if schema.vectors == (dropped,):
             raise InvalidParameter(f"cannot drop the last vector field: {dropped.name}")
         found.commit_locked(FieldDropped(dropped.id, found.new_id()))
@@ -85,6 +96,12 @@ def _check_added(schema: Schema, field: Field) -> None:
         raise InvalidParameter(f"only primary field can speficy AutoID with true, field name = {name}")
     if field.is_vector and len(schema.vectors) >= MAX_VECTOR_FIELDS:
         raise InvalidParameter(f"maximum vector field's number should be limited to {MAX_VECTOR_FIELDS}")
+    if field.is_clustering_key:
+        check_clusters(field)
+        if schema.clustering_key is not None:
+            raise InvalidParameter(
+                f"already has another clustering key field, field name: {schema.clustering_key.name}"
+            )
     if not field.nullable:
         raise InvalidParameter(f"added field must be nullable, please check it, field name = {name}")
     check_field(field)

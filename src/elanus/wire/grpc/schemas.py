@@ -56,13 +56,12 @@ def field_of(message: schema_pb2.FieldSchema) -> Field:
     params = from_pairs(message.type_params)
     dim, max_length = params.pop("dim", None), params.pop("max_length", None)
     dtype = _type_of(message)
-    if message.is_clustering_key:
-        raise NotSupported(f"field {message.name}: clustering keys are not supported by this version of Elanus")
     return Field(
         name=message.name,
         dtype=dtype,
         is_primary=message.is_primary_key,
         is_partition_key=message.is_partition_key,
+        is_clustering_key=message.is_clustering_key,
         auto_id=message.autoID,
         nullable=message.nullable,
         default=_default_of(message, dtype),
@@ -100,6 +99,7 @@ def _field_message(field: Field) -> schema_pb2.FieldSchema:
         type_params=to_pairs(params),
         autoID=field.auto_id,
         is_partition_key=field.is_partition_key,
+        is_clustering_key=field.is_clustering_key,
         state=schema_pb2.FieldCreated,
         nullable=field.nullable,
     )

@@ -17,10 +17,13 @@ from elanus.model.errors import (
     DatabaseLimit,
     DatabaseNotFound,
     ElanusError,
+    IllegalSchema,
+    IndexExists,
     InvalidDatabaseName,
     InvalidParameter,
     PartitionNotFound,
     SchemaOutdated,
+    VectorClusteringKey,
 )
 
 INTERNAL = 5
@@ -49,6 +52,9 @@ _CALLERS_FAULT = (
     CollectionNotFound,
     CollectionLimit,
     CollectionLoaded,
+    IllegalSchema,
+    IndexExists,
+    VectorClusteringKey,
     SchemaOutdated,
     PartitionNotFound,
     DatabaseNotFound,
