@@ -173,7 +173,7 @@ def test_paths_take_keys_and_indexes() -> None:
         ("", "line 1:0 mismatched input '<EOF>'"),
         ("id ==", "line 1:5 mismatched input '<EOF>'"),
         ("id == 1 id", "line 1:8 mismatched input 'id'"),
-        ("id = 1", "line 1:3 token recognition error at: '= 1'"),
+        ("id = 1", "line 1:3 mismatched input '=' expecting <EOF>"),
         ("id == 1 And id == 2", "line 1:8 mismatched input 'And'"),
         ("id == 1\nand id ==== 2", "line 2:9 mismatched input '=='"),
         ("(id == 1", "line 1:8 mismatched input '<EOF>' expecting ')'"),

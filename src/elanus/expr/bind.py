@@ -366,6 +366,9 @@ class _Binder:
             raise Refused(f"function {node.name} is not supported", node.position)
         return bind_call(self, node)
 
+    def _named(self, node: tree.Named) -> _Bound:
+        raise Refused(f"{node.name}=… is an argument of no function here", node.position)
+
 
 _RULES: dict[type, Any] = {
     tree.Literal: _Binder._literal,
@@ -386,6 +389,7 @@ _RULES: dict[type, Any] = {
     tree.And: _Binder._and,
     tree.Or: _Binder._or,
     tree.Call: _Binder._call,
+    tree.Named: _Binder._named,
 }
 """One rule for each node of the syntax tree."""
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from elanus.expr import text_match
 from elanus.expr.binding import BindCall
 
-CALLS: dict[str, BindCall] = {}
+CALLS: dict[str, BindCall] = {
+    "phrase_match": text_match.phrase_match,
+    "text_match": text_match.text_match,
+    "text_match_fuzzy": text_match.text_match_fuzzy,
+}
 
 
 def function(name: str) -> BindCall | None:

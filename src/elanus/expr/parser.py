@@ -47,6 +47,7 @@ from elanus.expr.tree import (
     LiteralList,
     Membership,
     Name,
+    Named,
     Node,
     Not,
     NullTest,
@@ -285,9 +286,18 @@ class _Parser:
         lexer.advance()
         arguments: list[Node] = []
         while lexer.kind != "op" or lexer.text != ")":
-            arguments.append(self._expression(0))
+            arguments.append(self._argument())
             if lexer.kind != "op" or lexer.text != ",":
                 break
             lexer.advance()
         self._expect(")")
         return tuple(arguments)
+
+    def _argument(self) -> Node:
+        """An expression, or `name=expression`."""
+        lexer = self._lexer
+        node = self._expression(0)
+        if type(node) is Name and lexer.kind == "op" and lexer.text == "=":
+            lexer.advance()
+            return Named(node.position, node.name, self._expression(0))
+        return node

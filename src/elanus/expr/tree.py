@@ -154,6 +154,15 @@ class Call:
     arguments: tuple[Node, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """`name=value`, an argument of a call."""
+
+    position: int
+    name: str
+    value: Node
+
+
 Node = (
     Literal
     | LiteralList
@@ -173,6 +182,7 @@ Node = (
     | And
     | Or
     | Call
+    | Named
 )
 
 

@@ -1,0 +1,240 @@
+"""Conditions on the words of a text: `text_match`, `text_match_fuzzy`, `phrase_match`."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elanus import Collection, DataType, Elanus, Field, InvalidParameter, Schema
+from elanus.text.match import NearWords, Phrase, Words
+from elanus.text.parse import analyzer_of
+from tests.native_case import STATES, bring_to, keys_in, open_folder, vectors
+from tests.wire_case import DIM, Wire, make, refused
+
+MATCHED = {"enable_analyzer": "true", "enable_match": "true"}
+ENGLISH = {**MATCHED, "analyzer_params": orjson.dumps({"type": "english"}).decode()}
+
+SCHEMA = Schema(
+    (
+        Field("id", DataType.INT64, is_primary=True),
+        Field("vector", DataType.FLOAT_VECTOR, dim=4),
+        Field("text", DataType.VARCHAR, max_length=1000, nullable=True, params=MATCHED),
+        Field("english", DataType.VARCHAR, max_length=1000, default="no words", params=ENGLISH),
+        Field("plain", DataType.VARCHAR, max_length=1000, nullable=True),
+        Field("number", DataType.INT64, nullable=True),
+    )
+)
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog",
+    "a quick, QUICK fox",
+    "brown dogs and brown foxes",
+    "dog bites fox",
+    "",
+    None,
+    "vector database",
+    "database of vectors; vector search",
+    "Füchse sind schnell",
+    "quick brown brown fox",
+]
+
+
+def made(db: Elanus) -> Collection:
+    collection = db.create_collection("texts", SCHEMA)
+    numbers = range(len(TEXTS))
+    rows = {"id": list(numbers), "vector": vectors(numbers), "text": TEXTS}
+    collection.insert({**rows, "english": [text or "none" for text in TEXTS], "plain": TEXTS})
+    return collection
+
+
+CASES = [
+    ("text_match(text, 'quick')", [0, 1, 9]),
+    ("text_match(text, 'QUICK, dog!')", [0, 1, 3, 9]),
+    ('TEXT_MATCH(text, "füchse")', [8]),
+    ("text_match(text, 'quick brown fox', minimum_should_match=2)", [0, 1, 9]),
+    ("text_match(text, 'quick brown fox', minimum_should_match=3)", [0, 9]),
+    ("text_match(text, 'fox', minimum_should_match=2)", []),
+    ("text_match(text, 'fox fox', minimum_should_match=2)", [0, 1, 3, 9]),
+    ("text_match(text, 'nowhere')", []),
+    ("text_match(text, '')", []),
+    ("text_match(text, '...')", []),
+    ("not text_match(text, 'quick')", [2, 3, 4, 6, 7, 8]),
+    ("text_match(english, 'jumping dog')", [0, 2, 3]),
+    ("text_match(english, 'the')", []),
+    ("text_match(english, 'none')", [4, 5]),
+    ("phrase_match(text, 'quick brown')", [0, 9]),
+    ("phrase_match(text, 'quick fox')", [1]),
+    ("phrase_match(text, 'quick fox', 1)", [0, 1]),
+    ("phrase_match(text, 'quick fox', 2)", [0, 1, 9]),
+    ("phrase_match(text, 'fox bites', 1)", []),
+    ("phrase_match(text, 'fox bites', 2)", [3]),
+    ("phrase_match(text, 'fox')", [0, 1, 3, 9]),
+    ("phrase_match(text, 'brown brown fox')", [9]),
+    ("phrase_match(english, 'over dog', 2)", [0]),
+    ("phrase_match(english, 'over the lazy')", [0]),
+    ("text_match_fuzzy(text, 'fux', max_edit_distance=1)", [0, 1, 3, 9]),
+    ("text_match_fuzzy(text, 'vectro', max_edit_distance=1)", [6, 7]),
+    ("text_match_fuzzy(text, 'vectro', max_edit_distance=0)", []),
+    ("text_match_fuzzy(text, 'fuechse', max_edit_distance=2)", [8]),
+    ("text_match(text, 'quick') and id > 0", [1, 9]),
+    ("id == 3 or text_match(text, 'vector') or plain is null", [3, 5, 6, 7]),
+    ("not (text_match(text, 'quick') or id == 5)", [2, 3, 4, 6, 7, 8]),
+]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_rows_are_found_by_their_words_whatever_state_they_are_in(tmp_path: Path, state: str) -> None:
+    db = open_folder(tmp_path)
+    try:
+        db, collection = bring_to(state, db, made(db), tmp_path)
+        for condition, expected in CASES:
+            assert keys_in(collection, condition) == expected, condition
+        collection.delete([0])
+        collection.upsert({"id": [1], "vector": vectors([1]), "text": ["slow fox"], "english": ["x"]})
+        collection.insert({"id": [20], "vector": vectors([20]), "text": ["quick again"]})
+        assert keys_in(collection, "text_match(text, 'quick')") == [9, 20]
+        assert keys_in(collection, "text_match(english, 'word')") == [20]
+        db, collection = bring_to(state, db, collection, tmp_path)
+        assert keys_in(collection, "text_match(text, 'quick')") == [9, 20]
+        assert keys_in(collection, "phrase_match(text, 'slow fox')") == [1]
+        assert collection.count("text_match(text, 'quick')") == 2
+        hits = collection.search(vectors([9])[0], limit=5, filter="text_match(text, 'quick')", field="vector")
+        assert [hit["id"] for hit in hits[0]] == [9, 20]
+    finally:
+        db.close()
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("text_match(plain, 'a')", 'field "plain" does not enable match'),
+        ("text_match(number, 'a')", "text match operation on non-string is unsupported"),
+        ("phrase_match(number, 'a')", "phrase match operation on non-string is unsupported"),
+        ("text_match(nope, 'a')", "field nope not exist"),
+        ("text_match(text)", "takes 2 to 3 arguments"),
+        ("text_match(text, 1)", "should be a string"),
+        ("text_match(text, plain)", "should be a string"),
+        ("text_match(text, 'a', 2)", "expected minimum_should_match"),
+        ("text_match(text, 'a', slop=2)", 'invalid option "slop" for text_match'),
+        ("text_match(text, 'a', minimum_should_match=0)", "minimum_should_match should be >= 1, got 0"),
+        ("text_match(text, 'a', minimum_should_match=1001)", "minimum_should_match should be <= 1000, got 1001"),
+        ("text_match(text, 'a', minimum_should_match=1.5)", "const integer"),
+        ("text_match_fuzzy(text, 'a')", "takes 3 arguments"),
+        ("text_match_fuzzy(text, 'a', max_edit_distance=3)", "max_edit_distance should be in \\[0, 2\\], got 3"),
+        ("phrase_match(text, 'a', -1)", "should not be a negative"),
+        ("phrase_match(text, 'a', 4294967296)", 'exceeds the range of "uint32"'),
+        ("phrase_match(text, 'a', 1.0)", "const integer"),
+        ("id in [1] and (minimum_should_match=1)", "mismatched input '='"),
+        ("phrase_match(text, slop=1)", "is an argument of no function here"),
+        ("Text_Match(text, 'a')", "not supported"),
+    ],
+)
+def test_what_is_no_condition_on_words_is_refused(tmp_path_factory: Any, condition: str, reason: str) -> None:
+    with open_folder(tmp_path_factory.getbasetemp() / "refusals") as db:
+        collection = db.create_collection("texts", SCHEMA)
+        with pytest.raises(InvalidParameter, match=reason):
+            collection.query(condition)
+
+
+LETTERS = st.lists(st.sampled_from(["a", "b", "c", "ab", "ba", "äb", "abc"]), max_size=7)
+STANDARD = analyzer_of("")
+
+
+def spread(words: list[str], phrase: list[str]) -> int | None:
+    """The least slop with which the phrase is in the text."""
+    where = [[i for i, word in enumerate(words) if word == wanted] for wanted in phrase]
+    moved = ([place - shift for shift, place in enumerate(chosen)] for chosen in product(*where))
+    return min((max(chosen) - min(chosen) for chosen in moved), default=None)
+
+
+def edits(a: str, b: str) -> int:
+    d = {(i, 0): i for i in range(len(a) + 1)} | {(0, j): j for j in range(len(b) + 1)}
+    for i, j in product(range(1, len(a) + 1), range(1, len(b) + 1)):
+        d[i, j] = min(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (a[i - 1] != b[j - 1]))
+        if i > 1 and j > 1 and a[i - 1] == b[j - 2] and a[i - 2] == b[j - 1]:
+            d[i, j] = min(d[i, j], d[i - 2, j - 2] + 1)
+    return d[len(a), len(b)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(LETTERS, min_size=1, max_size=8), LETTERS, st.integers(0, 4))
+def test_matches_are_those_of_a_plain_reading(rows: list[list[str]], query: list[str], number: int) -> None:
+    column = pa.array([" ".join(words) for words in rows], pa.large_string())
+    text = " ".join(query)
+    least = number + 1
+    assert Words.of(STANDARD, text, least).scan(column).tolist() == [
+        sum(word in words for word in query) >= least for words in rows
+    ]
+    distance = number % 2 + 1
+    assert NearWords.of(STANDARD, text, distance).scan(column).tolist() == [
+        any(edits(word, other) <= distance for word in words for other in query) for words in rows
+    ]
+    if query:
+        found = [spread(words, query) for words in rows]
+        assert Phrase.of(STANDARD, text, number).scan(column).tolist() == [
+            width is not None and width <= number for width in found
+        ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(LETTERS.filter(bool), min_size=1, max_size=6), st.sampled_from(["ab", "abc", "acb", "äbc"]))
+def test_edits_and_two_word_phrases_are_counted_as_tantivy_counts_them(rows: list[list[str]], word: str) -> None:
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("text", tokenizer_name="words")
+    builder.add_integer_field("row", stored=True, fast=True)
+    schema = builder.build()
+    index = tantivy.Index(schema)
+    index.register_tokenizer("words", tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build())
+    writer = index.writer(num_threads=1)
+    for row, words in enumerate(rows):
+        writer.add_document(tantivy.Document(text=" ".join(words), row=row))
+    writer.commit()
+    index.reload()
+    searcher = index.searcher()
+
+    def theirs(query: Any) -> list[int]:
+        return sorted(searcher.doc(address)["row"][0] for _, address in searcher.search(query, len(rows)).hits)
+
+    column = pa.array([" ".join(words) for words in rows], pa.large_string())
+    for distance in (1, 2):
+        query = tantivy.Query.fuzzy_term_query(schema, "text", word, distance, True)
+        assert np.flatnonzero(NearWords.of(STANDARD, word, distance).scan(column)).tolist() == theirs(query)
+    for slop in (0, 1, 3):
+        query = tantivy.Query.phrase_query(schema, "text", ["ab", "ba"], slop)
+        assert np.flatnonzero(Phrase.of(STANDARD, "ab ba", slop).scan(column)).tolist() == theirs(query)
+
+
+def test_clients_find_rows_by_their_words(wire: Wire) -> None:
+    from pymilvus import DataType as Kind
+
+    client = wire.client
+    schema = client.create_schema()
+    schema.add_field("id", Kind.INT64, is_primary=True)
+    schema.add_field("vector", Kind.FLOAT_VECTOR, dim=DIM)
+    schema.add_field("text", Kind.VARCHAR, max_length=200, enable_analyzer=True, enable_match=True, nullable=True)
+    schema.add_field("plain", Kind.VARCHAR, max_length=200, nullable=True)
+    make(client, "texts", schema, {"vector": "AUTOINDEX"})
+    rows = [{"id": i, "vector": [float(i)] * DIM, "text": text} for i, text in enumerate(TEXTS)]
+    client.insert("texts", rows)
+
+    def found(condition: str, **params: Any) -> list[int]:
+        return [row["id"] for row in client.query("texts", condition, filter_params=params, output_fields=["id"])]
+
+    assert found("text_match(text, {query})", query="vector") == [6, 7]
+    assert found("phrase_match(text, {query}, 0)", query="vector database") == [6]
+    assert found("text_match_fuzzy(text, {query}, max_edit_distance=1)", query="databse") == [6, 7]
+    assert client.query("texts", "text_match(text, 'quick fox')", output_fields=["count(*)"])[0]["count(*)"] == 4
+    with refused(1100, "failed to create query plan: cannot parse expression"):
+        found("text_match(plain, 'a')")
+    client.delete("texts", filter="text_match(text, 'vector')")
+    assert found("text_match(text, 'vector') or id == 3") == [3]
