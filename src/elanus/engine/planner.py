@@ -13,7 +13,7 @@ Masks are evaluated here, once, since how many rows pass decides the strategy; t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,11 +97,14 @@ class Plan:
     spec: IndexSpec = field(repr=False, compare=False)
     interims: Mapping[Place, InterimIndex] = field(repr=False, compare=False)
     """Those of the snapshot: a step for the same view holds as long as they are the same."""
+    indexes: tuple[str, ...] = ()
+    """The scalar indexes that answer some of the filter; only `explained` plans say so."""
 
     def __str__(self) -> str:
         lines = [f"search for {self.k} by {self.metric}, {self.kind or 'no index'}"]
         if self.filter:
-            lines.append(f"  filter {self.filter}")
+            by = f", asking {'index' if len(self.indexes) == 1 else 'indexes'} {', '.join(self.indexes)}"
+            lines.append(f"  filter {self.filter}{by if self.indexes else ''}")
         lines += [_line(step) for step in self.steps]
         return "\n".join(lines)
 
@@ -137,6 +140,16 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
         if known is not None:
             steps.append(known)
     return Plan(metric, decided.k, decided.kind, decided.params, decided.filter, tuple(steps), spec, interims)
+
+
+def explained(snapshot: Snapshot, request: SearchRequest) -> Plan:
+    """`plan`, with what only a reader wants to know."""
+    wanted = snapshot.partition_ids(request.partitions)
+    heard: set[str] = set()
+    for unit in snapshot.units:
+        if unit.indexed is not None:
+            select(snapshot, replace(unit, indexed=unit.indexed.heard_by(heard)), request.condition, wanted)
+    return replace(plan(snapshot, request), indexes=tuple(sorted(heard)))
 
 
 def _without_steps(snapshot: Snapshot, request: SearchRequest) -> Plan:

@@ -18,6 +18,7 @@ MODULES: Mapping[str, str] = {
     "STL_SORT": _SORTED,
     "Trie": _SORTED,
     "AUTOINDEX": _SORTED,
+    "NGRAM": "elanus.scalar.ngram",
 }
 """Kind → its module. It is imported by whoever builds or opens the first file of one."""
 

@@ -156,8 +156,9 @@ def verify_file(path: Path, kind: FileKind | None = None) -> FileHeader:
         if len(beginning) == HEADER_BYTES and _KIND.unpack_from(beginning)[0] in FileKind.__members__.values():
             kind = FileKind(_KIND.unpack_from(beginning)[0])
     header = unpack_header(kind, beginning, str(path))
+    checksums = _checksums(path, header, mapped)  # and that the file is as long as it says
     payload = memoryview(mapped.slice(HEADER_BYTES, header.payload_bytes))
-    for block, expected in enumerate(_checksums(path, header, mapped)):
+    for block, expected in enumerate(checksums):
         first = block * BLOCK_BYTES
         if xxhash.xxh3_64_intdigest(payload[first : first + BLOCK_BYTES]) != expected:
             raise CorruptData(

@@ -25,6 +25,7 @@ import pyarrow as pa
 from elanus.expr import json_path
 from elanus.expr.typed import Predicate
 from elanus.model.errors import CorruptData, FormatTooNew
+from elanus.scalar import ngram
 from elanus.scalar.registry import JSON_CAST_TYPE, module_of
 from elanus.scalar.sections import ScalarIndex, Sections, Source
 from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
@@ -60,7 +61,9 @@ class IndexOf:
 
 def build_memory(of: IndexOf, rows: int, column_bytes: int) -> int:
     """About how many bytes building takes, for a column file of `column_bytes`."""
-    return 64 * rows + 3 * column_bytes + (40 * rows if of.steps is not None else 0)
+    paths = 40 * rows if of.steps is not None else 0
+    grams = 64 * min(column_bytes, ngram.MOST_BYTES) if of.kind == "NGRAM" else 0
+    return 64 * rows + 3 * column_bytes + paths + grams
 
 
 def build(arguments: Mapping[str, Any], progress: Callable[[float], None]) -> Mapping[str, Any]:
@@ -139,29 +142,35 @@ class IndexFile:
 
 
 class Indexed:
-    """The scalar indexes of one segment, as a filter asks them: called with a predicate, it answers for every row.
-
-    `names` are those of the definitions.
+    """The scalar indexes of one segment, by their names, as a filter asks them: called with a predicate, it answers for
+    every row. Where it is given `heard`, it adds to it the names of those that answered.
     """
 
-    def __init__(self, files: Mapping[str, IndexFile]) -> None:
+    def __init__(self, files: Mapping[str, IndexFile], heard: set[str] | None = None) -> None:
         self._files = files
-        self._by_field: dict[int, list[IndexFile]] = {}
-        for file in files.values():
-            self._by_field.setdefault(file.of.field_id, []).append(file)
+        self._heard = heard
+        self._by_field: dict[int, list[tuple[str, IndexFile]]] = {}
+        for name, file in files.items():
+            self._by_field.setdefault(file.of.field_id, []).append((name, file))
 
     def __call__(self, node: Predicate) -> pa.BooleanArray | None:
-        for file in self._of(node.fields()):
+        for name, file in self._of(node.fields()):
             answer = file.answer(node)
             if answer is not None:
+                if self._heard is not None:
+                    self._heard.add(name)
                 return answer
         return None
+
+    def heard_by(self, heard: set[str]) -> Indexed:
+        """The same, for somebody who wants to know which of them answer."""
+        return Indexed(self._files, heard)
 
     def open(self) -> None:
         """Map all files now. Raises `StoreError` where one cannot be fetched."""
         for file in self._files.values():
             file.open()
 
-    def _of(self, fields: Iterable[int]) -> Iterable[IndexFile]:
+    def _of(self, fields: Iterable[int]) -> Iterable[tuple[str, IndexFile]]:
         for field_id in dict.fromkeys(fields):
             yield from self._by_field.get(field_id, ())

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import Manifest
-from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, plan
+from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, explained
 from elanus.engine.ranking import Bounds, search_within
 from elanus.engine.search import SearchResult
 from elanus.engine.search import search as engine_search
@@ -232,7 +232,7 @@ def explain(
         metric,
         params,
     )
-    return plan(snapshot, _of(request, queries))
+    return explained(snapshot, _of(request, queries))
 
 
 def _request(
