@@ -71,6 +71,11 @@ TEXTS = [
     "\t",
     "z" * 20,
 ]
+REGEXES = [
+    '"a"', '"^a"', "'b$'", '""', '"^$"', r'"a.b"', r'"\d"', r'r"[a-c]+%?"', '"^(a|b|é)*$"', r'"\n"', r'"\\\\"',
+    '"(?i)A_?B"', r"'\\W'", '"q.q|日"', '".{3,}"', r"'it\'s'", "'^[^a]*$'",
+]  # fmt: skip
+"""Which Python's `re` reads as RE2 does, once its `$` means the end."""
 BOUNDS = {"tiny": 2**7, "small": 2**15, "medium": 2**31, "big": 2**63, "id": 2**63}
 KEYS = ["a", "b", "é", 'k"', "a b"]
 
@@ -222,6 +227,9 @@ _predicates = st.one_of(
     st.tuples(st.just("text"), st.sampled_from(["in", "NOT IN"]), _listed(texts)).map(_joined),
     st.tuples(_paths, st.sampled_from(["in", "not in"]), _listed(ints | reals | texts | st.booleans())).map(_joined),
     st.tuples(st.just("text") | _paths, st.just("like"), _patterns.map(quoted)).map(_joined),
+    st.tuples(st.just("text") | _paths, st.sampled_from(["=~", "!~"]), st.sampled_from(REGEXES)).map(_joined),
+    st.tuples(st.just("text") | _paths, texts.map(quoted)).map(lambda p: f"starts_with({p[0]}, {p[1]})"),
+    (st.just("text") | _paths).map(lambda p: f"EMPTY({p})"),
     _paths.map(lambda p: f"exists {p}" if p != "doc" else "exists doc['a']"),
     st.tuples(
         _paths | st.sampled_from(["tiny", "id", "real", "text", "flag"]), st.sampled_from(["is null", "IS NOT NULL"])

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType
-from tests.filter_cases import INTS, KEYS, REALS, TEXTS, literal, quoted
+from tests.filter_cases import INTS, KEYS, REALS, REGEXES, TEXTS, literal, quoted
 
 Row = dict[str, Any]
 
@@ -262,7 +262,14 @@ def _on_scalar(random: Random, f: Field) -> str:
         listed = map(literal, random.choices(values, k=random.randint(0, 8)))
         return f"{name} {random.choice(_IN)} [{', '.join(listed)}]"
     if f.dtype is DataType.VARCHAR:
-        return f"{name} like {quoted(random.choice(_PATTERNS))}"
+        return random.choice(
+            [
+                f"{name} like {quoted(random.choice(_PATTERNS))}",
+                f"{name} {random.choice(['=~', '!~'])} {random.choice(REGEXES)}",
+                f"starts_with({name}, {quoted(random.choice(usual))})",
+                f"empty({name})",
+            ]
+        )
     if f.dtype in FLOATS:
         return f"{name} * {random.choice([0.5, 2, 1e-3])!r} {random.choice(_COMPARE)} 1"
     low = random.randint(-3, 9)
@@ -286,6 +293,8 @@ def _on_json(random: Random, f: Field) -> str:
             f"{path} {random.choice(['==', '!='])} {random.choice(['true', 'false'])}",
             f"{path} {random.choice(_IN)} [{listed}]",
             f"{path} like {quoted(random.choice(_PATTERNS))}",
+            f"{path} {random.choice(['=~', '!~'])} {random.choice(REGEXES)}",
+            f"starts_with({path}, {quoted(random.choice(TEXTS))})",
             f"{path} {random.choice(['is null', 'is not null'])}",
             f"exists {path}",
             f"{path} {random.choice('+-*')} 2 {compare} 5",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,13 @@ class _Row:
                 if not isinstance(text, str):
                     return None
                 return matches_like(text, self.value(pattern).value)
+            case tree.Regex(operand=operand, pattern=pattern, negated=negated):
+                text = self.value(operand).value
+                if not isinstance(text, str):
+                    return None
+                return matches_regex(text, self.value(pattern).value) != negated
+            case tree.Call(name=name, arguments=arguments):
+                return FUNCTIONS[name.lower()](self, *arguments)
             case tree.Exists(operand=operand):
                 return self.value(operand).value is not None
             case tree.NullTest(operand=operand, negated=negated):
@@ -152,6 +159,20 @@ class _Row:
         if DYNAMIC_FIELD in self.row:
             return self.row[DYNAMIC_FIELD]
         return {name: value for name, value in self.row.items() if self.schema.get(name) is None}
+
+
+def _starts_with(row: _Row, operand: tree.Node, beginning: tree.Node) -> Truth:
+    text = row.value(operand).value
+    return text.startswith(row.value(beginning).value) if isinstance(text, str) else None
+
+
+def _empty(row: _Row, operand: tree.Node) -> Truth:
+    text = row.value(operand).value
+    return text == "" if isinstance(text, str) else None
+
+
+FUNCTIONS: dict[str, Callable[..., Truth]] = {"starts_with": _starts_with, "empty": _empty}
+"""What each function of the language says of a row; called with the row and the call's arguments."""
 
 
 def compare(op: str, left: _Operand, right: _Operand) -> Truth:
@@ -234,6 +255,11 @@ def matches_like(text: str, pattern: str) -> bool:
         else:
             regex += re.escape(next(characters) if character == "\\" else character)
     return re.fullmatch(regex, text, re.DOTALL) is not None
+
+
+def matches_regex(text: str, pattern: str) -> bool:
+    """For expressions that RE2 and Python read alike, but for `$`, which here is the end of the text."""
+    return re.search(pattern.replace("$", "\\Z"), text, re.DOTALL | re.ASCII) is not None
 
 
 def _at(document: Any, steps: tuple[str | int, ...]) -> Any:

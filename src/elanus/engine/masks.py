@@ -58,6 +58,17 @@ def both(a: Mask | None, b: Mask | None) -> Mask | None:
     return a if b is None else a & b
 
 
+def sample(mask: Mask, length: int, share: float) -> Mask:
+    """That `share` of the rows that `mask` lets pass, drawn at random.
+
+    What is left of the share, less than a row, becomes a row with that chance, so that over many masks nothing is lost.
+    """
+    rows = rows_of(mask, length)
+    random = np.random.default_rng()
+    number = min(int(len(rows) * share + random.random()), len(rows))
+    return from_rows(random.choice(rows, number, replace=False, shuffle=False), length)
+
+
 def count(mask: Mask) -> int:
     """How many rows a mask lets pass."""
     whole = len(mask) // 8 * 8

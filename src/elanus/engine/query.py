@@ -60,7 +60,16 @@ class Found:
 
 
 def select(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int]) -> Mask | None:
-    """The rows of `unit` that a read with `condition` sees; None when that is every row."""
+    """The rows of `unit` that a read with `condition` sees; None when that is every row. A sample is drawn anew."""
+    mask = _matching(snapshot, unit, condition, partitions)
+    if condition is None or condition.sample is None:
+        return mask
+    rows = unit.view.rows
+    return masks.sample(mask if mask is not None else masks.from_ranges([(0, rows)], rows), rows, condition.sample)
+
+
+def _matching(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int]) -> Mask | None:
+    """The rows of `unit` that are to be seen and for which `condition` is true; None when that is every row."""
     if condition is None or condition.always is True:
         return snapshot.visible(unit, partitions)
     if condition.always is not None:

@@ -151,7 +151,8 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
             shares = _shares(made, widths)
         asked = _asked(snapshot, request, made, shares, earlier)
         prepared = _Prepared(made, copies, widths, asked, _at_once(made, asked), shares != widths, tally)
-        if len(snapshot.plans) < PLANS_KEPT:
+        drawn = request.condition is not None and request.condition.sample is not None
+        if len(snapshot.plans) < PLANS_KEPT and not drawn:
             snapshot.plans[key] = prepared
     return prepared
 

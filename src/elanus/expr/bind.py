@@ -29,6 +29,8 @@ from elanus.expr.errors import Refused
 from elanus.expr.lexer import MAX_INT64
 from elanus.expr.like import compile_pattern
 from elanus.expr.membership import member, member_of_json
+from elanus.expr.regex import compile_regex
+from elanus.expr.sampling import Sample, bind_share
 from elanus.expr.simplify import joined, negated, where_known
 from elanus.expr.templates import template_value
 from elanus.expr.tree import Expression, Value
@@ -61,13 +63,14 @@ Params = Mapping[str, Any]
 def bind(expression: Expression, schema: Schema, params: Params | None = None) -> BoundFilter:
     """What `expression` means for `schema`, with `params` in its templates. Raises `InvalidParameter`."""
     try:
-        root = _Binder(schema, params or {}).predicate(expression.root, whole=expression.text)
+        root = _Binder(schema, params or {}).whole(expression)
     except Refused as refused:
         raise refused.about(expression.text) from None
-    return BoundFilter(expression.text, root, schema.primary, schema.partition_key, schema.clustering_key)
+    of, share = (root.of, root.share) if isinstance(root, Sample) else (root, None)
+    return BoundFilter(expression.text, of, schema.primary, schema.partition_key, schema.clustering_key, share)
 
 
-_Bound = Constant | Values | Operand | Predicate
+_Bound = Constant | Values | Operand | Predicate | Sample
 
 
 class _Binder:
@@ -81,13 +84,26 @@ class _Binder:
 
     # --- what a node has to be ---
 
+    def whole(self, expression: Expression) -> Predicate | Sample:
+        """The root of `expression`: alone it may be a sample."""
+        bound = self._bind(expression.root)
+        return bound if isinstance(bound, Sample) else self._as_predicate(bound, expression.root, whole=expression.text)
+
     def predicate(self, node: tree.Node, *, whole: str = "", connective: str = "") -> Predicate:
         """`node` as a predicate: of the `whole` text, or as an operand of `connective`."""
-        bound = self._bind(node)
+        return self._as_predicate(self._bind(node), node, whole=whole, connective=connective)
+
+    def _as_predicate(self, bound: _Bound, node: tree.Node, *, whole: str = "", connective: str = "") -> Predicate:
         if isinstance(bound, Predicate):
             return bound
         if isinstance(bound, Constant) and isinstance(bound.value, bool):
             return Always(bound.value)
+        if isinstance(bound, Sample):
+            what = "unary" if connective == "not" else "logical and"
+            raise Refused(
+                f"random sample expression cannot be used in {what} expression: it can only be the last operand of and",
+                node.position,
+            )
         assert not isinstance(bound, Scalar)
         if connective == "not":
             raise Refused("not op can only be applied on boolean expression", node.position)
@@ -100,7 +116,7 @@ class _Binder:
 
     def value(self, node: tree.Node) -> Constant | Values | Operand:
         bound = self._bind(node)
-        if isinstance(bound, Predicate):
+        if isinstance(bound, (Predicate, Sample)):
             raise Refused(
                 "a condition cannot be an operand: put parentheses around what belongs together", node.position
             )
@@ -331,6 +347,20 @@ class _Binder:
         except ValueError as reason:
             raise Refused(str(reason), node.pattern.position) from None
 
+    def _regex(self, node: tree.Regex) -> _Bound:
+        operand = self.operand(node.operand, "regex match")
+        if operand.type not in (Type.STRING, Type.JSON):
+            raise Refused("regex match on non-string or non-json field is unsupported", node.position)
+        pattern = self.value(node.pattern)
+        if not isinstance(pattern, Constant) or not isinstance(pattern.value, str):
+            raise Refused("the value of regex expression template variable is not string", node.pattern.position)
+        _checked_text(pattern.value, node.pattern)
+        try:
+            found = Like(operand, compile_regex(pattern.value))
+        except ValueError as reason:
+            raise Refused(str(reason), node.pattern.position) from None
+        return negated(found) if node.negated else found
+
     def _exists(self, node: tree.Exists) -> _Bound:
         operand = self.operand(node.operand, "exists")
         if not isinstance(operand, JsonPath):
@@ -355,12 +385,27 @@ class _Binder:
         return negated(self.predicate(node.operand, connective="not"))
 
     def _and(self, node: tree.And) -> _Bound:
-        return joined("and", [self.predicate(term, connective="and") for term in node.terms])
+        *terms, last = node.terms
+        predicates = []
+        for term in terms:
+            bound = self._bind(term)
+            if isinstance(bound, Sample):
+                raise Refused(
+                    "random sample expression can only be the last expression in the logical and expression",
+                    term.position,
+                )
+            predicates.append(self._as_predicate(bound, term, connective="and"))
+        bound = self._bind(last)
+        if isinstance(bound, Sample):
+            return Sample(joined("and", [*predicates, bound.of]), bound.share)
+        return joined("and", [*predicates, self._as_predicate(bound, last, connective="and")])
 
     def _or(self, node: tree.Or) -> _Bound:
         return joined("or", [self.predicate(term, connective="or") for term in node.terms])
 
     def _call(self, node: tree.Call) -> _Bound:
+        if node.name in ("random_sample", "RANDOM_SAMPLE"):
+            return Sample(Always(True), bind_share(self, node))
         bind_call = function(node.name)
         if bind_call is None:
             raise Refused(f"function {node.name} is not supported", node.position)
@@ -383,6 +428,7 @@ _RULES: dict[type, Any] = {
     tree.Chain: _Binder._chain,
     tree.Membership: _Binder._membership,
     tree.Like: _Binder._like,
+    tree.Regex: _Binder._regex,
     tree.Exists: _Binder._exists,
     tree.NullTest: _Binder._null_test,
     tree.Not: _Binder._not,

@@ -25,6 +25,8 @@ class BoundFilter:
     `always` is its value where it is the same for all rows, else None. `key_lookup`, when not None, are the keys for
     which it is true, and nothing else is: `pk == x`, `pk in […]`. `narrowed` covers `pk in […] and rest` too, and
     `tenants` the same of the partition key.
+
+    Where `sample` is not None, of the rows for which it is true only that share is meant, drawn by who reads.
     """
 
     text: str
@@ -32,6 +34,7 @@ class BoundFilter:
     primary: Field
     partition_key: Field | None = None
     clustering_key: Field | None = None
+    sample: float | None = None
 
     @cached_property
     def fields(self) -> frozenset[int]:
@@ -40,12 +43,14 @@ class BoundFilter:
 
     @property
     def always(self) -> bool | None:
+        if self.sample is not None and isinstance(self.root, Always) and self.root.truth:
+            return None
         return self.root.truth if isinstance(self.root, Always) else None
 
     @cached_property
     def key_lookup(self) -> pa.Array | None:
         keys, rest = self.narrowed or (None, None)
-        return keys if rest is None else None
+        return keys if rest is None and self.sample is None else None
 
     @cached_property
     def narrowed(self) -> tuple[pa.Array, BoundFilter | None] | None:
@@ -96,7 +101,9 @@ class BoundFilter:
 
     def describe(self) -> str:
         """The filter in normal form: templates filled, constants folded, terms in the order in which they are tried."""
-        return str(self.root)
+        if self.sample is None:
+            return str(self.root)
+        return f"({self.root}) and random_sample({self.sample!r})"
 
     def __str__(self) -> str:
         return self.describe()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from elanus.expr import text_match
+from elanus.expr import text_match, texts
 from elanus.expr.binding import BindCall
 
 CALLS: dict[str, BindCall] = {
+    "empty": texts.empty,
     "phrase_match": text_match.phrase_match,
+    "starts_with": texts.starts_with,
     "text_match": text_match.text_match,
     "text_match_fuzzy": text_match.text_match_fuzzy,
 }
+
+NOT_SUPPORTED = frozenset(
+    {"bloom_match", "element_filter", "match_all", "match_any", "match_exact", "match_least", "match_most"}
+)
+"""Functions of Milvus that are known and not there."""
 
 
 def function(name: str) -> BindCall | None:

@@ -30,7 +30,7 @@ _TOKEN = re.compile(
         | [0-9]+[eE][+-]?[0-9]+)
     | (?P<int>0[xX][0-9a-fA-F]+|0[bB][01]+|[0-9]+)
     | (?P<string>"(?:[^"\\\r\n]++|\\(?:\r\n|[\s\S]))*+"|'(?:[^'\\\r\n]++|\\(?:\r\n|[\s\S]))*+')
-    | (?P<op>\*\*|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%~!<>&^|()\[\]{},=])
+    | (?P<op>\*\*|<<|>>|<=|>=|==|!=|=~|!~|&&|\|\||[-+*/%~!<>&^|()\[\]{},=])
     """,
     re.VERBOSE,
 )
@@ -48,6 +48,7 @@ _SIMPLE_ESCAPES = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "?": "?", "\n": "", "\r\n": "",
 }  # fmt: skip
+_REGEX_ESCAPE = re.compile(r"\\([\s\S])")
 _LIST_END = re.compile(r"""\[(?:[^\[\]"'\\]++|"[^"\\\r\n]*+"|'[^'\\\r\n]*+')*+\]""")
 _LISTED = frozenset({int, float, str, bool})
 
@@ -204,6 +205,12 @@ def _string(body: str, position: int) -> str:
         raise Refused(
             f"string literal is not valid UTF-8 once its escapes are read: {reason}", position, syntax=True
         ) from None
+
+
+def regex_text(literal: str) -> str:
+    """A string literal, with its quotes, as a regular expression: only its quote and a backslash can be escaped."""
+    quote = literal[0]
+    return _REGEX_ESCAPE.sub(lambda m: m[1] if m[1] in (quote, "\\") else m[0], literal[1:-1])
 
 
 def _shown(source: str, position: int) -> str:

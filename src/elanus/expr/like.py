@@ -23,14 +23,16 @@ class Shape(StrEnum):
     INFIX = "infix"
     ANY = "any"
     MIXED = "mixed"
+    REGEX = "regex"
 
 
+_WILD = re.compile(r"[%_\\]")
 _WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A pattern as it was written, what kind it is, and what to search: a literal, or for MIXED a regex of RE2."""
+    """A pattern as written, what kind it is, and what to search: a literal, or for MIXED and REGEX a regex of RE2."""
 
     source: str
     shape: Shape
@@ -82,6 +84,16 @@ def compile_pattern(source: str) -> Pattern:
     for wildcard, literal in zip(wildcards, literals[1:], strict=True):
         regex += [".*" if wildcard == "%" else ".", _quoted(literal)]
     return Pattern(source, Shape.MIXED, f"(?s)\\A{''.join(regex)}\\z")
+
+
+def whole(text: str) -> Pattern:
+    """The pattern of `text` and nothing else."""
+    return Pattern(_WILD.sub(r"\\\g<0>", text), Shape.WHOLE, text)
+
+
+def prefix(text: str) -> Pattern:
+    """The pattern of texts that begin with `text`."""
+    return Pattern(_WILD.sub(r"\\\g<0>", text) + "%", Shape.PREFIX if text else Shape.ANY, text)
 
 
 def _quoted(literal: str) -> str:

@@ -4,7 +4,7 @@ Precedence, highest first; binary operators of one line are left-associative, `*
 
     name["key"][0]   f(…)   name is null
     exists x
-    like
+    like, =~, !~
     **
     + - ~ (unary)
     * / %
@@ -31,8 +31,9 @@ however many, are siblings and do not count.
 
 from __future__ import annotations
 
+from elanus.expr.calls import NOT_SUPPORTED
 from elanus.expr.errors import Refused
-from elanus.expr.lexer import MAX_INT64, Lexer
+from elanus.expr.lexer import MAX_INT64, Lexer, regex_text
 from elanus.expr.tree import (
     And,
     Binary,
@@ -53,8 +54,10 @@ from elanus.expr.tree import (
     NullTest,
     Or,
     Path,
+    Regex,
     Template,
     Unary,
+    Value,
 )
 
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -75,7 +78,7 @@ _ARITHMETIC = {
 _BINDING = _ARITHMETIC | {
     "or": _OR, "and": _AND, "==": _EQUALITY, "!=": _EQUALITY,
     "<": _RELATION, "<=": _RELATION, ">": _RELATION, ">=": _RELATION,
-    "in": _IN, "not": _IN, "like": _LIKE,
+    "in": _IN, "not": _IN, "like": _LIKE, "=~": _LIKE, "!~": _LIKE,
 }  # fmt: skip
 _SAME_WAY = {"<": ("<", "<="), "<=": ("<", "<="), ">": (">", ">="), ">=": (">", ">=")}
 _SIGNS = frozenset("+-~")
@@ -166,8 +169,22 @@ class _Parser:
                 lexer.advance()
             return Membership(position, left, self._expression(own), op == "not")
         if own == _LIKE:
+            if op != "like":
+                return Regex(position, left, self._regex(), op == "!~")
             return Like(position, left, self._expression(own))
         return Binary(position, op, left, self._expression(own))
+
+    def _regex(self) -> Node:
+        """The pattern of `=~`. A backslash in it is the expression's own, but before a quote or another backslash."""
+        lexer = self._lexer
+        text, position = lexer.text, lexer.position
+        if lexer.kind == "op" and text == "{":
+            return self._template()
+        if lexer.kind != "literal" or not isinstance(lexer.value, str):
+            raise Refused(f"regex pattern should be a string literal or template variable, got: {text[:40]}", position)
+        value: Value = lexer.value if text[0] in "rR" else regex_text(text)
+        lexer.advance()
+        return Literal(position, value)
 
     def _operand(self) -> Node:
         lexer = self._lexer
@@ -256,6 +273,8 @@ class _Parser:
         if lexer.kind == "op" and lexer.text == "[":
             node = Path(position, name, self._steps())
         elif lexer.kind == "op" and lexer.text == "(" and name != "$meta":
+            if name.lower() in NOT_SUPPORTED:  # their arguments need not be of this language
+                raise Refused(f"function {name} is not supported by this version of Elanus", position)
             return Call(position, name, self._arguments())
         else:
             node = Name(position, name)

@@ -115,6 +115,16 @@ class Like:
 
 
 @dataclass(frozen=True, slots=True)
+class Regex:
+    """`operand =~ pattern`, or `!~` when negated; of a literal pattern the escapes are left to the expression."""
+
+    position: int
+    operand: Node
+    pattern: Node
+    negated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Exists:
     position: int
     operand: Node
@@ -176,6 +186,7 @@ Node = (
     | Chain
     | Membership
     | Like
+    | Regex
     | Exists
     | NullTest
     | Not

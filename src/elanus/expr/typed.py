@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from elanus.expr.constants import Bound
 from elanus.expr.json_path import Extraction, Path
-from elanus.expr.like import Pattern
+from elanus.expr.like import Pattern, Shape
 from elanus.expr.tree import Value
 from elanus.model.schema import Field
 from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
@@ -307,6 +307,8 @@ class MemberJson:
 
 @dataclass(frozen=True, slots=True)
 class Like:
+    """An operand of texts against a pattern, of `like` or of `=~`."""
+
     operand: Column | JsonPath
     pattern: Pattern
 
@@ -318,7 +320,8 @@ class Like:
         return self.operand.fields()
 
     def __str__(self) -> str:
-        return f"{self.operand} like {shown(self.pattern.source)}"
+        op = "=~" if self.pattern.shape is Shape.REGEX else "like"
+        return f"{self.operand} {op} {shown(self.pattern.source)}"
 
 
 @dataclass(frozen=True, slots=True)
