@@ -23,7 +23,7 @@ from elanus.model.names import check_name
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, DataType, Metric, OnDuplicateKey
 from elanus.scalar import registry
-from elanus.scalar.paths import steps_of
+from elanus.scalar.paths import place_of, steps_of
 from elanus.segment.indexed import IndexOf
 from elanus.segment.sealed import SegmentMeta
 from elanus.segment.tenants import partitions_of
@@ -53,7 +53,7 @@ class IndexDefinition:
     @property
     def place(self) -> tuple[int, str]:
         """What is indexed: a field, or a path into a JSON field."""
-        return self.field_id, str(self.params.get(JSON_PATH, ""))
+        return self.field_id, place_of(str(self.params.get(JSON_PATH, "")))
 
     @property
     def vector_metric(self) -> Metric:

@@ -28,6 +28,17 @@ def parse(text: str) -> tuple[str, Path] | None:
     return name[0], tuple(steps)
 
 
+def place_of(text: str) -> str:
+    """`text` in one spelling for all that mean the same path; as it is where it is no path."""
+    parsed = parse(text)
+    if parsed is None:
+        return text
+    name, steps = parsed
+    if name == DYNAMIC_FIELD and steps and isinstance(steps[0], str):
+        name, steps = steps[0], steps[1:]
+    return repr((name, *steps))
+
+
 def steps_of(text: str, *, is_dynamic: bool) -> Path:
     """The steps within the field: of the dynamic field the name is a key, unless it is the field's own."""
     parsed = parse(text)

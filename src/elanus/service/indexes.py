@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,11 +9,12 @@ from typing import Any
 
 from elanus.engine.collection import Collection
 from elanus.engine.jobs.improve import wants_index
-from elanus.engine.manifest import IndexDefinition
+from elanus.engine.manifest import JSON_PATH, IndexDefinition
 from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
 from elanus.model.names import check_name
 from elanus.model.schema import Field, Schema
 from elanus.model.types import Metric
+from elanus.scalar.paths import steps_of
 from elanus.service import scalar_indexes
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -30,6 +30,11 @@ class IndexState(StrEnum):
 
 ALTERABLE = frozenset({"mmap.enabled", "indexoffsetcache.enabled", "warmup"})
 """Parameters that say how Milvus loads an index, and may be changed. Elanus maps every index file; it keeps them."""
+
+
+_TRUE = frozenset({"true", "t", "1"})
+_BOOLEANS = _TRUE | {"false", "f", "0"}
+_WARMUPS = frozenset({"disable", "sync", "async"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     field = schema.get(request.field) or schema.dynamic
     if field is None:
         raise InvalidParameter(f"cannot create index on non-exist field: {request.field}")
+    kind = request.kind or IndexKind.AUTOINDEX
+    check_loading(kind, request.params or {})
     if not field.is_vector:
         return scalar_indexes.define(field, request.field, request.kind, request.params or {}, request.name)
     spec = resolve(request.kind, request.params or {})
@@ -80,6 +87,21 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     check_name(name, "index")
     metric = metric_of(request.metric or Metric.COSINE)
     return IndexDefinition(name, field.id, spec.kind.value, metric, dict(request.params or {}))
+
+
+def check_loading(kind: str, params: Mapping[str, Any]) -> None:
+    """Raise `InvalidParameter` for a value of one of `ALTERABLE` that Milvus does not know, or not for this kind."""
+    for key in ("mmap.enabled", "indexoffsetcache.enabled"):
+        if key in params and str(params[key]).lower() not in _BOOLEANS:
+            raise InvalidParameter(f"invalid {key} value: {params[key]}, expected: true, false")
+    if str(params.get("mmap.enabled", "")).lower() in _TRUE and kind.upper() in scalar_indexes.NEVER_MAPPED:
+        raise InvalidParameter(f"invalid mmap type params: index type {kind} does not support mmap")
+    if str(params.get("indexoffsetcache.enabled", "")).lower() in _TRUE and kind != "BITMAP":
+        raise InvalidParameter("only bitmap index support indexoffsetcache.enabled now")
+    if params.get("warmup", "sync") not in _WARMUPS:
+        raise InvalidParameter(
+            f"invalid warmup params: invalid warmup policy: {params['warmup']}, must be 'disable', 'sync' or 'async'"
+        )
 
 
 def metric_of(name: str) -> Metric:
@@ -136,6 +158,7 @@ def alter(
         )
     if name not in found.manifest.indexes:
         raise IndexNotFound(f"index not found[indexName={name}][collection={collection}]")
+    check_loading(found.manifest.indexes[name].kind, params)
     found.alter_index(name, params, removed)
 
 
@@ -184,4 +207,7 @@ def _info(collection: Collection, definition: IndexDefinition) -> IndexInfo:
 
 def _field_name(field: Field, definition: IndexDefinition) -> str:
     """The field's name; of the dynamic one, the key that is indexed."""
-    return re.split(r"[\[/]", definition.place[1], maxsplit=1)[0] if field.is_dynamic else field.name
+    if not field.is_dynamic:
+        return field.name
+    steps = steps_of(str(definition.params[JSON_PATH]), is_dynamic=True)
+    return str(steps[0]) if steps else field.name

@@ -1,12 +1,11 @@
 """Indexes of scalar fields: which kinds fit which fields.
 
-Filters are evaluated on columns and need no index to be right. A definition is checked as Milvus checks it, kept, and
-told again; no file is built for it, as none is for FLAT.
+Filters need no index to be right. A definition is checked as Milvus checks it, kept, and told again; what is built
+for it is a matter of `scalar.registry`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +14,14 @@ from elanus.model.errors import InvalidParameter, MissingParameter
 from elanus.model.names import check_name
 from elanus.model.schema import Field
 from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
+from elanus.scalar import paths
+from elanus.scalar.registry import JSON_CAST_TYPE
 from elanus.vector.registry import IndexKind
 
-JSON_CAST_TYPE = "json_cast_type"
+JSON_CAST_FUNCTION = "json_cast_function"
 
-_PATH = re.compile(r"""[A-Za-z_$][A-Za-z0-9_]*(\[('[^']*'|"[^"]*"|\d+)\])*\Z""")
-
-_QUOTES = "'\""
+NEVER_MAPPED = frozenset({"STL_SORT"})
+"""Kinds that Milvus maps no file of, so that `mmap.enabled` is an error. Here every index file is mapped."""
 
 AUTO = "AUTOINDEX"
 
@@ -51,7 +51,8 @@ _CASTS_OF: dict[str, frozenset[str]] = {
     "STL_SORT": frozenset({"DOUBLE", "VARCHAR"}),
     "NGRAM": frozenset({"VARCHAR"}),
 }
-_CASTS_OF[AUTO] = _CASTS_OF["INVERTED"]
+_CASTS_OF[AUTO] = frozenset({"BOOL", "DOUBLE", "VARCHAR", "JSON"})
+"""Which cast types each kind takes."""
 
 
 def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], name: str) -> IndexDefinition:
@@ -72,10 +73,7 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
     given = dict(params)
     if field.dtype is DataType.JSON:
         _check_json(kind, given)
-        path = str(given.setdefault(JSON_PATH, asked_for))
-        if not _PATH.match(path):
-            wrong = "mismatched input '/'" if path.startswith("/") else f"cannot parse identifier: {path}"
-            raise InvalidParameter(f"{wrong}: a JSON path is a name and keys or places behind it, as in a['b'][0]")
+        _check_path(field, str(given.setdefault(JSON_PATH, asked_for)))
     if kind == "NGRAM":
         _check_grams(given)
     if name:
@@ -85,19 +83,41 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
 
 def _default_name(field: Field, asked_for: str, params: Mapping[str, Any]) -> str:
     """The field's name, and for a path below it that path: each path has an index of its own."""
-    _, *steps = re.split(r"[\[\]]+", str(params.get(JSON_PATH, "")))
-    below = "".join(f"/{step.strip(_QUOTES)}" for step in steps if step)
+    parsed = paths.parse(str(params.get(JSON_PATH, "")))
+    below = "".join(f"/{step}" for step in parsed[1]) if parsed is not None else ""
     return f"{field.name}/{asked_for}{below}" if field.is_dynamic else asked_for + below
 
 
 def _check_json(kind: str, params: dict[str, Any]) -> None:
     cast = str(params.get(JSON_CAST_TYPE, "")).strip().upper()
+    if kind == "NGRAM" and cast != "VARCHAR":
+        if not cast:
+            raise MissingParameter("JSON field with ngram index must specify json_cast_type")
+        raise InvalidParameter(f"JSON field with ngram index only supports VARCHAR cast type, got: {cast}")
     if not cast:
         raise MissingParameter("json index must specify cast type: missing parameter[missing_param=json_cast_type]")
     if cast not in _CASTS_OF[kind]:
-        where = "" if kind in ("INVERTED", AUTO) else f" for {kind} index"
+        where = {"INVERTED": "", AUTO: " for HYBRID index"}.get(kind, f" for {kind} index")
         raise InvalidParameter(f"json_cast_type {cast} is not supported{where}")
     params[JSON_CAST_TYPE] = cast
+    if kind == "INVERTED" and JSON_CAST_FUNCTION in params:
+        function = params[JSON_CAST_FUNCTION] = str(params[JSON_CAST_FUNCTION]).strip().upper()
+        if function != "STRING_TO_DOUBLE":
+            raise InvalidParameter(f"json_cast_function {function} is not supported")
+        if cast != "DOUBLE":
+            raise InvalidParameter(f"json_cast_function {function} is not supported for json_cast_type {cast}")
+
+
+def _check_path(field: Field, path: str) -> None:
+    """Raise `InvalidParameter` unless `path` is a path within `field`."""
+    parsed = paths.parse(path)
+    if parsed is None:
+        wrong = "mismatched input '/'" if path.startswith("/") else f"cannot parse identifier: {path}"
+        raise InvalidParameter(f"{wrong}: a JSON path is a name and keys or places behind it, as in a['b'][0]")
+    if not field.is_dynamic and parsed[0] != field.name:
+        raise InvalidParameter(
+            f"fieldID not match with field name: json_path {path} begins with {parsed[0]}, the field is {field.name}"
+        )
 
 
 def _check_grams(params: Mapping[str, Any]) -> None:
