@@ -74,7 +74,7 @@ FILTERS = [
     "text like 'ab%'", "text like '%'", "text like 'a\\\\%%'", "text like '中%'",
     "label like '%ow 1%'", "label like 'row%7'", "label like '%w _9%'", "label like '%nowhere%'", "label like '%文%'",
     "text like '%ürich'", "text like '%文字%'", "text like '%ab_'", "note['s'] like '%bc%'", "text like '%c'",
-    "text like '%b%'",
+    "text like '%b%'", "text =~ 'b|文'", "label =~ '^row [12]+$'", "starts_with(text, 'ab')", "empty(text)",
     "text like 'a_c'", "text like '\U0010ffff%'", "text like 'abc'", "text is not null", "not (text like 'a%')",
     "text >= 'b' and text < 'c'", "label == 'row 7'", "label like 'row 1%'", "label like '%99'", "label > 'row 2'",
     "label in ['row 1', 'row 2', 'row 3', 'row 1']",

@@ -87,7 +87,7 @@ def _collection(name: str, collection_id: int, manifest: Manifest, waiting: int,
         done = sum(index.id in entry.indexes for entry in entries)
         field = manifest.schema.by_id[index.field_id].name
         built = f"built for {done} of {_count(entries, 'segment')}"
-        yield f"  index {index.name}: {index.kind} {index.metric} on {field}, {built}"
+        yield f"  index {index.name}: {index.kind}{f' {index.metric}' if index.metric else ''} on {field}, {built}"
     for entry in entries:
         yield from _segment(entry, manifest, folder)
 

@@ -146,6 +146,8 @@ class Grams:
 
 def _literals(pattern: Pattern) -> list[bytes]:
     """What every match holds, end to end with nothing between."""
+    if pattern.shape is Shape.REGEX:
+        return []
     if pattern.shape is not Shape.MIXED:
         return [pattern.needle.encode()]
     return [_ESCAPED.sub(r"\1", literal).encode() for literal in _LITERAL.findall(pattern.source)]
