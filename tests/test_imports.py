@@ -20,7 +20,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "expr": BASE | {"text"},
     "vector": BASE,
     "text": BASE,
-    "scalar": BASE | {"expr"},
+    "scalar": BASE | {"expr", "text"},
     "store": BASE,
     "log": BASE | {"store"},
     "segment": STORED,

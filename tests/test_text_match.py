@@ -14,7 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elanus import Collection, DataType, Elanus, Field, InvalidParameter, Schema
-from elanus.text.match import NearWords, Phrase, Words
+from elanus.expr.compile import compile_filter
+from elanus.expr.text_match import TextMatch
+from elanus.expr.typed import Column, Type
+from elanus.scalar import words as word_index
+from elanus.scalar.sections import Source
+from elanus.text.match import NearWords, Phrase, TextQuery, Words
 from elanus.text.parse import analyzer_of
 from tests.native_case import STATES, bring_to, keys_in, open_folder, vectors
 from tests.wire_case import DIM, Wire, make, refused
@@ -112,6 +117,44 @@ def test_rows_are_found_by_their_words_whatever_state_they_are_in(tmp_path: Path
         db.close()
 
 
+def answered_by_index(db: Elanus, condition: str) -> list[bool]:
+    """Of each sealed segment, whether its text index answers."""
+    snapshot = db._instance.collection(db._ctx, "texts").snapshot()
+    node = compile_filter(condition, snapshot.manifest.schema).root
+    return [unit.indexed is not None and unit.indexed(node) is not None for unit in snapshot.sealed]
+
+
+def test_sealed_rows_are_found_by_an_index_that_nobody_has_to_create(tmp_path: Path) -> None:
+    with open_folder(tmp_path) as db:
+        collection = made(db)
+        collection.flush()
+        assert answered_by_index(db, "text_match(text, 'a')") == [False]
+        collection.compact()
+        assert collection.list_indexes() == []
+        for condition, expected in CASES:
+            assert keys_in(collection, condition) == expected, condition
+            if (
+                condition.startswith(("text_match", "phrase_match"))
+                and " and " not in condition
+                and "''" not in condition
+            ):
+                assert answered_by_index(db, condition) == [True] or expected == [], condition
+        collection.delete([0])
+        numbers = [20, 21, 22, 23, 24, 25, 26, 27, 28]
+        collection.insert({"id": numbers, "vector": vectors(numbers), "text": ["quick again"] * 9})
+        collection.flush()
+        collection.compact()
+        assert answered_by_index(db, "text_match(text, 'quick')") == [True]
+        assert keys_in(collection, "phrase_match(text, 'quick again')") == numbers
+        assert keys_in(collection, "text_match(text, 'quick')") == [1, 9, *numbers]
+        collection.drop_field("text")
+        assert keys_in(collection, "text_match(english, 'jumps')") == []
+        assert keys_in(collection, "text_match(english, 'dog')") == [2, 3]
+    with open_folder(tmp_path) as db:
+        assert answered_by_index(db, "text_match(english, 'dog')") == [True]
+        assert keys_in(db.collection("texts"), "text_match(english, 'dog')") == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("condition", "reason"),
     [
@@ -169,19 +212,24 @@ def edits(a: str, b: str) -> int:
 def test_matches_are_those_of_a_plain_reading(rows: list[list[str]], query: list[str], number: int) -> None:
     column = pa.array([" ".join(words) for words in rows], pa.large_string())
     text = " ".join(query)
-    least = number + 1
-    assert Words.of(STANDARD, text, least).scan(column).tolist() == [
-        sum(word in words for word in query) >= least for words in rows
-    ]
-    distance = number % 2 + 1
-    assert NearWords.of(STANDARD, text, distance).scan(column).tolist() == [
-        any(edits(word, other) <= distance for word in words for other in query) for words in rows
+    least, distance = number + 1, number % 2 + 1
+    index = word_index.open_index(word_index.build(column, {}), Source(101, False, (), len(rows), lambda: column))
+    expected: list[tuple[TextQuery, list[bool]]] = [
+        (Words.of(STANDARD, text, least), [sum(word in words for word in query) >= least for words in rows]),
+        (
+            NearWords.of(STANDARD, text, distance),
+            [any(edits(word, other) <= distance for word in words for other in query) for words in rows],
+        ),
     ]
     if query:
-        found = [spread(words, query) for words in rows]
-        assert Phrase.of(STANDARD, text, number).scan(column).tolist() == [
-            width is not None and width <= number for width in found
-        ]
+        widths = [spread(words, query) for words in rows]
+        phrase = Phrase.of(STANDARD, text, number)
+        expected.append((phrase, [width is not None and width <= number for width in widths]))
+    for asked, matching in expected:
+        assert asked.scan(column).tolist() == matching
+        answer = index.answer(TextMatch(Column(Field("text", DataType.VARCHAR, id=101), Type.STRING), asked, ""))
+        assert answer is not None
+        assert answer.to_pylist() == matching
 
 
 @settings(max_examples=40, deadline=None)

@@ -208,8 +208,9 @@ def apply(state: Manifest, edit: Edit) -> Manifest:
         case FieldAdded(field, timestamp):
             return _with_schema(state, state.schema.with_field(field), timestamp)
         case FieldDropped(field_id, timestamp):
-            for definition in [d for d in state.indexes.values() if d.field_id == field_id]:
-                state = _drop_index(state, definition.name)
+            for definition in [d for d in state.definitions.values() if d.field_id == field_id]:
+                state = _without_files(state, definition.id)
+                state = replace(state, indexes={n: d for n, d in state.indexes.items() if d.id != definition.id})
             return _with_schema(state, state.schema.without(field_id), timestamp)
         case PartitionAdded(name):
             if len(state.partitions) >= MAX_PARTITIONS:
@@ -266,12 +267,16 @@ def _drop_index(state: Manifest, name: str) -> Manifest:
     dropped = state.indexes.get(name)
     if dropped is None:
         raise IndexNotFound(f"index not found[indexName={name}]")
+    indexes = {n: d for n, d in state.indexes.items() if n != name}
+    return replace(_without_files(state, dropped.id), indexes=indexes)
+
+
+def _without_files(state: Manifest, index_id: int) -> Manifest:
     segments = {
-        segment_id: replace(entry, indexes={i: key for i, key in entry.indexes.items() if i != dropped.id})
+        segment_id: replace(entry, indexes={i: key for i, key in entry.indexes.items() if i != index_id})
         for segment_id, entry in state.segments.items()
     }
-    indexes = {n: d for n, d in state.indexes.items() if n != name}
-    return replace(state, indexes=indexes, segments=segments)
+    return replace(state, segments=segments)
 
 
 def rebase(state: Manifest, edit: Edit) -> Edit | None:

@@ -20,13 +20,14 @@ from typing import Any
 from elanus.model.canonical import Values
 from elanus.model.errors import PartitionNotFound
 from elanus.model.names import check_name
-from elanus.model.schema import Schema
+from elanus.model.schema import Field, Schema
 from elanus.model.types import Consistency, DataType, Metric, OnDuplicateKey
 from elanus.scalar import registry
 from elanus.scalar.paths import place_of, steps_of
 from elanus.segment.indexed import IndexOf
 from elanus.segment.sealed import SegmentMeta
 from elanus.segment.tenants import partitions_of
+from elanus.text.declared import ANALYZER, is_matched
 from elanus.vector.registry import resolve
 
 DEFAULT_PARTITION = "_default"
@@ -49,6 +50,12 @@ class IndexDefinition:
     metric: Metric | None
     params: Mapping[str, Any]
     id: int = 0
+
+    @classmethod
+    def of_text(cls, field: Field) -> IndexDefinition:
+        """That of the words of a field with `enable_match`. Its id is that of no index that was created."""
+        params = {key: field.params[key] for key in (ANALYZER,) if key in field.params}
+        return cls(f"text({field.name})", field.id, registry.TEXT, None, params, id=-field.id)
 
     @property
     def place(self) -> tuple[int, str]:
@@ -210,8 +217,9 @@ class Manifest:
 
     @cached_property
     def definitions(self) -> Mapping[int, IndexDefinition]:
-        """By their ids, all that there may be files of."""
-        return {d.id: d for d in self.indexes.values()}
+        """By their ids, all that there may be files of: those that were created, and those that the schema declares."""
+        texts = (IndexDefinition.of_text(f) for f in self.schema.fields if is_matched(f))
+        return {d.id: d for d in (*self.indexes.values(), *texts)}
 
     def index_of(self, field_id: int) -> IndexDefinition | None:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)

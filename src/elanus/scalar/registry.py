@@ -12,12 +12,16 @@ JSON_CAST_TYPE = "json_cast_type"
 
 _SORTED = "elanus.scalar.sorted"
 
+TEXT = "TEXT"
+"""The kind of index that is not created but declared, by `enable_match`."""
+
 MODULES: Mapping[str, str] = {
     "INVERTED": _SORTED,
     "BITMAP": _SORTED,
     "STL_SORT": _SORTED,
     "Trie": _SORTED,
     "AUTOINDEX": _SORTED,
+    TEXT: "elanus.scalar.words",
     "NGRAM": "elanus.scalar.ngram",
 }
 """Kind → its module. It is imported by whoever builds or opens the first file of one."""

@@ -26,7 +26,7 @@ from elanus.expr import json_path
 from elanus.expr.typed import Predicate
 from elanus.model.errors import CorruptData, FormatTooNew
 from elanus.scalar import ngram
-from elanus.scalar.registry import JSON_CAST_TYPE, module_of
+from elanus.scalar.registry import JSON_CAST_TYPE, TEXT, module_of
 from elanus.scalar.sections import ScalarIndex, Sections, Source
 from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.column import open_column
@@ -63,6 +63,8 @@ def build_memory(of: IndexOf, rows: int, column_bytes: int) -> int:
     """About how many bytes building takes, for a column file of `column_bytes`."""
     paths = 40 * rows if of.steps is not None else 0
     grams = 64 * min(column_bytes, ngram.MOST_BYTES) if of.kind == "NGRAM" else 0
+    if of.kind == TEXT:
+        return 64 * rows + 12 * column_bytes
     return 64 * rows + 3 * column_bytes + paths + grams
 
 

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from elanus.text.filters import TokenFilter, Words, buffers_of, texts_of
 from elanus.text.tokenizers import Spans, Texts, Tokenizer
 
+Ints = npt.NDArray[np.int64]
+
 BLOCK_BYTES = 4 << 20
 BLOCK_ROWS = 1 << 16
 
@@ -36,6 +38,19 @@ class Analyzed:
     terms: npt.NDArray[np.int32]
     moves: npt.NDArray[np.int32]
     vocabulary: pa.Array
+
+    def occurrences(self) -> tuple[Ints, Ints, Ints]:
+        """(term, row, position) of each word that the texts have become, int64, by row and token."""
+        tokens, forms = self.words()
+        rows = np.repeat(np.arange(len(self.spans.rows) - 1), np.diff(self.spans.rows))
+        return self.terms[forms].astype(np.int64), rows[tokens], (self.spans.positions[tokens] + self.moves[forms])
+
+    def words(self) -> tuple[Ints, Ints]:
+        """(number of its token, number of its form) of each word, by token."""
+        counts = np.diff(self.forms)[self.ids]
+        tokens = np.repeat(np.arange(len(self.ids)), counts)
+        within = np.arange(len(tokens)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return tokens, np.repeat(self.forms[self.ids], counts) + within
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +91,7 @@ class Analyzer:
         """The tokens of one text."""
         found = self.analyze(pa.array([text], pa.large_string()))
         spans = found.spans
-        counts = np.diff(found.forms)[found.ids]
-        tokens = np.repeat(np.arange(len(found.ids)), counts)
-        firsts = np.repeat(found.forms[found.ids], counts)
-        within = np.arange(len(tokens)) - np.repeat(np.cumsum(counts) - counts, counts)
-        forms = firsts + within
+        tokens, forms = found.words()
         starts, ends = spans.starts[tokens], spans.ends[tokens]
         positions = spans.positions[tokens] + found.moves[forms]
         encoded = text.encode()

@@ -17,6 +17,9 @@ from elanus.model.types import DataType
 from elanus.text.analyzer import Analyzer
 from elanus.text.parse import analyzer_of
 
+ANALYZER = "analyzer_params"
+"""The parameter that says what analyzer a field has."""
+
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
 
@@ -31,7 +34,7 @@ def is_matched(field: Field) -> bool:
 
 def analyzer_for(field: Field) -> Analyzer:
     """The analyzer of a field that has one and not several."""
-    return analyzer_of(field.params.get("analyzer_params", ""))
+    return analyzer_of(field.params.get(ANALYZER, ""))
 
 
 def analyzers_of(field: Field) -> dict[str, Analyzer]:
@@ -63,7 +66,7 @@ def _check(field: Field, by_name: Mapping[str, Field]) -> None:
         return
     if is_matched(field):
         raise InvalidParameter(f"multi analyzer now only support for bm25, but now field {field.name} enable match")
-    if "analyzer_params" in field.params:
+    if ANALYZER in field.params:
         raise InvalidParameter(f"field {field.name} analyzer params should be none if has multi analyzer params")
     declared = _parsed(field)
     by_field = declared.get("by_field")
