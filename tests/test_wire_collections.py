@@ -248,7 +248,6 @@ VECTOR = field("vector", schema_pb2.FloatVector, dim=4)
         ([KEY, VECTOR, field("text", schema_pb2.VarChar)], "max_length"),
         ([KEY, VECTOR, field("text", schema_pb2.VarChar, max_length=65_536)], "65535"),
         ([KEY, VECTOR, field("$meta", schema_pb2.JSON)], "$meta"),
-        ([KEY, VECTOR, field("like", schema_pb2.Int64)], "like"),
         ([KEY, VECTOR, field("text", schema_pb2.String)], "VarChar"),
         ([KEY, VECTOR, field("nothing", 0)], "nothing"),
         ([KEY, VECTOR, field("n", schema_pb2.Int64, autoID=True)], "auto"),
@@ -266,7 +265,22 @@ def test_a_wrong_schema_is_refused_with_its_reason(stub: Any, fields: list[Any],
     assert why in answer.reason
 
 
-@pytest.mark.parametrize(("name", "why"), [("no spaces", "no spaces"), ("n" * 256, "255")])
+KEYWORDS_OF_MILVUS = (
+    "like",
+    "in",
+    "True",
+    "nULL",
+    "JSON_CONTAINS_ALL",
+    "array_length",
+    "random_sample",
+    "PHRASE_MATCH",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("no spaces", "no spaces"), ("n" * 256, "255"), *((name, "is keyword in milvus") for name in KEYWORDS_OF_MILVUS)],
+)
 def test_a_wrong_name_of_a_field_is_refused_with_its_reason(stub: Any, name: str, why: str) -> None:
     answer = create(stub, [KEY, VECTOR, field(name, schema_pb2.Int64)])
     assert refusal(answer) == 1701
@@ -281,13 +295,23 @@ def test_a_wrong_name_of_a_field_is_refused_with_its_reason(stub: Any, name: str
         [KEY, field("vector", schema_pb2.SparseFloatVector)],
         [KEY, VECTOR, field("tags", schema_pb2.Array, element_type=schema_pb2.Int64)],
         [KEY, VECTOR, field("where", schema_pb2.Geometry)],
-        [KEY, VECTOR, field("when", schema_pb2.Int64, is_clustering_key=True)],
     ],
 )
 def test_what_a_schema_cannot_have_yet_is_not_supported(stub: Any, fields: list[Any]) -> None:
     answer = create(stub, fields)
     assert refusal(answer) == 10
     assert "not supported" in answer.reason
+
+
+def test_a_clustering_key_is_told_as_it_was_declared(stub: Any, client: MilvusClient) -> None:
+    key = field("when", schema_pb2.Double, is_clustering_key=True, nullable=True)
+    assert create(stub, [KEY, VECTOR, key]).code == 0
+    assert create(stub, [KEY, VECTOR, key]).code == 0  # the same again
+    shown = {f["name"]: f for f in client.describe_collection("books")["fields"]}
+    assert shown["when"]["is_clustering_key"]
+    assert not shown["id"].get("is_clustering_key")
+    two = create(stub, [KEY, VECTOR, key, field("too", schema_pb2.Int8, is_clustering_key=True)])
+    assert (two.code, two.extra_info["is_input_error"]) == (105, "true")
 
 
 def create(stub: Any, fields: list[Any], **more: Any) -> Any:

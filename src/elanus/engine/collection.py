@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from elanus.engine.edits import (
     ConsistencySet,
+    DescriptionSet,
     Edit,
     IndexAltered,
     IndexDefined,
@@ -32,6 +33,7 @@ from elanus.engine.edits import (
     Stamp,
     Truncated,
 )
+from elanus.engine.expiry import Expiry
 from elanus.engine.follower import LogFollower, Opened
 from elanus.engine.host import Host, collection_prefix, opened_to_read
 from elanus.engine.index import index_opener
@@ -71,6 +73,7 @@ class Collection:
         self.recent = RecentWrites(host.config.retry_writes, host.config.retry_s, host.clock)
         is_published = host.log.is_published if host.log is not None else _always
         self.follower = LogFollower(host.store, versions.state, index_opener(host.store), self.recent, is_published)
+        self.expiry = Expiry(host.clock)
         self.cover_step = 0
         """How many steps of growing rows there were when the sealer was last woken to cover them."""
         self.dropped = False
@@ -90,8 +93,8 @@ class Collection:
         return self.manifest.schema
 
     def snapshot(self) -> Snapshot:
-        """The newest picture: everything acknowledged before this call. Taken without a lock."""
-        return self.follower.snapshot
+        """The newest picture: everything acknowledged before this call that has not expired. Taken without a lock."""
+        return self.expiry.shown(self.follower.snapshot)
 
     @property
     def log(self) -> GroupCommit:
@@ -263,8 +266,12 @@ class Collection:
     def set_consistency(self, consistency: Consistency) -> None:
         self.commit(ConsistencySet(consistency))
 
+    def set_description(self, text: str) -> None:
+        self.commit(DescriptionSet(text))
+
     def set_properties(self, properties: Mapping[str, str], removed: Sequence[str] = ()) -> None:
         self.commit(PropertiesSet(dict(properties), tuple(removed)))
+        self.host.jobs.wake(self)  # rows may have expired
 
     def truncate(self) -> None:
         """Drop every row written so far; schema, partitions and indexes stay."""

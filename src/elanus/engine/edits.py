@@ -142,6 +142,13 @@ class ConsistencySet:
 
 
 @dataclass(frozen=True, slots=True)
+class DescriptionSet:
+    """The schema's description. Its version stays: rows are as they were."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoadSet:
     """What clients have loaded from now on; None for nothing."""
 
@@ -164,6 +171,7 @@ Edit = (
     | Truncated
     | PropertiesSet
     | ConsistencySet
+    | DescriptionSet
     | LoadSet
 )
 
@@ -229,6 +237,8 @@ def apply(state: Manifest, edit: Edit) -> Manifest:
             return replace(state, properties={**kept, **properties})
         case ConsistencySet(consistency):
             return replace(state, consistency=consistency)
+        case DescriptionSet(text):
+            return replace(state, schemas=(*state.schemas[:-1], replace(state.schema, description=text)))
         case LoadSet(loaded):
             return replace(state, loaded=loaded)
 

@@ -81,11 +81,11 @@ def _matching(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, par
         tenants, rest = condition.tenants
         rows = unit.sealed.tenant_rows(tenants, partitions & snapshot.manifest.partitions_of(tenants))
         if rows is not None:
-            return masks.both(unit.view.alive(snapshot.timestamp), _rows_of(unit, rows, rest))
+            return masks.both(snapshot.alive(unit), _rows_of(unit, rows, rest))
     if condition.ordered is not None and unit.sealed is not None:
         within = _within(unit, unit.sealed, condition, partitions)
         if within is not None:
-            return masks.both(unit.view.alive(snapshot.timestamp), within)
+            return masks.both(snapshot.alive(unit), within)
     visible = snapshot.visible(unit, partitions)
     return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows, unit.indexed)))
 

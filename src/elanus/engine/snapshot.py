@@ -71,6 +71,11 @@ class Unit:
         """Whether no key stands twice among all its rows, deleted ones included; growing chunks do not know."""
         return self.sealed is not None and self.sealed.meta.unique
 
+    @property
+    def oldest(self) -> int:
+        """No row was written before this timestamp."""
+        return self.sealed.meta.min_timestamp if self.sealed is not None else int(self.view.timestamps[0])
+
     def partition_mask(self, partitions: frozenset[int]) -> Mask | None:
         """The rows that belong to `partitions`; remembered, since the same few sets come back."""
         if partitions not in self._partition_masks:
@@ -99,6 +104,9 @@ class Snapshot:
 
     earlier_plans: Mapping[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """The same of the picture before, of the same manifest: most of it still holds."""
+
+    expired_before: int = 0
+    """Rows written before this timestamp are not seen; 0 where all are (see `expiry`)."""
 
     tallies: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
     """By field id, how searches have fared; the same for all pictures of a collection."""
@@ -131,12 +139,23 @@ class Snapshot:
 
     def visible(self, unit: Unit, partitions: frozenset[int]) -> Mask | None:
         """The rows of `unit` in `partitions` that are not deleted; None when that is all of them."""
-        return masks.both(unit.partition_mask(partitions), unit.view.alive(self.timestamp))
+        return masks.both(unit.partition_mask(partitions), self.alive(unit))
+
+    def alive(self, unit: Unit) -> Mask | None:
+        """The rows of `unit` that are neither deleted nor expired, whatever their partition; None for all of them."""
+        alive = unit.view.alive(self.timestamp)
+        if unit.oldest < self.expired_before:
+            alive = masks.both(alive, masks.from_bools(unit.view.timestamps >= self.expired_before))
+        return alive
 
     def droppable_rows(self, unit: Unit, timestamp: int) -> int:
-        """How many rows of `unit` a merge may leave out: deleted before `timestamp`, or of a dropped partition."""
+        """How many rows of `unit` a merge may leave out: deleted before `timestamp`, expired, or of a dropped
+        partition.
+        """
         deleted, _ = unit.view.deletions(timestamp)
         kept = unit.partition_mask(self.manifest.live_partitions)
+        if unit.oldest < self.expired_before:
+            kept = masks.both(kept, masks.from_bools(unit.view.timestamps >= self.expired_before))
         if kept is None:
             return len(deleted)
         in_kept = int(masks.bits(kept, deleted).sum())

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -43,22 +43,38 @@ MakeKeys = Callable[[int], Values]
 """Makes so many new keys."""
 
 
-def canonical_batch(data: Rows, schema: Schema, make_keys: MakeKeys | None = None, *, partial: bool = False) -> Batch:
+class _Keys(NamedTuple):
+    """Where keys come from: from `make`, unless that is None, or they are given and may be."""
+
+    make: MakeKeys | None
+    may_be_given: bool
+
+
+def canonical_batch(
+    data: Rows,
+    schema: Schema,
+    make_keys: MakeKeys | None = None,
+    *,
+    partial: bool = False,
+    keys_given: bool = False,
+) -> Batch:
     """`data` as a canonical batch of `schema`; empty data give an empty batch.
 
-    Where `make_keys` is given the key column must not be, and is filled with what it makes. Of `partial` rows the batch
+    Where `make_keys` is given the key column must not be, unless it may with `keys_given`, and is filled with what it
+    makes. Of `partial` rows the batch
     has the columns that were given, the key among them; all rows have to name the same fields.
     Raises `SchemaMismatch` for rows that do not fit, naming field, value and row.
     """
+    keys = _Keys(make_keys, keys_given)
     if isinstance(data, (list, tuple)):
-        return _from_rows(data, schema, make_keys, partial)
+        return _from_rows(data, schema, keys, partial)
     if isinstance(data, (dict, Mapping)):
         if _is_one_row(data, schema):
-            return _from_rows([data], schema, make_keys, partial)
+            return _from_rows([data], schema, keys, partial)
         columns = dict(data)
     else:
         columns = _columns_of_arrow(data)
-    return _from_columns(columns, _row_count(columns), schema, make_keys, partial)
+    return _from_columns(columns, _row_count(columns), schema, keys, partial)
 
 
 # --- what was given --------------------------------------------------------------------------------------------------
@@ -97,7 +113,7 @@ def _row_count(columns: Mapping[str, Column]) -> int:
     return next(iter(lengths.values()), 0)
 
 
-def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None, partial: bool) -> Batch:
+def _from_rows(rows: Sequence[Any], schema: Schema, keys: _Keys, partial: bool) -> Batch:
     if set(map(type, rows)) - {dict}:
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping):
@@ -109,14 +125,14 @@ def _from_rows(rows: Sequence[Any], schema: Schema, make_keys: MakeKeys | None, 
     if partial and not _in_all(rows, columns):
         raise SchemaMismatch("the rows of a partial update name different fields: send those that do by themselves")
     if not extra:
-        return _from_columns(columns, len(rows), schema, make_keys, partial)
+        return _from_columns(columns, len(rows), schema, keys, partial)
     _check_extra(extra, schema, columns, lambda name: next(i for i, row in enumerate(rows) if name in row))
     if _in_all(rows, extra):
         objects = _objects({name: _pivot(rows, name) for name in extra})
     else:
         ragged = frozenset(extra)
         objects = [{name: value for name, value in row.items() if name in ragged} for row in rows]
-    return _from_columns(columns, len(rows), schema, make_keys, partial, objects)
+    return _from_columns(columns, len(rows), schema, keys, partial, objects)
 
 
 def _in_all(rows: Sequence[dict[str, Any]], names: Iterable[str]) -> bool:
@@ -138,7 +154,7 @@ def _from_columns(
     columns: Mapping[str, Column],
     rows: int,
     schema: Schema,
-    make_keys: MakeKeys | None,
+    keys: _Keys,
     partial: bool,
     objects: list[dict[str, Any]] | None = None,
 ) -> Batch:
@@ -156,12 +172,13 @@ def _from_columns(
             continue
         if field.is_dynamic:
             values = _dynamic(field, columns.get(field.name), objects, rows, schema)
-        elif field.is_primary and make_keys is not None:
+        elif field.is_primary and keys.make is not None and not (keys.may_be_given and field.name in columns):
             if field.name in columns:
                 raise SchemaMismatch(
-                    f'field "{field.name}" is autoID: its keys are made for you. Leave it out of the rows.'
+                    "more fieldData has pass in: can not assign primary field data when auto id enabled and "
+                    f"allow_insert_auto_id is false {field.name}: the field is autoID, leave it out of the rows"
                 )
-            values = make_keys(rows)
+            values = keys.make(rows)
         elif field.name in columns:
             values = convert(field, columns[field.name])
         else:

@@ -40,11 +40,12 @@ class SegmentRows:
         up_to: int,
         drop_deleted_before: int = 0,
         partitions: frozenset[int] | None = None,
+        expired_before: int = 0,
     ) -> SegmentRows:
         """All rows of `sources` with their deletes up to timestamp `up_to`.
 
-        Left out are rows deleted before `drop_deleted_before` (no read may go back behind that), and rows of
-        partitions other than `partitions` unless that is None.
+        Left out are rows deleted before `drop_deleted_before` (no read may go back behind that), rows of partitions
+        other than `partitions` unless that is None, and rows written before `expired_before`.
         """
         sizes = np.array([source.rows for source in sources], np.int64)
         starts = np.cumsum(sizes) - sizes
@@ -60,6 +61,10 @@ class SegmentRows:
             for source, start in zip(sources, starts, strict=True):
                 ids = source.column(PARTITION_FIELD_ID).to_numpy()
                 keep[start : start + source.rows] &= np.isin(ids, wanted)
+        if expired_before:
+            for source, start in zip(sources, starts, strict=True):
+                written_at = source.column(TIMESTAMP_FIELD_ID).to_numpy()
+                keep[start : start + source.rows] &= written_at >= expired_before
         if keep.all():
             return SegmentRows(tuple(sources), starts, None, deleted, deleted_at)
         kept = np.flatnonzero(keep)

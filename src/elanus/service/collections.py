@@ -11,12 +11,12 @@ from elanus.engine.manifest import DEFAULT_PARTITION, MAX_PARTITIONS, IndexDefin
 from elanus.engine.query import count
 from elanus.model.errors import InvalidParameter, WriterStopped
 from elanus.model.names import check_name
+from elanus.model.properties import check as check_properties
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, OnDuplicateKey
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexRequest, define
 from elanus.service.instance import Instance
-from elanus.service.properties import check as check_properties
 from elanus.text.declared import check_texts
 
 PARTITIONS = 16
@@ -67,8 +67,8 @@ def create(
     """
     instance.begin(ctx)
     check_name(name, "collection")
-    check_properties(properties or {})
     checked = schema.checked()
+    check_properties(properties or {}, checked)
     check_texts(checked.fields)
     dealt = _partitions(checked, partitions)
     definitions = [define(checked, request) for request in indexes]

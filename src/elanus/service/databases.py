@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from elanus.catalog.state import Database
 from elanus.model.errors import InvalidParameter
 from elanus.model.names import check_name
+from elanus.model.properties import check_database
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -50,6 +51,7 @@ def alter(
     instance.begin(ctx)
     if bool(properties) == bool(removed):
         raise InvalidParameter("alter database needs properties to set or keys to delete: send one of them, not both")
+    check_database(properties or {}, removed)
     instance.catalog.alter_database(name, properties or {}, removed)
 
 

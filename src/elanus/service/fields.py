@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from elanus.engine.edits import FieldAdded, FieldAltered, FieldDropped
 from elanus.model.errors import CollectionLoaded, InvalidParameter
+from elanus.model.properties import COLLECTION_WARMUPS, MMAP, WARMUP, check_warmup
 from elanus.model.schema import (
     DYNAMIC,
     MAX_FIELDS,
@@ -25,7 +26,7 @@ from elanus.text.declared import check_texts
 MAX_LENGTH = "max_length"
 DESCRIPTION = "field.description"
 
-LOADING = frozenset({"mmap.enabled", "warmup"})
+LOADING = frozenset({MMAP, WARMUP, *COLLECTION_WARMUPS})
 """Parameters that say how Milvus loads a field. Elanus maps all files and keeps these for clients."""
 
 ALTERABLE = frozenset({MAX_LENGTH, DESCRIPTION}) | LOADING
@@ -105,6 +106,7 @@ def _check_added(schema: Schema, field: Field) -> None:
     if not field.nullable:
         raise InvalidParameter(f"added field must be nullable, please check it, field name = {name}")
     check_field(field)
+    check_warmup(field.params)
     check_texts((*schema.fields, field))
     if schema.get(name) is not None:
         raise InvalidParameter(f"duplicated field name {name}")
@@ -124,8 +126,15 @@ def alter(
     not there, `CollectionNotFound`, and `CollectionLoaded` for `LOADING` while clients have the collection loaded.
     """
     found = instance.collection(ctx, collection)
-    for key in (*(key for key in params if key not in ALTERABLE), *(key for key in removed if key not in LOADING)):
-        raise InvalidParameter(f"{key} does not allow update in collection field param: {field} keeps its own")
+    params = {_named(key): value for key, value in params.items()}
+    removed = [_named(key) for key in removed]
+    for key in params:
+        if key not in ALTERABLE:
+            raise InvalidParameter(f"{key} does not allow update in collection field param: {field} keeps its own")
+    for key in removed:
+        if key not in LOADING:
+            raise InvalidParameter(f"{key} is not allowed to drop in collection field param: {field} keeps its own")
+    check_warmup(params)
     with found.commit_mutex:
         altered = found.schema.get(field)
         if altered is None or altered.is_dynamic:
@@ -142,10 +151,15 @@ def alter(
         found.commit_locked(FieldAltered(altered.id, max_length, params.get(DESCRIPTION), kept, tuple(removed)))
 
 
+def _named(key: str) -> str:
+    """The name of a parameter that clients also write in another way."""
+    return MMAP if key == "mmap_enabled" else key
+
+
 def _length(dtype: DataType, text: str) -> int:
     if dtype is not DataType.VARCHAR:
         raise InvalidParameter(f"can not modify the maxlength for non-string types: it holds {dtype.name}")
     try:
         return int(text)
     except ValueError:
-        raise InvalidParameter(f"{MAX_LENGTH} should be an integer; got {text!r}") from None
+        raise InvalidParameter(f"{MAX_LENGTH} should be an integer, but got {text!r}") from None

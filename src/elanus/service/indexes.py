@@ -12,6 +12,7 @@ from elanus.engine.jobs.improve import wants_index
 from elanus.engine.manifest import JSON_PATH, IndexDefinition
 from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
 from elanus.model.names import check_name
+from elanus.model.properties import MMAP, check_warmup, flag
 from elanus.model.schema import Field, Schema
 from elanus.model.types import Metric
 from elanus.scalar.paths import steps_of
@@ -148,6 +149,9 @@ def alter(
     found = instance.collection(ctx, collection)
     if bool(params) == bool(removed):
         raise InvalidParameter("alter index needs parameters to set or keys to delete: send one of them, not both")
+    check_warmup(params)
+    if MMAP in params and flag(str(params[MMAP])) is None:
+        raise InvalidParameter(f"invalid mmap.enabled value: {params[MMAP]}, expected: true, false")
     for key in (*params, *removed):
         if key not in ALTERABLE:
             raise InvalidParameter(f"{key} is not a configable index property: {', '.join(sorted(ALTERABLE))} are")

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from elanus.model.errors import InvalidParameter
+from elanus.model.properties import LARGE_TOPK, QUERY_MODE
 
 WHOLE = (int, np.integer)
 """What counts: asking whether something is `numbers.Integral` takes longer than all other checks of a search."""
 
 MAX_LIMIT = 16_384
-"""Hits of one query of a search."""
+"""Rows that one query may ask for, those included that it skips."""
+
+LARGE_LIMIT = 1_000_000
+"""The same where the collection has the property `query_mode=large_topk`."""
 
 MAX_QUERIES = 16_384
 """Query vectors of one search."""
-
-MAX_WINDOW = 16_384
-"""offset + limit of a search, and of a query that has a limit."""
 
 MAX_PAGE_ROWS = 16_384
 """Rows an iterator returns at once."""
 
 
-def check_search(limit: int, offset: int) -> None:
-    """Raise `InvalidParameter` where a search asks for no hits or too many."""
-    if not isinstance(limit, WHOLE) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidParameter(f"topk [{limit}] is invalid, it should be in range [1, {MAX_LIMIT}], but got {limit}")
-    if not isinstance(offset, WHOLE) or not 0 <= offset <= MAX_WINDOW:
-        raise InvalidParameter(
-            f"offset [{offset}] is invalid, it should be in range [1, {MAX_WINDOW}], but got {offset}"
-        )
-    if limit + offset > MAX_WINDOW:
-        raise _window(limit + offset)
+def most_hits(properties: Mapping[str, str]) -> int:
+    """How many rows one query of a collection may ask for, what it skips included."""
+    return LARGE_LIMIT if properties.get(QUERY_MODE) == LARGE_TOPK else MAX_LIMIT
+
+
+def check_search(limit: int, offset: int, most: int = MAX_LIMIT) -> None:
+    """Raise `InvalidParameter` where a search asks for no hits or too many; `most` are allowed."""
+    if not isinstance(limit, WHOLE) or not 1 <= limit <= most:
+        raise InvalidParameter(f"topk [{limit}] is invalid, it should be in range [1, {most}], but got {limit}")
+    if not isinstance(offset, WHOLE) or not 0 <= offset <= most:
+        raise InvalidParameter(f"offset [{offset}] is invalid, it should be in range [1, {most}], but got {offset}")
+    if limit + offset > most:
+        raise _window(limit + offset, most)
 
 
 def check_queries(queries: int) -> None:
@@ -42,7 +48,7 @@ def check_queries(queries: int) -> None:
         )
 
 
-def check_query(limit: int | None, offset: int) -> None:
+def check_query(limit: int | None, offset: int, most: int = MAX_LIMIT) -> None:
     """Raise `InvalidParameter` where a query asks for nothing or too much; without a limit it may ask for all."""
     if not isinstance(offset, WHOLE) or offset < 0:
         raise InvalidParameter(f"invalid max query result window, offset [{offset}] is invalid, should be gte than 0")
@@ -50,8 +56,8 @@ def check_query(limit: int | None, offset: int) -> None:
         return
     if not isinstance(limit, WHOLE) or limit <= 0:
         raise InvalidParameter(f"invalid max query result window, limit [{limit}] is invalid, should be greater than 0")
-    if limit + offset > MAX_WINDOW:
-        raise _window(limit + offset)
+    if limit + offset > most:
+        raise _window(limit + offset, most)
 
 
 def check_total(limit: int | None) -> None:
@@ -65,7 +71,7 @@ def check_page(rows: int) -> None:
         raise InvalidParameter(f"batch size is invalid, it should be in range [1, {MAX_PAGE_ROWS}], but got {rows}")
 
 
-def _window(asked: int) -> InvalidParameter:
+def _window(asked: int, most: int) -> InvalidParameter:
     return InvalidParameter(
-        f"invalid max query result window, (offset+limit) should be in range [1, {MAX_WINDOW}], but got {asked}"
+        f"invalid max query result window, (offset+limit) should be in range [1, {most}], but got {asked}"
     )

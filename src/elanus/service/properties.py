@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from elanus.model.errors import CollectionLoaded, InvalidParameter
+from elanus.engine.manifest import Manifest
+from elanus.model import properties as rules
+from elanus.model.errors import IndexExists, InvalidParameter
 from elanus.model.types import Consistency
 from elanus.service import fields
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
-
-LOADING = frozenset(
-    {"mmap.enabled", "warmup.scalarField", "warmup.scalarIndex", "warmup.vectorField", "warmup.vectorIndex"}
-)
-"""Properties that say how Milvus loads a collection. Elanus maps all files and keeps these for clients."""
-
-CONSISTENCY = "consistency_level"
-"""The property by which clients alter the level; it is kept apart from the others, as it is told apart."""
-
-DYNAMIC = "dynamicfield.enabled"
-"""The property by which rows are let carry keys that are no fields; it is a matter of the schema."""
-
-FIXED = frozenset({"on_duplicate_key"})
-"""Given when the collection is made, and never changed: what is stored has been written by it."""
 
 
 def alter(
@@ -34,27 +22,30 @@ def alter(
 ) -> None:
     """Set properties or take some away, one of the two.
 
-    Raises `InvalidParameter`, `CollectionNotFound`, and `CollectionLoaded` for `LOADING` while clients have it loaded.
+    Raises `InvalidParameter`, `IllegalSchema`, `CollectionNotFound`; `CollectionLoaded` for what says how it is loaded
+    while clients have it loaded, and `IndexExists` for what an index of vectors depends on.
     """
-    if bool(properties) == bool(removed):
-        raise InvalidParameter("alter collection needs properties to set or keys to delete: send one of them, not both")
+    if not (properties or removed):
+        raise InvalidParameter("no properties or delete keys provided: name properties to set, or keys to delete")
+    if properties and removed:
+        raise InvalidParameter("cannot provide both DeleteKeys and ExtraParams: send one of them")
     given = dict(properties or {})
-    check(given)
     found = instance.collection(ctx, collection)
-    how_loaded = [key for key in (*given, *removed) if key in LOADING]
-    if how_loaded and found.manifest.loaded is not None:
-        raise CollectionLoaded(
-            f"can not alter {how_loaded[0].split('.')[0]} properties if collection loaded[collection={collection}]: "
-            "release it first"
-        )
-    dynamic = given.pop(DYNAMIC, None)
+    rules.check_altered(given, removed, found.schema)
+    level = given.pop(rules.CONSISTENCY, None)
+    consistency = consistency_named(level) if level is not None else None
+    if found.manifest.loaded is not None:
+        rules.check_released(given, "alter")
+        rules.check_released(removed, "delete")
+    _check_indexes(found.manifest, given, removed)
+    dynamic = given.pop(rules.DYNAMIC, None)
     if dynamic is not None:
-        if dynamic.lower() not in ("true", "false"):
-            raise InvalidParameter(f"{DYNAMIC} is true or false; got {dynamic!r}")
-        fields.set_dynamic(ctx, instance, collection, enabled=dynamic.lower() == "true")
-    level = given.pop(CONSISTENCY, None)
-    if level is not None:
-        found.set_consistency(consistency_named(level))
+        fields.set_dynamic(ctx, instance, collection, enabled=rules.flag(dynamic) is True)
+    if consistency is not None:
+        found.set_consistency(consistency)
+    description = given.pop(rules.DESCRIPTION, None)
+    if description is not None:
+        found.set_description(description)
     if given or removed:
         found.set_properties(given, tuple(removed))
 
@@ -72,10 +63,20 @@ def get(ctx: RequestContext, instance: Instance, collection: str) -> dict[str, s
     return dict(instance.collection(ctx, collection).manifest.properties)
 
 
-def check(properties: Mapping[str, str]) -> None:
-    """Raise `InvalidParameter` unless names and values are text and none is fixed."""
-    for name, value in properties.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidParameter(f"properties are text by name; got {value!r} for {name!r}. Send str(value).")
-        if name in FIXED:
-            raise InvalidParameter(f"{name} cannot be altered: make a new collection with it and move the rows")
+def _check_indexes(manifest: Manifest, given: Mapping[str, str], removed: Sequence[str]) -> None:
+    """Raise `IndexExists` where what would change is a matter of an index that is there."""
+    indexed = next((d for d in manifest.indexes.values() if d.metric is not None), None)
+    if indexed is None:
+        return
+    after = {name: value for name, value in manifest.properties.items() if name not in removed}
+    after |= given
+    before, after_isolation = (rules.is_set(properties, rules.ISOLATION) for properties in (manifest.properties, after))
+    for name, changes in (
+        ("partition key isolation mode", before != after_isolation),
+        (rules.QUERY_MODE, manifest.properties.get(rules.QUERY_MODE) != after.get(rules.QUERY_MODE)),
+    ):
+        if changes:
+            raise IndexExists(
+                f"can not alter {name} if the collection already has a vector index. Please drop the index first"
+                f"[indexName={indexed.name}]"
+            )

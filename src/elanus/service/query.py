@@ -42,7 +42,7 @@ def query(
     """
     picture = snapshot or instance.collection(ctx, collection).snapshot()
     schema = picture.manifest.schema
-    limits.check_query(limit, offset)
+    limits.check_query(limit, offset, limits.most_hits(picture.manifest.properties))
     check_unnamed(schema, partitions)
     wanted = output.resolve(schema, output_fields)
     condition = condition_of(schema, expression, expression_params)

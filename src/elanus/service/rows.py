@@ -26,6 +26,7 @@ from elanus.model.canonical import Values, arrow_of
 from elanus.model.columns import convert
 from elanus.model.digest import digest_of
 from elanus.model.errors import InvalidParameter, SchemaOutdated
+from elanus.model.properties import ALLOW_AUTO_ID, is_set
 from elanus.model.schema import Schema
 from elanus.service import loading
 from elanus.service.context import RequestContext
@@ -49,20 +50,26 @@ def insert(
 ) -> WriteResult:
     """Insert `rows` (see `model.batch`), all of them or none. An empty batch writes nothing.
 
-    The result's keys are those of the rows, in order, also where autoID made them. Raises `SchemaMismatch`,
+    The result's keys are those of the rows, in order, also where autoID made them; with the property
+    `allow_insert_auto_id` those that are given are taken. Raises `SchemaMismatch`,
     `DuplicateKey` under `on_duplicate_key="reject"`, `PartitionNotFound`, `CollectionNotFound`, `StoreError`.
     """
     found = instance.collection(ctx, collection)
     check_unnamed(found.schema, [partition])
     primary = found.schema.primary
-    if primary.auto_id:
-        batch = canonical_batch(rows, found.schema, lambda count: instance.ids.keys(primary.dtype, count))
-    else:
-        batch = canonical_batch(rows, found.schema)
+    made = False
+
+    def make_keys(count: int) -> Values:
+        nonlocal made
+        made = True
+        return instance.ids.keys(primary.dtype, count)
+
+    may_be_given = is_set(found.manifest.properties, ALLOW_AUTO_ID)
+    batch = canonical_batch(rows, found.schema, make_keys if primary.auto_id else None, keys_given=may_be_given)
     if not batch.num_rows:
         return _nothing(found)
     give_way()
-    asked = batch.without(primary.id) if primary.auto_id else batch
+    asked = batch.without(primary.id) if made else batch
     identity = _identity(ctx, found, WriteKind.INSERT, asked.columns.values(), [partition])
     return writes.insert(found, batch, partition, identity, ctx.settle)
 

@@ -24,12 +24,14 @@ from elanus.engine.search import SearchResult
 from elanus.engine.search import search as engine_search
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.compile import compile_filter
+from elanus.model import properties as rules
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import MAX_VECTOR_SQUARE, Field, Schema
 from elanus.model.types import Metric
 from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.service.isolation import check_isolated
 from elanus.service.iteration import Page
 from elanus.service.output import Output
 from elanus.service.partitions import check_unnamed
@@ -89,7 +91,9 @@ def search(
     picture = snapshot or instance.collection(ctx, collection).snapshot()
     schema = picture.manifest.schema
     wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING
-    request = _request(schema, field, limit, offset, expression, expression_params, wanted, partitions, metric, params)
+    request = _request(
+        picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params
+    )
     result = engine_search(picture, _of(request, queries))
     return SearchAnswer(result, wanted, schema.primary)
 
@@ -143,7 +147,7 @@ class ClientSearch:
             schema = manifest.schema
             wanted = output.resolve(schema, self.output_fields) if self.output_fields else output.NOTHING
             request = _request(
-                schema,
+                manifest,
                 self.field,
                 self.limit,
                 self.offset,
@@ -221,7 +225,7 @@ def explain(
     """How `search` with the same arguments would be answered now, without answering it. Raises as `search` does."""
     snapshot = instance.collection(ctx, collection).snapshot()
     request = _request(
-        snapshot.manifest.schema,
+        snapshot.manifest,
         field,
         limit,
         offset,
@@ -236,7 +240,7 @@ def explain(
 
 
 def _request(
-    schema: Schema,
+    manifest: Manifest,
     field: str | None,
     limit: int,
     offset: int,
@@ -248,8 +252,11 @@ def _request(
     params: Mapping[str, Any] | None,
 ) -> SearchRequest:
     """All but the queries."""
-    limits.check_search(limit, offset)
+    schema, properties = manifest.schema, manifest.properties
+    limits.check_search(limit, offset, limits.most_hits(properties))
     check_unnamed(schema, partitions)
+    if schema.partition_key is not None and rules.is_set(properties, rules.ISOLATION):
+        check_isolated(expression, schema.partition_key.name)
     return SearchRequest(
         _vector_field(schema, field),
         _NO_QUERIES,

@@ -93,7 +93,8 @@ class JobBoard:
         """Called at a collection's first touch: work that was left over by an earlier process is taken up again."""
         if collection.follower.growing_rows:
             self.rows_arrived(collection)
-        if due_merge(collection) or due_build(collection) is not None:
+        expires = collection.expiry.look_again_s(collection.snapshot()) is not None
+        if expires or due_merge(collection) or due_build(collection) is not None:
             self.wake(collection)
 
     def wake(self, collection: Collection) -> None:
@@ -250,7 +251,7 @@ class JobBoard:
 
     def _improve_due(self, collection: Collection) -> float | None:
         self.run_due(collection)
-        return None
+        return collection.expiry.look_again_s(collection.snapshot())
 
     def _build_missing(self, collection: Collection) -> None:
         while (build := due_build(collection)) is not None:
