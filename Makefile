@@ -18,7 +18,7 @@ help:
 	@echo "make test-clients  LangChain, LlamaIndex, Haystack, Node and older pymilvus, each against a server"
 	@echo "make lint          ruff and strict mypy"
 	@echo "make crash         the long crash suites: 1,000 kills, 400 of a server under clients, 100,000 crash states"
-	@echo "make fuzz          a minute of mutated requests for every RPC; less with SECONDS=3, again with SEED=N"
+	@echo "make fuzz          a minute of mutated requests for every RPC, and one of filters; less with SECONDS=3, again with SEED=N"
 	@echo "make bench         every figure beside its bound, into bench-results/"
 	@echo "make clean         remove the environments and everything built"
 
@@ -70,6 +70,7 @@ crash: $(VENV)/.ready-dev
 
 fuzz: $(VENV)/.ready-dev
 	@"$(RUN)" -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+	@"$(RUN)" -m tests.fuzz_filters $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.ready-bench
 	@"$(RUN)" -m bench

@@ -26,7 +26,6 @@ from elanus.expr.bound import BoundFilter
 from elanus.expr.calls import function
 from elanus.expr.constants import FLIPPED, NotComputable
 from elanus.expr.errors import Refused
-from elanus.expr.lexer import MAX_INT64
 from elanus.expr.like import compile_pattern
 from elanus.expr.membership import member, member_of_json
 from elanus.expr.regex import compile_regex
@@ -53,7 +52,7 @@ from elanus.expr.typed import (
     type_of,
 )
 from elanus.model.schema import Schema
-from elanus.model.types import NUMPY_OF, TYPE_NAMES, DataType
+from elanus.model.types import INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
 
 __all__ = ["BoundFilter", "bind"]
 
@@ -76,11 +75,12 @@ _Bound = Constant | Values | Operand | Predicate | Sample
 class _Binder:
     """Binds the nodes of one expression. Recursion is bounded by the parser's `MAX_DEPTH`."""
 
-    __slots__ = ("_params", "schema")
+    __slots__ = ("_params", "_regex_weight", "schema")
 
     def __init__(self, schema: Schema, params: Params) -> None:
         self.schema = schema
         self._params = params
+        self._regex_weight = 0
 
     # --- what a node has to be ---
 
@@ -356,9 +356,11 @@ class _Binder:
             raise Refused("the value of regex expression template variable is not string", node.pattern.position)
         _checked_text(pattern.value, node.pattern)
         try:
-            found = Like(operand, compile_regex(pattern.value))
+            compiled, weight = compile_regex(pattern.value, self._regex_weight)
         except ValueError as reason:
             raise Refused(str(reason), node.pattern.position) from None
+        self._regex_weight += weight
+        found = Like(operand, compiled)
         return negated(found) if node.negated else found
 
     def _exists(self, node: tree.Exists) -> _Bound:
@@ -462,9 +464,12 @@ def _arithmetic(op: str, left: Operand, right: Operand) -> Arithmetic:
 
 def _integer_range(operand: Operand) -> tuple[int, int]:
     if isinstance(operand, Column) and operand.type is Type.INT:
-        limits = np.iinfo(NUMPY_OF[operand.field.dtype])
-        return int(limits.min), int(limits.max)
-    return constants.MIN_INT64, MAX_INT64
+        return _RANGES[operand.field.dtype]
+    return _RANGES[DataType.INT64]
+
+
+_RANGES = {dtype: (int(np.iinfo(NUMPY_OF[dtype]).min), int(np.iinfo(NUMPY_OF[dtype]).max)) for dtype in INTEGERS}
+"""The least and the largest of each integer type."""
 
 
 def _rounded(value: float, kind: Type) -> float:

@@ -124,4 +124,4 @@ def _values_of(term: Predicate, field: Field) -> pa.Array | None:
         return None
     if isinstance(term, Member):
         return term.values
-    return pa.array([term.scalar], field.arrow_type) if term.op == "==" else None
+    return pa.array([term.value], field.arrow_type) if term.op == "==" else None

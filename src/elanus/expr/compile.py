@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from elanus.expr.bind import bind
@@ -16,6 +17,10 @@ MAX_CACHED = 1024
 MAX_CACHED_CHARACTERS = 8192
 """Longer texts are lists of keys: no two alike, and together they would hold gigabytes."""
 
+MAX_KEPT_CHARACTERS = 1024
+"""Trees of longer texts with templates are not kept, of which a client sends the same text with other values."""
+
+_parsed = lru_cache(maxsize=MAX_CACHED)(parse)
 _cache: OrderedDict[Any, tuple[Schema, BoundFilter]] = OrderedDict()
 _lock = threading.Lock()
 
@@ -32,7 +37,8 @@ def compile_filter(text: str, schema: Schema, params: Mapping[str, Any] | None =
             if key in _cache:
                 _cache.move_to_end(key)
         return found[1]
-    compiled = bind(parse(text), schema, params)
+    parsed = _parsed(text) if params and len(text) <= MAX_KEPT_CHARACTERS else parse(text)
+    compiled = bind(parsed, schema, params)
     if len(text) <= MAX_CACHED_CHARACTERS and key[2] != ():
         with _lock:
             _cache[key] = (schema, compiled)

@@ -21,8 +21,9 @@ MAX_INT64 = 2**63 - 1
 
 _TOKEN = re.compile(
     r"""
-      (?P<space>[ \t\r\n]+)
-    | (?P<null>(?:is[ \t\r\n]+(?:not[ \t\r\n]+)?null|IS[ \t\r\n]+(?:NOT[ \t\r\n]+)?NULL)\b)
+    [ \t\r\n]*+
+    (?:
+      (?P<null>(?:is[ \t\r\n]+(?:not[ \t\r\n]+)?null|IS[ \t\r\n]+(?:NOT[ \t\r\n]+)?NULL)\b)
     | (?P<raw>[rR](?:"(?:[^"\\\r\n]++|\\[^\r\n])*+"|'(?:[^'\\\r\n]++|\\[^\r\n])*+'))
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*|\$meta\b)
     | (?P<float>0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+
@@ -31,7 +32,7 @@ _TOKEN = re.compile(
     | (?P<int>0[xX][0-9a-fA-F]+|0[bB][01]+|[0-9]+)
     | (?P<string>"(?:[^"\\\r\n]++|\\(?:\r\n|[\s\S]))*+"|'(?:[^'\\\r\n]++|\\(?:\r\n|[\s\S]))*+')
     | (?P<op>\*\*|<<|>>|<=|>=|==|!=|=~|!~|&&|\|\||[-+*/%~!<>&^|()\[\]{},=])
-    """,
+    )""",
     re.VERBOSE,
 )
 _KEYWORDS = {
@@ -68,20 +69,15 @@ class Lexer:
         self.advance()
 
     def advance(self) -> None:
-        source = self.source
-        while True:
-            self.position = at = self._next
-            match = _TOKEN.match(source, at)
-            if match is None:
-                if at >= len(source):
-                    self.kind, self.text = "end", "<EOF>"
-                    return
-                raise Refused(f"token recognition error at: {_shown(source, at)}", at, syntax=True)
-            self._next = match.end()
-            kind = match.lastgroup
-            if kind != "space":
-                break
-        text = match.group()
+        match = _TOKEN.match(self.source, self._next)
+        if match is None:
+            self._stop()
+            return
+        kind = match.lastgroup
+        assert kind is not None
+        text = match[kind]
+        self._next = match.end()
+        self.position = at = self._next - len(text)
         if kind == "name":
             keyword = _KEYWORDS.get(text)
             if keyword is not None:
@@ -105,6 +101,14 @@ class Lexer:
                 self.value = text[2:-1]
             else:
                 self.value = _string(text[1:-1], at)
+
+    def _stop(self) -> None:
+        """No token is left: the text is at its end, or what follows is none."""
+        rest = self.source[self._next :].lstrip(" \t\r\n")
+        self.position = self._next = at = len(self.source) - len(rest)
+        if rest:
+            raise Refused(f"token recognition error at: {_shown(self.source, at)}", at, syntax=True)
+        self.kind, self.text = "end", "<EOF>"
 
     def literals(self) -> tuple[Value, ...] | None:
         """The values of the list whose `[` is the current token, the token after its `]` made current.

@@ -84,7 +84,7 @@ def member_of_json(operand: Column | JsonPath | Arithmetic, values: tuple[Value,
 
 def _strings(values: Iterable[Value], position: int) -> pa.Array:
     try:
-        return pa.array(values, pa.large_string()).unique()
+        return pa.array(list(dict.fromkeys(values)), pa.large_string())
     except UnicodeEncodeError:
         raise Refused("a string in the list holds half of a surrogate pair, which UTF-8 cannot", position) from None
 

@@ -2,7 +2,7 @@ r"""Patterns of `=~`: RE2's regular expressions, found anywhere in a value; `.` 
 
 RE2 takes time in proportion to the text, but also to the size of the automaton that it makes of the expression, and
 `(a?){1000}`, written ten times, makes one of a hundred thousand states. So an expression is weighed before it is given
-to RE2, and refused where it is too heavy: `MAX_WEIGHT`.
+to RE2, and refused where it is too heavy: `MAX_WEIGHT`, which is also for those of a filter together.
 """
 
 from __future__ import annotations
@@ -38,10 +38,16 @@ _ONE_TEXT = pa.array([""], pa.large_string())
 _UNCLOSED = re.compile(r"^missing ([)\]])")
 
 
-def compile_regex(source: str) -> Pattern:
-    """The regular expression `source`; raises `ValueError` that says what is wrong with it."""
-    if weight(source) > MAX_WEIGHT:
+def compile_regex(source: str, others: int = 0) -> tuple[Pattern, int]:
+    """(the regular expression `source`, its weight), beside `others` of that weight in the same filter.
+
+    Raises `ValueError` that says what is wrong with it.
+    """
+    heavy = weight(source)
+    if heavy > MAX_WEIGHT:
         raise ValueError(f"invalid regex pattern: it repeats too much: `{source[:200]}`")
+    if heavy + others > MAX_WEIGHT:
+        raise ValueError("invalid regex pattern: the filter's regular expressions together repeat too much")
     needle = f"(?s){source}"
     try:
         pc.match_substring_regex(_ONE_TEXT, needle)
@@ -49,7 +55,7 @@ def compile_regex(source: str) -> Pattern:
         words = str(reason).removeprefix("Invalid regular expression: ").replace(needle, source[:200])
         words = _UNCLOSED.sub(r"missing closing \1", words)[:300]
         raise ValueError(f"invalid regex pattern: {words}") from None
-    return Pattern(source, Shape.REGEX, needle)
+    return Pattern(source, Shape.REGEX, needle), heavy
 
 
 def weight(source: str) -> int:
