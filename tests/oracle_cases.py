@@ -305,6 +305,20 @@ def _on_json(random: Random, f: Field) -> str:
 # --- indexes ---------------------------------------------------------------------------------------------------------
 
 
+def a_scalar_index(random: Random, f: Field) -> tuple[str, str, dict[str, Any]]:
+    """(kind, field or dynamic key, parameters) of an index that `f` may have."""
+    if f.dtype is DataType.JSON:
+        name, key = (random.choice(["a", "b"]), "") if f.is_dynamic else (f.name, f"[{quoted(random.choice(KEYS))}]")
+        cast = random.choice(["DOUBLE", "VARCHAR", "BOOL"])
+        below = random.choice(["", "", f"[{quoted(random.choice(KEYS))}]", "[0]"])
+        return "INVERTED", name, {"json_path": f"{name}{key}{below}", "json_cast_type": cast}
+    kinds = ["INVERTED", "AUTOINDEX"]
+    if f.dtype is DataType.VARCHAR:
+        kinds += ["Trie", "NGRAM", "NGRAM"]
+    kind = random.choice(kinds)
+    return kind, f.name, {"min_gram": random.randint(1, 2), "max_gram": 3} if kind == "NGRAM" else {}
+
+
 @dataclass(frozen=True, slots=True)
 class IndexChoice:
     """An index and how it is searched: `wide` are parameters under which a small collection is searched whole."""

@@ -38,7 +38,18 @@ from elanus.service.instance import Instance
 from elanus.vector.cost import Route
 from tests.filter_cases import KEYS
 from tests.oracle import Copy, Key, Model, Question, Refused, first_difference, shown, written
-from tests.oracle_cases import FORMS, INDEXES, VECTORS, IndexChoice, Row, Values, a_filter, a_schema, in_form
+from tests.oracle_cases import (
+    FORMS,
+    INDEXES,
+    VECTORS,
+    IndexChoice,
+    Row,
+    Values,
+    a_filter,
+    a_scalar_index,
+    a_schema,
+    in_form,
+)
 
 NAME = "things"
 
@@ -62,6 +73,7 @@ OPERATIONS = {
     "wait": 1,
     "create_index": 3,
     "drop_index": 0.7,
+    "index_a_scalar_field": 5,
     "query": 8,
     "count": 3,
     "get": 3,
@@ -113,6 +125,7 @@ class Case:
         names = random.choices(list(OPERATIONS), list(OPERATIONS.values()), k=operations)
         if random.random() < 0.7:
             names[:5] = "create_partition", "insert", "insert", "create_index", "compact"
+            names[5:8] = ["index_a_scalar_field"] * 3
         drawn = tuple(Operation(name, random.getrandbits(32)) for name in names)
         return Case(seed, schema, on_duplicate_key, settings, vectors, drawn)
 
@@ -353,6 +366,17 @@ class Run:
 
     def _create_index(self, name: str, choice: IndexChoice, metric: Metric) -> None:
         self.collection.create_index(name, choice.kind, metric=metric, params=choice.params)
+
+    def index_a_scalar_field(self, random: Random, size: int) -> None:
+        """Filters are asked of it from then on; an earlier one of the same field goes."""
+        f = random.choice([f for f in self.schema.fields if not f.is_vector])
+        kind, field, params = a_scalar_index(random, f)
+        self._says(kind, "on", field, params)
+        for info in self.collection.list_indexes():
+            if info.metric is None and info.field == field:
+                self.collection.drop_index(info.name)
+        self.collection.create_index(field, kind, params=params)
+        self.seen["scalar indexes"] += 1
 
     def drop_index(self, random: Random, size: int) -> None:
         if self.indexes:

@@ -26,7 +26,7 @@ STATES = (
     "growing", "sealed", "indexed", "growing + sealed", "growing + indexed", "sealed + indexed",
     "growing + sealed + indexed", "empty", "several chunks", "several segments", "frozen",
 )  # fmt: skip
-WAYS = ("route scan", "refused insert", "refused upsert", "pages", *(f"begun {job}" for job in JOBS))
+WAYS = ("route scan", "scalar indexes", "refused insert", "refused upsert", "pages", *(f"begun {job}" for job in JOBS))
 WAYS_BY_INDEX = ("route graph", "route lists", "route interim lists", "searches on several routes")
 
 
