@@ -171,6 +171,11 @@ class _Binder:
             return JsonPath(found, steps)
         if steps:
             raise Refused(f"{TYPE_NAMES[found.dtype]} data type not supported accessed with []", node.position)
+        if found.dtype is DataType.TEXT:
+            raise Refused(
+                f"filter on text field ({node.name}) is not supported yet: ask for its words, as in text_match",
+                node.position,
+            )
         if found.is_vector:
             raise Refused(
                 f"field {node.name} is of type {TYPE_NAMES[found.dtype]}, which filters do not support",
@@ -378,6 +383,8 @@ class _Binder:
             named = self.schema.get(node.operand.name)
             if named is not None and named.is_vector:
                 raise Refused("IsNull/IsNotNull operations are not supported on vector fields", node.position)
+            if named is not None and named.dtype is DataType.TEXT:
+                return IsNull(Column(named, Type.STRING), node.negated) if named.nullable else Always(node.negated)
         operand = self.operand(node.operand, "null")
         if isinstance(operand, Column) and not operand.nullable:
             return Always(node.negated)

@@ -19,8 +19,9 @@ from elanus.expr import tree, truth
 from elanus.expr.binding import Binding, Constant, check_count
 from elanus.expr.errors import Refused
 from elanus.expr.simplify import where_known
-from elanus.expr.typed import Column, Function, Predicate, Rows, shown
+from elanus.expr.typed import Column, Function, Predicate, Rows, Type, shown
 from elanus.model.schema import Field
+from elanus.model.types import DataType
 from elanus.text.analyzer import Analyzer
 from elanus.text.declared import analyzer_for, is_matched
 from elanus.text.match import MAX_EDITS, NearWords, Phrase, TextQuery, Words
@@ -115,11 +116,17 @@ def _bound(
 
 
 def _text_field(binding: Binding, node: tree.Node, what: str) -> Column:
-    operand = binding.operand(node, what)
+    operand = _named_text(binding, node) or binding.operand(node, what)
     if not isinstance(operand, Column) or operand.field.arrow_type != pa.large_string():
         raise Refused(f"{what} operation on non-string is unsupported", node.position)
     _check_matched(operand.field, node)
     return operand
+
+
+def _named_text(binding: Binding, node: tree.Node) -> Column | None:
+    """The Text field that `node` names; None where it names something else. Other conditions may not have one."""
+    field = binding.schema.get(node.name) if isinstance(node, tree.Name) else None
+    return Column(field, Type.STRING) if field is not None and field.dtype is DataType.TEXT else None
 
 
 def _check_matched(field: Field, node: tree.Node) -> None:

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from elanus.model.canonical import Values
 from elanus.model.errors import SchemaMismatch
-from elanus.model.schema import MAX_JSON_BYTES, MAX_VECTOR_SQUARE, Field
+from elanus.model.schema import MAX_JSON_BYTES, MAX_TEXT_BYTES, MAX_VECTOR_SQUARE, Field
 from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
 
 Column = Any
@@ -39,6 +39,7 @@ _WANTED: dict[DataType, tuple[type, ...]] = {
     **dict.fromkeys(INTEGERS, (int, np.integer)),
     **dict.fromkeys(FLOATS, (float, int, np.floating, np.integer)),
     DataType.VARCHAR: (str,),
+    DataType.TEXT: (str,),
 }
 
 _ADVICE: dict[DataType, str] = {
@@ -46,6 +47,7 @@ _ADVICE: dict[DataType, str] = {
     **dict.fromkeys(INTEGERS, "Send an integer."),
     **dict.fromkeys(FLOATS, "Send a number."),
     DataType.VARCHAR: "Send a string.",
+    DataType.TEXT: "Send a string.",
 }
 
 _encode: Callable[[Any], bytes] = partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -283,8 +285,12 @@ def _strings(field: Field, values: Column) -> pa.Array:
         try:
             texts.validate(full=True)
         except pa.ArrowInvalid as error:
-            raise SchemaMismatch(f'field "{field.name}" holds VarChar; the column is not UTF-8: {error}') from error
-    if field.max_length is not None:
+            raise SchemaMismatch(
+                f'field "{field.name}" holds {TYPE_NAMES[field.dtype]}; the column is not UTF-8: {error}'
+            ) from error
+    if field.dtype is DataType.TEXT:
+        _check_length(field.name, "text", texts, field.max_length or MAX_TEXT_BYTES)
+    elif field.max_length is not None:
         _check_length(field.name, "varchar", texts, field.max_length)
     return texts
 
@@ -454,6 +460,7 @@ _CONVERTERS: dict[DataType, Callable[[Field, Column], Values]] = {
     **dict.fromkeys(INTEGERS, _integers),
     **dict.fromkeys(FLOATS, _floats),
     DataType.VARCHAR: _strings,
+    DataType.TEXT: _strings,
     DataType.JSON: _json,
     DataType.FLOAT_VECTOR: _vectors,
 }

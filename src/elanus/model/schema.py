@@ -41,6 +41,8 @@ DYNAMIC_FIELD = "$meta"
 MAX_FIELDS = 256
 MAX_VECTOR_FIELDS = 10
 MAX_VARCHAR_BYTES = 65_535
+MAX_TEXT_BYTES = 2 << 20
+"""Of one value of the type Text."""
 MAX_JSON_BYTES = 65_536
 MIN_DIM, MAX_DIM = 2, 32_768
 MAX_VECTOR_SQUARE = 1e37
@@ -334,6 +336,11 @@ def check_field(f: Field) -> None:
                 f"the maximum length specified for the field({f.name}) should be in (0, {MAX_VARCHAR_BYTES}], "
                 f"but got {f.max_length} instead"
             )
+    if f.dtype is DataType.TEXT and f.max_length is not None and not 1 <= f.max_length <= MAX_TEXT_BYTES:
+        raise InvalidParameter(
+            f"the maximum length specified for the field({f.name}) should be in (0, {MAX_TEXT_BYTES}], "
+            f"but got {f.max_length} instead"
+        )
     if f.default is not None:
         _check_default(f)
 

@@ -21,6 +21,7 @@ class DataType(IntEnum):
     DOUBLE = 11
     VARCHAR = 21
     JSON = 23
+    TEXT = 25
     FLOAT_VECTOR = 101
 
 
@@ -75,6 +76,7 @@ TYPE_NAMES: dict[DataType, str] = {
     DataType.DOUBLE: "Double",
     DataType.VARCHAR: "VarChar",
     DataType.JSON: "JSON",
+    DataType.TEXT: "Text",
     DataType.FLOAT_VECTOR: "FloatVector",
 }
 """The types as Milvus writes them."""
@@ -100,6 +102,7 @@ _ARROW_OF: dict[DataType, pa.DataType] = {
     DataType.FLOAT: pa.float32(),
     DataType.DOUBLE: pa.float64(),
     DataType.VARCHAR: pa.large_string(),
+    DataType.TEXT: pa.large_string(),
     # UTF-8 text of one JSON value; large offsets because a segment may hold more than 2 GiB of it.
     DataType.JSON: pa.large_binary(),
 }

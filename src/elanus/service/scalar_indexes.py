@@ -61,6 +61,8 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
     Raises `InvalidParameter` for a kind that does not exist or does not fit, `MissingParameter` for JSON without a
     cast type.
     """
+    if field.dtype is DataType.TEXT:
+        raise InvalidParameter("TEXT field does not support user-created scalar index: declare it with enable_match")
     kind = "Trie" if kind.upper() == "TRIE" else kind or AUTO
     if kind != AUTO and kind in set(IndexKind):
         raise InvalidParameter(f"index {kind} only supports vector data type; {field.name} is no vector")

@@ -115,4 +115,4 @@ def _parsed(field: Field) -> dict[str, Any]:
 
 
 def _is_text(field: Field) -> bool:
-    return field.dtype is DataType.VARCHAR
+    return field.dtype in (DataType.VARCHAR, DataType.TEXT)

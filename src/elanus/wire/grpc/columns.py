@@ -130,6 +130,7 @@ PART_OF: dict[DataType, str] = {
     DataType.FLOAT: "float_data",
     DataType.DOUBLE: "double_data",
     DataType.VARCHAR: "string_data",
+    DataType.TEXT: "string_data",
     DataType.JSON: "json_data",
 }
 """The part of a ScalarField that holds the values of each type."""
@@ -217,6 +218,7 @@ _WRITERS: dict[DataType, Callable[[schema_pb2.ScalarField, pa.Array], None]] = {
 _FILLER: dict[DataType, Any] = {
     DataType.BOOL: False,
     DataType.VARCHAR: "",
+    DataType.TEXT: "",
     DataType.JSON: b"",
     **dict.fromkeys(INTEGERS, 0),
     **dict.fromkeys(FLOATS, 0.0),

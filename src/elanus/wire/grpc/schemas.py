@@ -27,7 +27,9 @@ _PARTS = {
 }
 """The parts of a ValueField, and the types that they are of."""
 
-_DEFAULT_OF: dict[DataType, str] = {dtype: part for dtype, part in PART_OF.items() if dtype is not DataType.JSON}
+_WITHOUT_DEFAULT = (DataType.JSON, DataType.TEXT)
+
+_DEFAULT_OF: dict[DataType, str] = {dtype: part for dtype, part in PART_OF.items() if dtype not in _WITHOUT_DEFAULT}
 """The part of a ValueField that holds a default of each type."""
 
 
@@ -66,7 +68,9 @@ def field_of(message: schema_pb2.FieldSchema) -> Field:
         nullable=message.nullable,
         default=_default_of(message, dtype),
         dim=_whole(message.name, "dim", dim),
-        max_length=_whole(message.name, "max_length", max_length) if dtype is DataType.VARCHAR else None,
+        max_length=_whole(message.name, "max_length", max_length)
+        if dtype in (DataType.VARCHAR, DataType.TEXT)
+        else None,
         description=message.description,
         params=params,
     )
