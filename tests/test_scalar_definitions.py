@@ -89,6 +89,7 @@ def test_paths_of_a_json_field_have_an_index_each_and_no_second_one(collection: 
     create("note['a']")
     create("note['a']['b'][0]")
     create("note", cast="JSON")
+    create(r'note["k\""]', name="quoted")
     with pytest.raises(InvalidParameter, match="at most one distinct index"):
         create("note['a']", cast="VARCHAR")
     with pytest.raises(InvalidParameter, match="creating multiple indexes on same field is not supported"):
@@ -101,6 +102,7 @@ def test_paths_of_a_json_field_have_an_index_each_and_no_second_one(collection: 
         ("note", "note"),
         ("note/a", "note"),
         ("note/a/b/0", "note"),
+        ("quoted", "note"),
     ]
 
 

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
+from elanus.expr import parser, tree
 from elanus.expr.json_path import Path
+from elanus.model.errors import InvalidParameter
 from elanus.model.schema import DYNAMIC_FIELD
-
-_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-_STEP = re.compile(r"""\[(?:'([^']*)'|"([^"]*)"|(\d+))\]""")
 
 
 def parse(text: str) -> tuple[str, Path] | None:
-    """(name, steps behind it); None where `text` is no path."""
-    name = _NAME.match(text)
-    if name is None:
+    """(name, steps behind it), read as a filter is; None where `text` is no path."""
+    try:
+        root = parser.parse(text).root
+    except InvalidParameter:
         return None
-    steps: list[str | int] = []
-    at = name.end()
-    while at < len(text):
-        step = _STEP.match(text, at)
-        if step is None:
-            return None
-        single, double, place = step.groups()
-        steps.append(int(place) if place is not None else single if single is not None else double)
-        at = step.end()
-    return name[0], tuple(steps)
+    if isinstance(root, tree.Path):
+        return root.name, root.steps
+    return (root.name, ()) if isinstance(root, tree.Name) else None
 
 
 def place_of(text: str) -> str:
