@@ -33,6 +33,7 @@ from elanus.engine.jobs.improve import build_index, due_build, merge
 from elanus.engine.jobs.seal import seal
 from elanus.expr.compile import compile_filter
 from elanus.model.timestamps import FakeClock
+from elanus.model.types import METRICS_OF, DataType
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.vector.cost import Route
@@ -354,7 +355,7 @@ class Run:
 
     def create_index(self, random: Random, size: int) -> None:
         name = random.choice(self.schema.vectors).name
-        choice, metric = random.choice(INDEXES), random.choice(list(Metric))
+        choice, metric = random.choice(INDEXES), random.choice(METRICS_OF[DataType.FLOAT_VECTOR])
         self._says(choice.kind, metric, "on", name)
         known = self.indexes.get(name)
         if known is not None and known != (choice, metric):

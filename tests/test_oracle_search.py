@@ -16,6 +16,7 @@ import pytest
 
 from elanus import Collection, DataType, Elanus, Field, Metric, OnDuplicateKey, Schema, Settings
 from elanus.engine.builders import InlineBuilders
+from elanus.model.types import METRICS_OF
 from elanus.service.instance import Instance
 from elanus.vector.cost import Route
 from tests.oracle import rounding, scores
@@ -66,7 +67,7 @@ class Rows:
         return self.keys[taking[order]], exact[order], float(rounding(metric, query, vectors).max())
 
 
-@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("metric", METRICS_OF[DataType.FLOAT_VECTOR])
 @pytest.mark.parametrize(
     ("kind", "params", "search_params", "least_recall"),
     [
@@ -151,7 +152,7 @@ def test_of_equal_scores_the_smallest_keys_come_first_also_over_pages(
         collection.insert({"id": keys, "vector": np.ones((20, 2), np.float32)}, partition=partition)
     if state == "sealed":
         collection.flush()
-    for metric in Metric:
+    for metric in METRICS_OF[DataType.FLOAT_VECTOR]:
         pages = [collection.search([1, 1], limit=7, offset=offset, metric=metric)[0] for offset in range(0, 60, 7)]
         assert [key for page in pages for key in page.keys] == list(range(60))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from elanus.model.types import Metric
+from elanus.model.types import METRICS_OF, DataType, Metric
 from elanus.vector import metrics
 from elanus.vector.interim import LISTS, InterimIndex
 from tests.test_vector_index import embeddings, recall
@@ -12,7 +12,11 @@ BLOCK_ROWS, BLOCKS = 8_192, 4
 ENDS = [BLOCK_ROWS * (i + 1) for i in range(BLOCKS)]
 
 
-@pytest.fixture(scope="module", params=[(m, o) for m in Metric for o in (0, 500)], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    scope="module",
+    params=[(m, o) for m in METRICS_OF[DataType.FLOAT_VECTOR] for o in (0, 500)],
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
 def case(request):
     metric, offset = request.param
     vectors = embeddings(BLOCKS * BLOCK_ROWS) + np.float32(offset if metric is Metric.L2 else 0)
@@ -76,7 +80,7 @@ def test_centroids_are_outgrown_by_four_times_the_rows_and_never_once_there_are_
 def test_identical_and_zero_rows_do_no_harm():
     vectors = np.zeros((2 * BLOCK_ROWS, 16), np.float32)
     vectors[5_000:] = 1
-    for metric in Metric:
+    for metric in METRICS_OF[DataType.FLOAT_VECTOR]:
         index = InterimIndex.train(metric, vectors).over(vectors, ENDS[:2])
         scores, rows = index.search(np.ones((1, 16), np.float32), 3)
         assert np.all(rows >= 5_000)

@@ -290,9 +290,6 @@ def test_a_wrong_name_of_a_field_is_refused_with_its_reason(stub: Any, name: str
 @pytest.mark.parametrize(
     "fields",
     [
-        [KEY, field("vector", schema_pb2.BinaryVector, dim=8)],
-        [KEY, field("vector", schema_pb2.Float16Vector, dim=8)],
-        [KEY, field("vector", schema_pb2.SparseFloatVector)],
         [KEY, VECTOR, field("tags", schema_pb2.Array, element_type=schema_pb2.Int64)],
         [KEY, VECTOR, field("where", schema_pb2.Geometry)],
     ],

@@ -290,7 +290,7 @@ def test_requests_that_do_not_fit_are_refused_with_their_reason(client: MilvusCl
         ([text, vectors], 1100, "id"),
         ([nothing, vectors], 1100, "id"),
         ([ids, flat], 1100, "vector"),
-        ([ids, sparse], 10, "vector"),
+        ([ids, sparse], 1100, "vector"),
         ([ids, vectors, array], 1100, "$meta"),
         ([ids, vectors, garbled], 1100, "$meta"),
     ):

@@ -322,10 +322,10 @@ class LogFollower:
         return deletes
 
     def _set_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
-        indexes = self._manifest.indexes.values() if interims else ()
-        fields = {d.field_id for d in indexes if d.metric is not None and d.has_file}
+        definitions = self._manifest.indexes.values() if interims else ()
+        fields = {d.field_id for d in definitions if d.metric is not None and self._manifest.builds(d)}
         units = (self._next or self._snapshot).units
-        seen = {place_of(unit, f) for unit in units for f in fields if f not in unit.indexes}
+        seen = {place_of(unit, f) for unit in units for f in fields if f not in unit.indexes and unit.view.has(f)}
         self._interims = {place: index for place, index in interims.items() if place in seen}
         self._publish()
 

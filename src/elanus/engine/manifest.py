@@ -224,6 +224,13 @@ class Manifest:
     def index_of(self, field_id: int) -> IndexDefinition | None:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)
 
+    def builds(self, definition: IndexDefinition) -> bool:
+        """Whether there is anything to build for an index: graphs and lists are of float32, the rest is scanned."""
+        if not definition.has_file:
+            return False
+        indexed = self.schema.by_id.get(definition.field_id)
+        return indexed is not None and (not indexed.is_vector or indexed.dtype is DataType.FLOAT_VECTOR)
+
     def keys(self) -> frozenset[str]:
         """Every Store key this version names."""
         return frozenset().union(*(entry.keys() for entry in self.segments.values()))

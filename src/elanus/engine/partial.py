@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import or_
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from elanus.engine.query import Found, column_of, find, keys_of
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.bound import BoundFilter
-from elanus.model.canonical import Batch, Values, vectors_of
+from elanus.model.canonical import Batch, Values, held_vectors, taken, vectors_of
 from elanus.model.errors import SchemaMismatch
 from elanus.model.schema import Field
 from elanus.segment.view import absent_column
@@ -46,11 +47,23 @@ def _held(snapshot: Snapshot, found: Found, field: Field, old: pa.Array) -> Valu
             f'Insert missed a field "{field.name}": the key in row {row} is new, and the field is not nullable and has '
             "no default. Send a value in every row."
         )
-    held = column_of(snapshot, found, field.id).take(old)
+    held = column_of(snapshot, found, field.id)
+    if field.is_dense:
+        return _vectors_held(field, held, old)
+    held = held.take(old)
     if old.null_count:
         new = old.is_null()
         held = pc.if_else(new, absent_column(field, len(old)), held)
-    return vectors_of(held) if field.is_vector else held
+    return held
+
+
+def _vectors_held(field: Field, held: pa.Array, old: pa.Array) -> Values:
+    """The vectors of `held` with the numbers `old`, null where that is."""
+    known = old.is_valid().to_numpy(zero_copy_only=False)
+    if not known.any():
+        return absent_column(field, len(old))
+    found = taken(held, old.fill_null(0).to_numpy().astype(np.int64))
+    return held_vectors(vectors_of(found), known & found.is_valid().to_numpy(zero_copy_only=False))
 
 
 def _joined(snapshot: Snapshot, found: Found, field: Field, given: Batch, old: pa.Array) -> Values:

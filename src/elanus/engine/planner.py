@@ -22,11 +22,12 @@ import numpy.typing as npt
 
 from elanus.engine import masks
 from elanus.engine.masks import Mask
-from elanus.engine.query import select
+from elanus.engine.query import select, select_vectors
 from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit
 from elanus.expr.bind import BoundFilter
+from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field
-from elanus.model.types import Metric
+from elanus.model.types import METRICS_OF, TYPE_NAMES, DataType, Metric
 from elanus.segment.view import SegmentView
 from elanus.vector import cost
 from elanus.vector.cost import Route, Strategy
@@ -47,14 +48,14 @@ KeysAt = tuple[int, npt.NDArray[np.int64] | None]
 
 
 class SearchRequest(NamedTuple):
-    """A search of `queries` (nq × dim, float32) in one vector field.
+    """A search of `queries` in one vector field: (nq, dim) float32, or what `vector.exact` says of other types.
 
     `limit` hits are returned after skipping `offset`, nearest first. `params` are search parameters of the index kind
-    (`ef`, `nprobe`). `metric` None takes the index's; without an index it is COSINE.
+    (`ef`, `nprobe`). `metric` None takes the index's; without an index it is the first of `METRICS_OF`.
     """
 
     vector_field: Field
-    queries: npt.NDArray[np.float32]
+    queries: npt.NDArray[Any]
     limit: int = 10
     offset: int = 0
     condition: BoundFilter | None = None
@@ -123,18 +124,21 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
     Raises `InvalidParameter` where the metric differs from the index's or a parameter is out of range.
     """
     searched, condition = request.vector_field, request.condition
+    is_float = searched.dtype is DataType.FLOAT_VECTOR
     decided = earlier if earlier is not None else _without_steps(snapshot, request)
     spec, metric, interims = decided.spec, decided.metric, snapshot.interims
     wanted = snapshot.partition_ids(request.partitions)
     known_of = {step.unit: step for step in decided.steps}
     steps = []
     for number, unit in enumerate(snapshot.units):
-        mask = select(snapshot, unit, condition, wanted)
+        mask = select_vectors(snapshot, unit, condition, wanted, searched)
         known = known_of.get(number)
         same = known is not None and mask is None and known.mask is None and known.view is unit.view
         if not same or interims is not decided.interims:
             index = unit.indexes.get(searched.id)
-            interim = snapshot.interim(unit, searched.id, metric) if index is None and spec.has_file else None
+            interim = (
+                snapshot.interim(unit, searched.id, metric) if index is None and is_float and spec.has_file else None
+            )
             if not same or known is None or known.interim is not interim:
                 known = _step(number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0)
         if known is not None:
@@ -204,9 +208,16 @@ def _keys_at(unit: Unit) -> KeysAt:
 
 
 def metric_of(snapshot: Snapshot, request: SearchRequest) -> Metric:
-    """The metric to compare by: that of the index, and a search may not name another; COSINE where there is none."""
+    """The metric to compare by: that of the index, and a search may not name another; else one that the type has."""
     definition = snapshot.manifest.index_of(request.vector_field.id)
     if definition is None:
-        return request.metric or Metric.COSINE
+        dtype = request.vector_field.dtype
+        metric = request.metric or METRICS_OF[dtype][0]
+        if metric not in METRICS_OF[dtype]:
+            known = ", ".join(METRICS_OF[dtype])
+            raise InvalidParameter(
+                f"metric type not match: {TYPE_NAMES[dtype]} is not compared by {metric}: choose {known}"
+            )
+        return metric
     check_metric(request.metric, definition.vector_metric)
     return definition.vector_metric

@@ -20,9 +20,11 @@ from elanus.engine import masks
 from elanus.engine.masks import Mask, Rows
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.expr.bind import BoundFilter
-from elanus.model.schema import TIMESTAMP_FIELD_ID
+from elanus.model.canonical import taken
+from elanus.model.schema import TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.segment.clustering import Span
 from elanus.segment.sealed import SealedSegment
+from elanus.segment.view import absent_column
 
 FEW_SHARE = 0.1
 """Below this share of a segment's rows a condition is asked of each row by its number, above it of all at once."""
@@ -106,6 +108,19 @@ def _within(unit: Unit, segment: SealedSegment, condition: BoundFilter, partitio
         return _rows_of(unit, rows, rest)
     within = masks.from_ranges(ranges, segment.rows)
     return within if rest is None else within & masks.from_arrow(rest.evaluate(unit.view, segment.rows))
+
+
+def select_vectors(
+    snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int], field: Field
+) -> Mask | None:
+    """The rows that `select` gives and whose vector in `field` is not null: those that a search finds."""
+    mask = select(snapshot, unit, condition, partitions)
+    if not field.nullable:
+        return mask
+    if not unit.view.has(field.id):
+        return np.zeros((unit.view.rows + 7) // 8, np.uint8)
+    column = unit.view.column(field.id)
+    return masks.both(mask, masks.from_arrow(column.is_valid())) if column.null_count else mask
 
 
 def _rows_of(unit: Unit, rows: Rows, condition: BoundFilter | None) -> Mask:
@@ -236,37 +251,41 @@ def column_of(snapshot: Snapshot, found: Found, field_id: int) -> pa.Array:
     """The values of one field for the rows of `found`, in its order."""
     units = snapshot.units
     if isinstance(found.units, int):
-        return _take(units[found.units], field_id, found.rows)
+        return _take(units[found.units], snapshot.manifest.schema, field_id, found.rows)
     used = np.unique(found.units)
     if len(used) == 0:
         return pa.array([], snapshot.manifest.schema.by_id[field_id].arrow_type)
     parts, places = [], []
     for number in used:
         place = np.flatnonzero(found.units == number)
-        parts.append(_take(units[int(number)], field_id, found.rows[place]))
+        parts.append(_take(units[int(number)], snapshot.manifest.schema, field_id, found.rows[place]))
         places.append(place)
     if len(used) == 1:
         return parts[0]
     back = np.empty(len(found), np.int64)
     back[np.concatenate(places)] = np.arange(len(found))
-    return pa.concat_arrays(parts).take(pa.array(back))
+    return taken(pa.concat_arrays(parts), back)
 
 
-def _take(unit: Unit, field_id: int, rows: Rows) -> pa.Array:
+def _take(unit: Unit, schema: Schema, field_id: int, rows: Rows) -> pa.Array:
+    if not unit.view.has(field_id):
+        return absent_column(schema.by_id[field_id], len(rows))
     column = unit.view.column(field_id)
-    if pa.types.is_fixed_size_list(column.type):
-        vectors = unit.view.vectors(field_id)[rows]
-        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=column.type)
     if column.type == pa.int64() and not column.null_count:
         return pa.array(column.to_numpy()[rows])  # several times faster than Arrow's take of a few rows
-    return column.take(pa.array(rows))
+    return taken(column, rows)
 
 
 def fetch(snapshot: Snapshot, found: Found, output_fields: Sequence[str]) -> pa.Table:
     """The key and `output_fields` of the rows of `found`, in its order, as a table named by field name.
 
-    Raises `InvalidParameter` for a name the schema does not have.
+    A column comes with what `Field.metadata` says of it. Raises `InvalidParameter` for a name the schema does not have.
     """
     schema = snapshot.manifest.schema
     names = list(dict.fromkeys((schema.primary.name, *output_fields)))
-    return pa.table({name: column_of(snapshot, found, schema.field(name).id) for name in names})
+    columns = {name: column_of(snapshot, found, schema.field(name).id) for name in names}
+    table = pa.table(columns)
+    if any(schema.field(name).metadata for name in names):
+        told = [pa.field(name, columns[name].type, metadata=schema.field(name).metadata) for name in names]
+        table = pa.Table.from_arrays(table.columns, schema=pa.schema(told))
+    return table

@@ -8,7 +8,7 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from threading import get_ident
@@ -19,13 +19,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.engine import masks
 from elanus.engine.batches import Queries, in_parts
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.precedence import IN_COMPILED_CODE
 from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
-from elanus.model.types import OnDuplicateKey
+from elanus.model.types import DataType, OnDuplicateKey
 from elanus.segment.sealed import SealedView
 
 if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
@@ -50,6 +51,9 @@ SHARE_DEVIATIONS = 4.0
 thousand answers so many standard deviations more: sqrt(s (1 - s) k)."""
 
 _NO_KEYS: npt.NDArray[np.int64] = np.empty(0, np.int64)
+
+EXACT = 5
+"""What `kernels.merge` is told of a unit that was scanned with its equal scores in the order of keys."""
 
 MOST_TIED = 16_384
 """Rows of one unit looked at to find which of equal scores have the smallest keys. So many equal ones mean nothing."""
@@ -175,7 +179,7 @@ def _asked(
 
     Of a step that was in an `earlier` plan it is what it was then, if that was as many.
     """
-    if not made.steps or any(step.keys[1] is None for step in made.steps):
+    if not made.steps or not _is_float(request) or any(step.keys[1] is None for step in made.steps):
         return None
     known = {}
     if earlier is not None and earlier.asked is not None:
@@ -237,7 +241,8 @@ def _by_units(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -
     made, copies = prepared.plan, prepared.copies
     steps = made.steps
     one = len(steps) == 1 and not copies
-    if one and steps[0].interim is None and _in_key_order(snapshot.units[steps[0].unit]):
+    in_order = not _is_float(request) or (one and _in_key_order(snapshot.units[steps[0].unit]))
+    if one and steps[0].interim is None and in_order:
         (part,) = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
         return _single(part, request.offset, made.k)
     k = list(prepared.widths)
@@ -246,6 +251,8 @@ def _by_units(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -
         return _single(runs[0][0], request.offset, made.k)
     while True:
         more = [_more(snapshot, made, step, most) for step, most in zip(steps, k, strict=True)]
+        if not _is_float(request):
+            more = [EXACT if some else 0 for some in more]
         hits, again = _merge(snapshot, made, runs, more, copies, request.offset)
         if not again:
             return hits
@@ -340,6 +347,8 @@ def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
 def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> list[_Part]:
     """The nearest rows of one unit, those that interim lists cover apart from those that are scanned."""
     queries, interim, mask, us = request.queries, step.interim, step.mask, step.strategy.microseconds
+    if not _is_float(request):
+        return [_Part(step.unit, *in_parts(_exact(request, made, step, k), queries, us))]
     vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)  # all of them are here then
     if step.index is not None:
         index = step.index.open()
@@ -355,6 +364,28 @@ def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: 
         found = in_parts(lambda part: top_k(made.metric, part, vectors, k, mask, covered, step.rows), queries, us)
         parts.append(_Part(step.unit, *found))
     return parts
+
+
+def _is_float(request: SearchRequest) -> bool:
+    return request.vector_field.dtype is DataType.FLOAT_VECTOR
+
+
+def _exact(request: SearchRequest, made: Plan, step: Step, k: int) -> Callable[[Queries], tuple[Scores, Rows]]:
+    """What scans a unit whose vectors are not float32; of equal scores the smallest keys come first."""
+    from elanus.vector.exact import top_k
+
+    field, view = request.vector_field, step.view
+    stored = view.vectors(field.id) if field.is_dense else view.column(field.id)
+    rows = np.arange(step.rows) if step.mask is None else masks.rows_of(step.mask, step.rows)
+    numbers = step.keys[1]
+
+    def keys_at(some: Rows) -> Rows:
+        if numbers is not None:
+            return numbers[some]
+        ranks: Rows = pc.rank(view.key_column.take(pa.array(some)), tiebreaker="dense").to_numpy().astype(np.int64)
+        return ranks
+
+    return lambda queries: top_k(field.dtype, made.metric, queries, stored, rows, k, keys_at)
 
 
 def _single(part: _Part, offset: int, k: int) -> _Hits:

@@ -128,7 +128,9 @@ class Snapshot:
 
         There may be some of an index that was dropped: a job that began before has published them since.
         """
-        index = self.interims.get(place_of(unit, field_id)) if self.interims else None
+        index = None
+        if self.interims and unit.view.has(field_id):
+            index = self.interims.get(place_of(unit, field_id))
         return index if index is not None and index.metric is metric else None
 
     def partition_ids(self, names: Sequence[str]) -> frozenset[int]:

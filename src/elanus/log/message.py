@@ -10,7 +10,7 @@ the same shape in nothing but numbers, so that one that Arrow wrote serves as th
     Message { version, header type, header: RecordBatch, body length: int64 }
     RecordBatch { length: int64, nodes: [{length: int64, nulls: int64}], buffers: [{offset: int64, length: int64}] }
 
-A column has a node and two buffers (validity, values) or, of texts, three (validity, offsets, bytes). A column of
+A column has a node and two buffers (validity, values) or, of texts, three (validity, offsets, bytes). A column of dense
 vectors has a node and a validity buffer for the rows, and a node and two buffers for their numbers. A validity buffer
 is empty where nothing is null.
 
@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import Batch, Values, numbers_of
+from elanus.model.canonical import Batch, Values, numbers_of, vectors_of
 
 PADDED_TO = 8
 
@@ -98,6 +98,9 @@ def _laid(values: Values, rows: int) -> _Laid:
     nulls = values.null_count
     valid = _bits(values.is_valid().to_numpy(zero_copy_only=False)) if nulls else _NOTHING
     kind = values.type
+    if pa.types.is_fixed_size_list(kind):
+        vectors = vectors_of(values)
+        return _Laid("v", (rows, nulls, vectors.size, 0), (valid, _NOTHING, vectors.data))
     if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
         _, ends, data = values.buffers()
         offsets = np.frombuffer(ends, np.int64, rows + 1, 8 * values.offset)

@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from operator import itemgetter
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
-from elanus.model.canonical import Batch, Values
+from elanus.model.canonical import Batch, Values, null_vectors
 from elanus.model.columns import Column, check_json_length, convert, json_array, shown
 from elanus.model.errors import InvalidParameter, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
@@ -82,11 +83,12 @@ def canonical_batch(
 
 def _is_one_row(data: Mapping[str, Any], schema: Schema) -> bool:
     """Whether a mapping is one row rather than columns: its vector is one vector, or else its key is one key."""
-    for field in (*schema.vectors, schema.primary):
+    dense = (field for field in schema.vectors if field.is_dense)
+    for field in (*dense, schema.primary):
         if field.name in data:
             value = data[field.name]
             if field.is_vector and isinstance(value, (list, tuple)):
-                return bool(len(value)) and not isinstance(value[0], (list, tuple, np.ndarray))
+                return bool(len(value)) and not isinstance(value[0], (list, tuple, np.ndarray, bytes, NoneType))
             if field.is_vector and isinstance(value, np.ndarray):
                 return value.ndim == 1 and value.dtype != object
             return not isinstance(value, (list, tuple, np.ndarray, pa.Array, pa.ChunkedArray))
@@ -192,6 +194,8 @@ def _absent(field: Field, rows: int) -> Values:
         return convert(field, [])
     if field.default is not None and field.dtype in NUMPY_OF:
         return np.full(rows, field.default, NUMPY_OF[field.dtype])
+    if field.is_dense and field.nullable:
+        return null_vectors(field, rows)
     if field.default is not None or field.nullable:
         return _repeated(field.arrow_type, field.default, rows)
     raise SchemaMismatch(
@@ -205,7 +209,7 @@ def _repeated(kind: pa.DataType, value: Any, rows: int) -> pa.Array:
 
 
 def _repeat(kind: pa.DataType, value: Any, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, kind), rows)
+    return pa.repeat(pa.scalar(value, kind), rows) if value is not None else pa.nulls(rows, kind)
 
 
 _kept = lru_cache(maxsize=4 * FEW_ROWS)(_repeat)

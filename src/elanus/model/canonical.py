@@ -3,7 +3,7 @@
 A batch has one column for each field, by field id, in the order of the schema; with the partition ids as column "2"
 behind them once it is known where the rows go. Its columns are `Values`:
 
-- vectors: numpy float32 (rows, dim), C-contiguous;
+- dense vectors of which none is null: numpy (rows, width), C-contiguous, of exactly the field's dtype;
 - numbers and booleans of which none is null: numpy (rows,), C-contiguous, of exactly the field's dtype, or Arrow;
 - everything else: an Arrow array of `Field.arrow_type`.
 
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.types import DataType, arrow_type
+from elanus.model.schema import Field
+from elanus.model.types import NUMPY_OF, list_type
 
 Values = Any
 """A column, numpy or Arrow; see the module."""
@@ -51,7 +52,7 @@ class Batch:
         return Batch({i: values for i, values in self.columns.items() if i != field_id}, self.num_rows)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Batch:
-        return Batch({i: _taken(values, rows) for i, values in self.columns.items()}, len(rows))
+        return Batch({i: taken(values, rows) for i, values in self.columns.items()}, len(rows))
 
 
 def arrow_of(values: Values) -> pa.Array:
@@ -60,8 +61,26 @@ def arrow_of(values: Values) -> pa.Array:
         return values
     if values.ndim == 1:
         return pa.array(values)
-    kind = arrow_type(DataType.FLOAT_VECTOR, values.shape[1])
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
+    return vector_array(values)
+
+
+def vector_array(vectors: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """`vectors` (rows, width) as an Arrow array over the same memory; null where not `valid`."""
+    bits = None if valid is None or valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.Array.from_buffers(list_type(vectors.dtype, vectors.shape[1]), len(vectors), [bits], children=[flat])
+
+
+def null_vectors(field: Field, rows: int) -> pa.Array:
+    """`rows` values of a field of dense vectors, all null. Zeros that nobody has touched take no memory."""
+    return vector_array(np.zeros((rows, field.width), NUMPY_OF[field.dtype]), np.zeros(rows, np.bool_))
+
+
+def held_vectors(vectors: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Values:
+    """`vectors` (rows, width) as a batch holds them, null where not `valid`; what stands there becomes zero."""
+    if valid.all():
+        return vectors
+    return vector_array(np.where(valid[:, None], vectors, vectors.dtype.type(0)), valid)
 
 
 def sliced(values: Values, begin: int, count: int) -> Values:
@@ -69,10 +88,10 @@ def sliced(values: Values, begin: int, count: int) -> Values:
     return values[begin : begin + count] if isinstance(values, np.ndarray) else values.slice(begin, count)
 
 
-def vectors_of(array: pa.Array) -> npt.NDArray[np.float32]:
-    """A vector column as (rows, dim) float32 over the same memory."""
+def vectors_of(array: pa.Array) -> npt.NDArray[Any]:
+    """A column of dense vectors as (rows, width), such as (rows, dim) float32, over the same memory; null ones too."""
     dim = array.type.list_size
-    flat: npt.NDArray[np.float32] = array.values.to_numpy(zero_copy_only=True)
+    flat: npt.NDArray[Any] = array.values.to_numpy(zero_copy_only=True)
     return flat[array.offset * dim : (array.offset + len(array)) * dim].reshape(len(array), dim)
 
 
@@ -86,9 +105,15 @@ def numbers_of(values: Values, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.frombuffer(values.buffers()[1], dtype, count, values.offset * np.dtype(dtype).itemsize)
 
 
-def _taken(values: Values, rows: npt.NDArray[np.int64]) -> Values:
-    return values[rows] if isinstance(values, np.ndarray) else values.take(pa.array(rows))
+def taken(values: Values, rows: npt.NDArray[np.int64]) -> Values:
+    """The values of `rows`, in their order."""
+    if isinstance(values, np.ndarray):
+        return values[rows]
+    if not pa.types.is_fixed_size_list(values.type):
+        return values.take(pa.array(rows))
+    valid = values.is_valid().to_numpy(zero_copy_only=False)[rows] if values.null_count else None
+    return vector_array(vectors_of(values)[rows], valid)
 
 
 def _held(column: pa.Array) -> Values:
-    return vectors_of(column) if pa.types.is_fixed_size_list(column.type) else column
+    return vectors_of(column) if pa.types.is_fixed_size_list(column.type) and not column.null_count else column

@@ -26,6 +26,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model import vector_columns
 from elanus.model.canonical import Values
 from elanus.model.errors import SchemaMismatch
 from elanus.model.schema import MAX_JSON_BYTES, MAX_TEXT_BYTES, MAX_VECTOR_SQUARE, Field
@@ -57,6 +58,8 @@ def convert(field: Field, values: Column) -> Values:
     """`values` as a canonical batch holds them. Raises `SchemaMismatch` for the first row that does not fit."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
+    if field.dtype is DataType.SPARSE_FLOAT_VECTOR:
+        return _resolve_nulls(field, vector_columns.sparse(field, values))
     if isinstance(values, pa.Array):
         values = _plain_arrow(values)
     elif isinstance(values, np.ma.MaskedArray) or (isinstance(values, np.ndarray) and values.dtype.kind in "OUST"):
@@ -69,7 +72,10 @@ def convert(field: Field, values: Column) -> Values:
             values = values.astype(values.dtype.newbyteorder("="))
     elif not isinstance(values, list):
         values = list(values)
-    converted = _CONVERTERS[field.dtype](field, values)
+    converter = _CONVERTERS[field.dtype]
+    if field.nullable and field.is_dense:
+        return vector_columns.with_nulls(field, values, converter)
+    converted = converter(field, values)
     return converted if isinstance(converted, np.ndarray) else _resolve_nulls(field, converted)
 
 
@@ -463,4 +469,8 @@ _CONVERTERS: dict[DataType, Callable[[Field, Column], Values]] = {
     DataType.TEXT: _strings,
     DataType.JSON: _json,
     DataType.FLOAT_VECTOR: _vectors,
+    DataType.FLOAT16_VECTOR: vector_columns.half_floats,
+    DataType.BFLOAT16_VECTOR: vector_columns.half_floats,
+    DataType.INT8_VECTOR: vector_columns.small_integers,
+    DataType.BINARY_VECTOR: vector_columns.bits,
 }

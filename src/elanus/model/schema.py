@@ -23,6 +23,7 @@ from elanus.model.errors import IllegalSchema, InvalidFieldName, InvalidParamete
 from elanus.model.names import check_name
 from elanus.model.types import (
     CLUSTERING_KEYS,
+    DENSE_VECTORS,
     FLOATS,
     INTEGERS,
     KEYS,
@@ -37,6 +38,8 @@ TIMESTAMP_FIELD_ID = 1
 PARTITION_FIELD_ID = 2
 FIRST_USER_FIELD_ID = 100
 DYNAMIC_FIELD = "$meta"
+TYPE_KEY = "elanus.type"
+"""In the metadata of a table's column the type of its field, as Milvus writes it."""
 
 MAX_FIELDS = 256
 MAX_VECTOR_FIELDS = 10
@@ -44,7 +47,7 @@ MAX_VARCHAR_BYTES = 65_535
 MAX_TEXT_BYTES = 2 << 20
 """Of one value of the type Text."""
 MAX_JSON_BYTES = 65_536
-MIN_DIM, MAX_DIM = 2, 32_768
+MIN_DIM, MAX_DIM, MAX_BITS = 2, 32_768, 262_144
 MAX_VECTOR_SQUARE = 1e37
 """The square of a vector's length: scores of two such vectors are still within float32, whatever the metric."""
 MAX_DESCRIPTION_BYTES = 1024
@@ -96,6 +99,23 @@ class Field:
     @property
     def is_vector(self) -> bool:
         return self.dtype in VECTORS
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it holds vectors that are rows of a matrix."""
+        return self.dtype in DENSE_VECTORS
+
+    @property
+    def width(self) -> int:
+        """Elements of `NUMPY_OF` in a dense vector: its `dim`, of bits an eighth of it."""
+        assert self.dim is not None, "a field of dense vectors has a dim"
+        return self.dim // 8 if self.dtype is DataType.BINARY_VECTOR else self.dim
+
+    @property
+    def metadata(self) -> dict[str, str] | None:
+        """What a table's column needs to say of itself, since its Arrow type does not."""
+        silent = self.is_vector and self.dtype is not DataType.FLOAT_VECTOR
+        return {TYPE_KEY: TYPE_NAMES[self.dtype]} if silent else None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that leaves out what has its default value."""
@@ -314,18 +334,14 @@ def check_field(f: Field) -> None:
         )
     if f.auto_id and not f.is_primary:
         raise InvalidParameter(f"only the primary field could be with auto_id; field {f.name} is not primary")
-    if f.is_vector:
-        if f.dim is None:
-            raise InvalidParameter(f"dimension is not defined in field {f.name}: give it a dim")
-        if f.dim < MIN_DIM:
-            raise InvalidParameter(f"invalid dimension: {f.dim}. should be in range {MIN_DIM} ~ {MAX_DIM}")
-        if f.dim > MAX_DIM:
+    if f.is_dense:
+        _check_dim(f, f.dim)
+    elif f.dtype is DataType.SPARSE_FLOAT_VECTOR:
+        if f.dim is not None:
             raise InvalidParameter(
-                f"invalid dimension: {f.dim} of field {f.name}. "
-                f"float vector dimension should be in range {MIN_DIM} ~ {MAX_DIM}"
+                f"dim should not be specified for sparse vector field {f.name}({f.id}): its rows have as many numbers "
+                "as they need"
             )
-        if f.nullable:
-            raise InvalidParameter(f"vector field {f.name} cannot be nullable")
     elif f.dim is not None:
         raise InvalidParameter(f"field {f.name} of type {f.dtype.name} takes no dim")
     if f.dtype is DataType.VARCHAR:
@@ -343,6 +359,24 @@ def check_field(f: Field) -> None:
         )
     if f.default is not None:
         _check_default(f)
+
+
+def _check_dim(f: Field, dim: int | None) -> None:
+    if dim is None:
+        raise InvalidParameter(
+            f"dimension is not defined in field type params of field {f.name}, check type param `dim` for vector field"
+        )
+    if dim < MIN_DIM:
+        raise InvalidParameter(f"invalid dimension: {dim}. should be in range {MIN_DIM} ~ {MAX_DIM}")
+    kind, most = ("binary", MAX_BITS) if f.dtype is DataType.BINARY_VECTOR else ("float", MAX_DIM)
+    if kind == "binary" and dim % 8:
+        raise InvalidParameter(
+            f"invalid dimension: {dim} of field {f.name}. binary vector dimension should be multiple of 8. "
+        )
+    if dim > most:
+        raise InvalidParameter(
+            f"invalid dimension: {dim} of field {f.name}. {kind} vector dimension should be in range {MIN_DIM} ~ {most}"
+        )
 
 
 def _check_default(f: Field) -> None:

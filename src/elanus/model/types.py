@@ -22,19 +22,33 @@ class DataType(IntEnum):
     VARCHAR = 21
     JSON = 23
     TEXT = 25
+    BINARY_VECTOR = 100
     FLOAT_VECTOR = 101
+    FLOAT16_VECTOR = 102
+    BFLOAT16_VECTOR = 103
+    SPARSE_FLOAT_VECTOR = 104
+    INT8_VECTOR = 105
 
 
 class Metric(StrEnum):
-    """How two vectors are compared. L2 is the squared distance, smaller is nearer; for the others larger is nearer."""
+    """How two vectors are compared. Of IP and COSINE the larger is nearer, of the others the smaller.
+
+    L2 is the squared distance. Of vectors of bits HAMMING counts those that differ; JACCARD is their share of the bits
+    that either has; SUBSTRUCTURE finds rows that have all bits of the query, SUPERSTRUCTURE those whose bits the query
+    has all, both with the score 0.
+    """
 
     L2 = "L2"
     IP = "IP"
     COSINE = "COSINE"
+    HAMMING = "HAMMING"
+    JACCARD = "JACCARD"
+    SUBSTRUCTURE = "SUBSTRUCTURE"
+    SUPERSTRUCTURE = "SUPERSTRUCTURE"
 
     @property
     def larger_is_nearer(self) -> bool:
-        return self is not Metric.L2
+        return self in (Metric.IP, Metric.COSINE)
 
 
 class OnDuplicateKey(StrEnum):
@@ -61,7 +75,12 @@ class Consistency(IntEnum):
 INTEGERS = frozenset({DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64})
 FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE})
 NUMBERS = INTEGERS | FLOATS
-VECTORS = frozenset({DataType.FLOAT_VECTOR})
+NUMERIC_VECTORS = frozenset(
+    {DataType.FLOAT_VECTOR, DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR, DataType.INT8_VECTOR}
+)
+DENSE_VECTORS = NUMERIC_VECTORS | {DataType.BINARY_VECTOR}
+"""Those that are rows of a matrix; sparse ones have a length of their own each."""
+VECTORS = DENSE_VECTORS | {DataType.SPARSE_FLOAT_VECTOR}
 KEYS = frozenset({DataType.INT64, DataType.VARCHAR})
 
 CLUSTERING_KEYS = NUMBERS | {DataType.VARCHAR}
@@ -77,7 +96,12 @@ TYPE_NAMES: dict[DataType, str] = {
     DataType.VARCHAR: "VarChar",
     DataType.JSON: "JSON",
     DataType.TEXT: "Text",
+    DataType.BINARY_VECTOR: "BinaryVector",
     DataType.FLOAT_VECTOR: "FloatVector",
+    DataType.FLOAT16_VECTOR: "Float16Vector",
+    DataType.BFLOAT16_VECTOR: "BFloat16Vector",
+    DataType.SPARSE_FLOAT_VECTOR: "SparseFloatVector",
+    DataType.INT8_VECTOR: "Int8Vector",
 }
 """The types as Milvus writes them."""
 
@@ -89,9 +113,20 @@ NUMPY_OF: dict[DataType, np.dtype[Any]] = {
     DataType.INT64: np.dtype(np.int64),
     DataType.FLOAT: np.dtype(np.float32),
     DataType.DOUBLE: np.dtype(np.float64),
+    DataType.BINARY_VECTOR: np.dtype(np.uint8),
     DataType.FLOAT_VECTOR: np.dtype(np.float32),
+    DataType.FLOAT16_VECTOR: np.dtype(np.uint16),
+    DataType.BFLOAT16_VECTOR: np.dtype(np.uint16),
+    DataType.INT8_VECTOR: np.dtype(np.int8),
 }
-"""Element dtype of the types whose values have a fixed width."""
+"""Element dtype of the types whose values have a fixed width: of half-width floats their bits, of bits eight a byte."""
+
+METRICS_OF: dict[DataType, tuple[Metric, ...]] = {
+    **dict.fromkeys(NUMERIC_VECTORS, (Metric.COSINE, Metric.L2, Metric.IP)),
+    DataType.BINARY_VECTOR: (Metric.HAMMING, Metric.JACCARD, Metric.SUBSTRUCTURE, Metric.SUPERSTRUCTURE),
+    DataType.SPARSE_FLOAT_VECTOR: (Metric.IP,),
+}
+"""The metrics of each vector type, the one first that stands where none is named."""
 
 _ARROW_OF: dict[DataType, pa.DataType] = {
     DataType.BOOL: pa.bool_(),
@@ -105,13 +140,20 @@ _ARROW_OF: dict[DataType, pa.DataType] = {
     DataType.TEXT: pa.large_string(),
     # UTF-8 text of one JSON value; large offsets because a segment may hold more than 2 GiB of it.
     DataType.JSON: pa.large_binary(),
+    # Pairs of an index (uint32) and a value (float32), little-endian, by rising index: what Milvus has on the wire.
+    DataType.SPARSE_FLOAT_VECTOR: pa.large_binary(),
 }
 
 
 def arrow_type(dtype: DataType, dim: int | None = None) -> pa.DataType:
     """The Arrow type in which values of `dtype` are held in memory, in the log and in segment files."""
-    if dtype in VECTORS:
+    if dtype in DENSE_VECTORS:
         if dim is None:
             raise ValueError(f"{dtype.name} needs a dim")
-        return pa.list_(pa.field("item", pa.float32(), nullable=False), dim)
+        return list_type(NUMPY_OF[dtype], dim // 8 if dtype is DataType.BINARY_VECTOR else dim)
     return _ARROW_OF[dtype]
+
+
+def list_type(element: np.dtype[Any], width: int) -> pa.DataType:
+    """The type of dense vectors of `width` such elements."""
+    return pa.list_(pa.field("item", pa.from_numpy_dtype(element), nullable=False), width)

@@ -105,7 +105,11 @@ class SearchResults(Sequence[Hits]):
         if result.fields is not None:
             fields = cut(result.fields, output)
             columns |= {name: fields.column(name) for name in output.fields if name not in columns}
-        return pa.table(columns)
+        table = pa.table(columns)
+        if result.fields is not None:  # what a column says of itself
+            told = [fields.schema.field(f.name) if f.name in fields.column_names else f for f in table.schema]
+            table = table.cast(pa.schema(told))
+        return table
 
     @cached_property
     def hits(self) -> list[Hit]:

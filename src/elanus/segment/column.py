@@ -3,7 +3,8 @@
 The form is that of `blocks.py` with kind COLUMN. The payload is an Arrow IPC file, not compressed, of exactly one
 record batch with one column, which is named by its field id; any Arrow reads it. Its first buffer lies at a multiple
 of 64 bytes in the file, for which the schema's metadata "pad" is as long as it has to be: so the vectors of a field
-are one aligned float32 matrix, which builders and indexes use where it lies (`data_offset`).
+are one aligned matrix, which builders and indexes use where it lies (`data_offset`). Where some are null it lies
+behind their validity, at a multiple of 8.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.model.errors import CorruptData
@@ -32,20 +35,31 @@ def write_column(path: Path, field_id: int, values: pa.Array) -> int:
     return out.file_bytes
 
 
-def write_vectors(path: Path, field_id: int, vector_type: pa.DataType, rows: int, blocks: Iterable[Vectors]) -> int:
+def write_vectors(
+    path: Path,
+    field_id: int,
+    vector_type: pa.DataType,
+    rows: int,
+    blocks: Iterable[Vectors],
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> int:
     """`write_column` for `rows` vectors that come in `blocks`, one after the other and never all in memory.
+
+    Those that are not `valid` (None: all are) are null.
 
     Arrow lays the file out for a matrix of untouched memory, which costs nothing; where it would write that, the
     blocks are written.
     """
-    size = rows * vector_type.list_size * 4
+    element = vector_type.value_type
+    size = rows * vector_type.list_size * element.bit_width // 8
     if not size:
         return write_column(path, field_id, pa.array([], vector_type))
     with BlockWriter(path, FileKind.COLUMN, field_id) as out:
         untouched = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
         matrix = pa.py_buffer(untouched)
-        flat = pa.Array.from_buffers(pa.float32(), rows * vector_type.list_size, [None, matrix], 0)
-        values = pa.Array.from_buffers(vector_type, rows, [None], 0, children=[flat])
+        flat = pa.Array.from_buffers(element, rows * vector_type.list_size, [None, matrix], 0)
+        bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+        values = pa.Array.from_buffers(vector_type, rows, [bits], children=[flat])
         swapped = _Swapped(out, matrix, blocks)
         with pa.PythonFile(swapped, mode="w") as sink:
             _write_ipc(sink, _batch(field_id, values, _padding(field_id, values)))
@@ -91,7 +105,7 @@ def open_column(path: Path, field_id: int | None = None) -> pa.Array:
 
 
 def data_offset(path: Path) -> int:
-    """Where in the file the float32 matrix of a vector column begins, in bytes from the file's beginning."""
+    """Where in the file the matrix of a vector column begins, in bytes from the file's beginning."""
     payload = map_payload(path, FileKind.COLUMN)
     column = _column(path, payload)
     return PAYLOAD_OFFSET + _values_address(column) - int(payload.address)

@@ -222,7 +222,9 @@ class GrowingSegment:
         """Add the rows of `view` from `start` on."""
         values: dict[int, Values] = {PARTITION_FIELD_ID: view.partitions[start:]}
         for f in self._schema.fields:
-            values[f.id] = view.vectors(f.id)[start:] if f.is_vector else view.column(f.id).slice(start)
+            values[f.id] = (
+                view.vectors(f.id)[start:] if f.is_dense and not f.nullable else view.column(f.id).slice(start)
+            )
         timestamps, deleted_at = view.timestamps[start:], view.deleted_at[start:]
         self._keys.append(probe(values[self._key_id]))
         written, count = 0, len(timestamps)

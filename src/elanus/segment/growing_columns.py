@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import Values, numbers_of
+from elanus.model.canonical import Values, numbers_of, vectors_of
 from elanus.model.schema import Field
 from elanus.model.types import NUMPY_OF, DataType
 from elanus.segment.view import Vectors
@@ -47,7 +47,7 @@ class Column(Protocol):
 
 def new_column(field: Field, capacity: int) -> Column:
     """An empty column for the values of `field`."""
-    if field.dtype is DataType.FLOAT_VECTOR:
+    if field.is_dense:
         return VectorColumn(field, capacity)
     if field.dtype is DataType.BOOL:
         return BoolColumn(field, capacity)
@@ -128,19 +128,21 @@ class BoolColumn:
 
 
 class VectorColumn:
-    """Float vectors, (capacity, dim), never null."""
+    """Dense vectors, (capacity, width); zeros where one is null."""
 
-    __slots__ = ("_data", "_dim", "_type")
+    __slots__ = ("_data", "_row_bytes", "_type", "_validity")
 
     def __init__(self, field: Field, capacity: int) -> None:
-        assert field.dim is not None, "a vector field has a dim"
         self._type = field.arrow_type
-        self._dim = field.dim
-        self._data = _small_pages(capacity, field.dim)
+        self._data = _small_pages(capacity, field.width, NUMPY_OF[field.dtype])
+        self._row_bytes = field.width * self._data.itemsize
+        self._validity = _Validity(capacity)
 
     def append(self, values: Values, at: int) -> int:
-        self._data[at : at + len(values)] = values
-        return len(values) * self._dim * 4
+        count = len(values)
+        self._data[at : at + count] = values if isinstance(values, np.ndarray) else vectors_of(values)
+        self._validity.append(values, at)
+        return count * self._row_bytes
 
     def expect(self, at: int, count: int) -> None:
         """Have memory behind the rows from `at` on that will be appended; any thread may call this at any time.
@@ -148,16 +150,17 @@ class VectorColumn:
         For the system to find and clear 2.5 MB of it page by page takes 1 ms of the 10 of an insert of so much, which
         `append` would wait for after the sync of the log. Another core can do it meanwhile, all pages at once.
         """
-        size = 4 * self._dim * count
+        size = self._row_bytes * count
         if _madvise is None or size < EXPECTED_BYTES:
             return
-        begin = self._data.ctypes.data + 4 * self._dim * at
+        begin = self._data.ctypes.data + self._row_bytes * at
         page = begin - begin % mmap.PAGESIZE
         _madvise(page, begin + size - page, _POPULATE_WRITE)  # where it fails, `append` does it
 
     def array(self, rows: int) -> pa.Array:
-        flat = pa.Array.from_buffers(pa.float32(), rows * self._dim, [None, pa.py_buffer(self._data[:rows])])
-        return pa.Array.from_buffers(self._type, rows, [None], children=[flat])
+        data = self._data[:rows]
+        flat = pa.Array.from_buffers(self._type.value_type, data.size, [None, pa.py_buffer(data)])
+        return pa.Array.from_buffers(self._type, rows, [self._validity.buffer(rows)], children=[flat])
 
     def vectors(self, rows: int) -> Vectors:
         vectors = self._data[:rows]
@@ -176,20 +179,21 @@ def _madvise_of_linux() -> Any:
 _madvise = _madvise_of_linux()
 
 
-def _small_pages(rows: int, dim: int) -> Vectors:
+def _small_pages(rows: int, width: int, dtype: np.dtype[Any]) -> Vectors:
     """Untouched memory that comes page by page as it is written.
 
     From 4 MiB on numpy asks for huge pages, and a write that touches a new one waits until 2 MiB are zeroed: on a
     virtual machine whose host had no memory behind them yet 5 ms, where an insert of 5,000 × 128 floats takes 7 in all.
     """
-    if 4 * rows * dim < HUGE_BYTES:
-        return np.empty((rows, dim), np.float32)
+    size = dtype.itemsize * rows * width
+    if size < HUGE_BYTES:
+        return np.empty((rows, width), dtype)
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
-    return np.frombuffer(mmap.mmap(-1, 4 * rows * dim, **private), np.float32).reshape(rows, dim)
+    return np.frombuffer(mmap.mmap(-1, size, **private), dtype).reshape(rows, width)
 
 
 class TextColumn:
-    """VarChar and JSON: offsets and bytes, as Arrow lays them out.
+    """VarChar, JSON and sparse vectors: offsets and bytes, as Arrow lays them out.
 
     A full byte buffer is replaced by one twice as long that begins with the same bytes; readers go on with the one
     they have.

@@ -22,7 +22,8 @@ class SegmentMeta:
     runs (partition id, first row, rows) that cover all rows, rising by id. No key is below `min_key` or above
     `max_key`; a bound that would be a long text is shortened or, above, None. `unique`: no two rows have the same key.
     `schema_version` is that of the schema it was written with. Where `clustered_by` is the id of a field, each
-    partition's rows are sorted by it, and by key only where that is the same; 0 is none.
+    partition's rows are sorted by it, and by key only where that is the same; 0 is none. `null_vectors` are the
+    fields of dense vectors of which some are null.
     """
 
     id: int
@@ -39,6 +40,7 @@ class SegmentMeta:
     max_key: int | str | None
     unique: bool
     clustered_by: int = 0
+    null_vectors: tuple[int, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -80,13 +82,15 @@ class SegmentMeta:
             "max_key": self.max_key,
             "unique": self.unique,
             "clustered_by": self.clustered_by,
+            **({"null_vectors": list(self.null_vectors)} if self.null_vectors else {}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentMeta:
-        rest = {key: value for key, value in data.items() if key not in ("columns", "partitions")}
+        rest = {key: value for key, value in data.items() if key not in ("columns", "partitions", "null_vectors")}
         return cls(
             columns={int(field_id): size for field_id, size in data["columns"].items()},
             partitions=tuple((run[0], run[1], run[2]) for run in data["partitions"]),
+            null_vectors=tuple(data.get("null_vectors", ())),
             **rest,
         )

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import vectors_of
+from elanus.model.canonical import taken, vectors_of
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Field
+from elanus.model.types import NUMPY_OF
 from elanus.segment.view import Rows, RowSource, Timestamps, Vectors, absent_column
 
 _BLOCK_BYTES = 8 << 20
@@ -99,20 +101,31 @@ class SegmentRows:
         return _taken(arrays, self._picked(order))
 
     def vector_blocks(self, field: Field, order: Rows | None = None) -> Iterator[Vectors]:
-        """The vectors of `field` in the order of `column`, some MiB at a time: matrices (rows of the block, dim).
+        """The dense vectors of `field` in the order of `column`, some MiB at a time: matrices (rows, width).
 
         A block may be overwritten by the next one.
         """
-        assert field.dim is not None, "a vector field has a dim"
         picked = self._picked(order)
         matrices = [vectors_of(_column_of(source, field)) for source in self.sources]
         if picked is None:
             yield from matrices
             return
-        block = np.empty((max(1, _BLOCK_BYTES // (4 * field.dim)), field.dim), np.float32)
+        dtype = NUMPY_OF[field.dtype]
+        block = np.empty((max(1, _BLOCK_BYTES // (dtype.itemsize * field.width)), field.width), dtype)
         for first in range(0, len(picked), len(block)):
             rows = picked[first : first + len(block)]
             yield self._gathered(matrices, rows, block[: len(rows)])
+
+    def valid(self, field: Field, order: Rows | None = None) -> npt.NDArray[np.bool_] | None:
+        """Which values of `field` are not null, in the order of `column`; None where none is."""
+        columns = [_column_of(source, field) for source in self.sources] if field.nullable else []
+        if not any(column.null_count for column in columns):
+            return None
+        valid = np.concatenate([column.is_valid().to_numpy(zero_copy_only=False) for column in columns])
+        picked = self._picked(order)
+        if picked is not None:
+            valid = valid[picked]
+        return None if valid.all() else valid
 
     def _gathered(self, matrices: list[Vectors], rows: Rows, out: Vectors) -> Vectors:
         """`rows`, in the numbering of all `matrices` end to end, written into `out`."""
@@ -179,4 +192,4 @@ def _column_of(source: RowSource, field: Field) -> pa.Array:
 
 def _taken(arrays: list[pa.Array], picked: Rows | None) -> pa.Array:
     array = arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
-    return array if picked is None else array.take(pa.array(picked))
+    return array if picked is None else taken(array, picked)

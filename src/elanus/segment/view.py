@@ -9,19 +9,20 @@ stands for "every row".
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import Batch
+from elanus.model.canonical import Batch, null_vectors
 from elanus.model.schema import PARTITION_FIELD_ID, Field, Schema
 
 Mask = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
 Timestamps = npt.NDArray[np.uint64]
-Vectors = npt.NDArray[np.float32]
+Vectors = npt.NDArray[Any]
+"""Of float vectors float32; of others what `NUMPY_OF` says."""
 
 
 class RowSource(Protocol):
@@ -47,7 +48,9 @@ class SegmentView(RowSource, Protocol):
     """What the planner and queries work on."""
 
     def vectors(self, field_id: int) -> Vectors:
-        """The vectors of a field, (rows, dim), C-contiguous, not a copy and not to be written to."""
+        """The dense vectors of a field, (rows, width), C-contiguous, not a copy and not to be written to. A null one is
+        zeros.
+        """
         ...
 
     @property
@@ -92,6 +95,8 @@ class SegmentView(RowSource, Protocol):
 
 def absent_column(field: Field, rows: int) -> pa.Array:
     """What rows written before `field` was added hold for it: its default, or null; no dynamic keys."""
+    if field.is_dense:
+        return null_vectors(field, rows)
     value = b"{}" if field.is_dynamic else field.default
     if value is None:
         return pa.nulls(rows, field.arrow_type)

@@ -64,11 +64,13 @@ def write_segment(
     files = {TIMESTAMP_FIELD_ID: folder / column_file(TIMESTAMP_FIELD_ID)}
     sizes = {TIMESTAMP_FIELD_ID: write_column(files[TIMESTAMP_FIELD_ID], TIMESTAMP_FIELD_ID, pa.array(timestamps))}
     keys = rows.column(schema.primary, order)
+    null_vectors: tuple[int, ...] = ()
     for field in schema.fields:
         path = files[field.id] = folder / column_file(field.id)
-        if field.is_vector:
-            blocks = rows.vector_blocks(field, order)
-            sizes[field.id] = write_vectors(path, field.id, field.arrow_type, rows.count, blocks)
+        if field.is_dense:
+            blocks, valid = rows.vector_blocks(field, order), rows.valid(field, order)
+            sizes[field.id] = write_vectors(path, field.id, field.arrow_type, rows.count, blocks, valid)
+            null_vectors += () if valid is None else (field.id,)
         else:
             sizes[field.id] = write_column(path, field.id, keys if field.is_primary else rows.column(field, order))
     index_path = folder / KEYS_FILE
@@ -89,6 +91,7 @@ def write_segment(
         max_key=max_key,
         unique=index.unique,
         clustered_by=schema.sorted_by[0].id if schema.sorted_by else 0,
+        null_vectors=null_vectors,
     )
     by_key = {meta.column_key(field_id): path for field_id, path in files.items()} | {meta.keys_key: index_path}
     return WrittenSegment(meta, by_key, _deletes(rows, order), order)

@@ -14,12 +14,12 @@ from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParamete
 from elanus.model.names import check_name
 from elanus.model.properties import MMAP, check_warmup, flag
 from elanus.model.schema import Field, Schema
-from elanus.model.types import Metric
+from elanus.model.types import METRICS_OF, Metric
 from elanus.scalar.paths import steps_of
 from elanus.service import scalar_indexes
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
-from elanus.vector.registry import IndexKind, resolve
+from elanus.vector.registry import IndexKind, check_fits, metric_for, resolve
 
 
 class IndexState(StrEnum):
@@ -71,8 +71,8 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     """The definition that `request` asks for, every check passed. `schema` has ids.
 
     Raises `InvalidParameter` for an unknown kind or one that does not fit the field, a parameter out of range, and a
-    missing metric of a vector index (only AUTOINDEX has one of its own: COSINE); `NotSupported` for kinds that Milvus
-    has and Elanus has not yet.
+    missing metric of a vector index (only AUTOINDEX has one of its own, the first of `METRICS_OF`); `NotSupported` for
+    kinds that Milvus has and Elanus has not yet.
     """
     field = schema.get(request.field) or schema.dynamic
     if field is None:
@@ -83,10 +83,12 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
         return scalar_indexes.define(field, request.field, request.kind, request.params or {}, request.name)
     spec = resolve(request.kind, request.params or {})
     if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
-        raise InvalidParameter("metric type not set for vector index: choose L2, IP or COSINE")
+        known = ", ".join(METRICS_OF[field.dtype])
+        raise InvalidParameter(f"metric type not set for vector index: choose one of {known}")
     name = request.name or field.name
     check_name(name, "index")
-    metric = metric_of(request.metric or Metric.COSINE)
+    metric = metric_for(field.dtype, request.metric)
+    check_fits(spec, field.dtype, metric)
     return IndexDefinition(name, field.id, spec.kind.value, metric, dict(request.params or {}))
 
 
@@ -103,15 +105,6 @@ def check_loading(kind: str, params: Mapping[str, Any]) -> None:
         raise InvalidParameter(
             f"invalid warmup params: invalid warmup policy: {params['warmup']}, must be 'disable', 'sync' or 'async'"
         )
-
-
-def metric_of(name: str) -> Metric:
-    """Raises `InvalidParameter` for a name that is no metric."""
-    try:
-        return Metric(name.upper())
-    except (ValueError, AttributeError):
-        known = ", ".join(Metric)
-        raise InvalidParameter(f"float vector index does not support metric type: {name}: choose {known}") from None
 
 
 def create(ctx: RequestContext, instance: Instance, collection: str, request: IndexRequest) -> None:
@@ -193,7 +186,7 @@ def _info(collection: Collection, definition: IndexDefinition) -> IndexInfo:
     pending = sum(
         entry.meta.rows
         for entry in manifest.segments.values()
-        if definition.id not in entry.indexes and wants_index(entry.meta, definition, config)
+        if definition.id not in entry.indexes and wants_index(manifest, entry.meta, definition, config)
     )
     total = sum(unit.view.rows for unit in snapshot.units)
     return IndexInfo(

@@ -121,5 +121,5 @@ def _token(collection_id: int, timestamp: int, request: SearchRequest, filter_te
     """Names all that a ranking depends on."""
     rest = (collection_id, timestamp, request.vector_field.id, filter_text, request.partitions, request.metric, bounds)
     digest = xxhash.xxh3_128(repr(rest).encode())
-    digest.update(request.queries[0].tobytes())
+    digest.update(bytes(request.queries[0]))
     return digest.hexdigest()

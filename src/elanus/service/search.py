@@ -7,13 +7,11 @@ and touches neither names of fields nor rows in Python.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.engine.collection import Collection
@@ -26,7 +24,7 @@ from elanus.engine.snapshot import Snapshot
 from elanus.expr.compile import compile_filter
 from elanus.model import properties as rules
 from elanus.model.errors import InvalidParameter
-from elanus.model.schema import MAX_VECTOR_SQUARE, Field, Schema
+from elanus.model.schema import Field, Schema
 from elanus.model.types import Metric
 from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
@@ -35,11 +33,13 @@ from elanus.service.isolation import check_isolated
 from elanus.service.iteration import Page
 from elanus.service.output import Output
 from elanus.service.partitions import check_unnamed
+from elanus.service.queries import EncodedQueries, Queries, query_vectors
 
 __all__ = [
     "Bounds",
     "ClientHits",
     "ClientSearch",
+    "EncodedQueries",
     "Plan",
     "SearchAnswer",
     "explain",
@@ -48,8 +48,6 @@ __all__ = [
     "search",
     "shown",
 ]
-
-Queries = npt.NDArray[np.float32]
 
 _NO_QUERIES: Queries = np.empty((0, 0), np.float32)
 
@@ -83,7 +81,8 @@ def search(
 ) -> SearchAnswer:
     """The `limit` nearest rows to each query after the first `offset`, nearest first.
 
-    `queries` is (nq, dim) or one vector (dim,), of any real dtype. `field` may be left out where there is one vector
+    `queries` is (nq, dim) or one vector (dim,), of any real dtype; of other vectors it is what rows may be
+    (`model.vector_columns`), one or several. `field` may be left out where there is one vector
     field. `params` are those of the index kind (`ef`, `nprobe`). `snapshot` None is the newest.
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
     parsed, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
@@ -303,39 +302,3 @@ def _vector_field(schema: Schema, name: str | None) -> Field:
     if not field.is_vector:
         raise InvalidParameter(f"field ({name}) to search is not of vector type: it holds {field.dtype.name}")
     return field
-
-
-def query_vectors(field: Field, queries: Any) -> Queries:
-    """`queries` as (nq, dim) float32, C-contiguous, checked.
-
-    Raises `InvalidParameter` for another shape, another dim, text, NaN, infinity, and what is too long to be scored.
-    """
-    try:
-        given = np.asarray(queries)
-    except ValueError:
-        given = np.empty(0, object)
-    if given.ndim == 1:
-        given = given[None]
-    if given.dtype.kind not in "fiu" or given.ndim != 2:
-        raise InvalidParameter(
-            f"queries of field {field.name} are numbers of shape (nq, {field.dim}); got {given.dtype} of {given.shape}"
-        )
-    if given.shape[1] != field.dim:
-        raise InvalidParameter(
-            f"vector dimension mismatch, expected vector size(dim) {field.dim}, actual {given.shape[1]}: "
-            f"send queries of the dim of field {field.name}"
-        )
-    vectors = np.ascontiguousarray(given, np.float32)
-    if not np.vdot(vectors, vectors) <= MAX_VECTOR_SQUARE:  # `dot` would warn of what overflows
-        _check_lengths(vectors)
-    return vectors
-
-
-def _check_lengths(vectors: Queries) -> None:
-    if not np.isfinite(vectors).all():
-        raise InvalidParameter("a query vector holds a value that is not a number or infinity: send finite numbers")
-    if np.square(vectors, dtype=np.float64).sum(axis=1).max() > MAX_VECTOR_SQUARE:
-        raise InvalidParameter(
-            f"a query vector is longer than {math.sqrt(MAX_VECTOR_SQUARE):.3g}: its scores are beyond float32. "
-            "Scale it down"
-        )

@@ -446,10 +446,11 @@ def _merge(
             size += 1
         filled[q] = size
         for p in range(parts):
-            if table[p, 2]:
-                end = table[p, 5] + (q + 1) * table[p, 0]
+            more = table[p, 2]
+            end = table[p, 5] + (q + 1) * table[p, 0]
+            if more and not (more & 4 and rows[end - 1] < 0):
                 last = scores[end - 1] if metric == 0 else -scores[end - 1]
-                if size < k or last < edge or (table[p, 2] > 1 and last == edge):
+                if size < k or last < edge or (more & 2 and last == edge):
                     again[p] = 1
 
 
@@ -479,7 +480,8 @@ with `distinct` all but the best of equal keys.
 
 `scores` and `rows` hold one part after the other, a part (nq, width) with the best first. `again[p]` becomes 1 where
 what part p has not shown may belong into the answer: never where the table says 0 (it has shown all); with 1 where the
-answer is not full or ends behind the part's last; with 2 also where it ends with the score of the part's last."""
+answer is not full or ends behind the part's last; with 2 also where it ends with the score of the part's last. 4 is
+added where a part that has empty places has nothing else."""
 merge_held = compiled(_MERGE, nogil=False)(_merge)
 
 

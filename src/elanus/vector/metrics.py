@@ -123,7 +123,8 @@ def merge(
     """The k best hits of each of `nq` queries in all parts, by score, then key; see `kernels.merge`."""
     merged = Merged.empty(nq, k, len(table))
     held = scores.size <= HELD_HITS
-    (kernels.merge_held if held else kernels.merge)(CODE_OF[metric], scores, rows, keys, table, distinct, *merged)
+    order = kernels.IP if metric.larger_is_nearer else kernels.L2  # all it asks is which is nearer
+    (kernels.merge_held if held else kernels.merge)(order, scores, rows, keys, table, distinct, *merged)
     return merged
 
 

@@ -7,6 +7,13 @@
                 1.. (360)
     AUTOINDEX   – (HNSW, M 18, efConstruction      ef >= k (max(2 k, 80))
                 240, over compact codes)
+    BIN_FLAT    –                                  –
+    BIN_IVF_FLAT  nlist 1..65536 (128)             nprobe 1..65536 (8)
+    SPARSE_INVERTED_INDEX, SPARSE_WAND             drop_ratio_search 0..<1 (0)
+                inverted_index_algo, …
+
+Files are built of float32 vectors alone (`Manifest.builds`). The last four kinds, and FLAT and AUTOINDEX of other
+vectors, are names that clients give to exact scans: their parameters are checked and told again.
 
 Parameters arrive as text or as numbers. Messages are Milvus's where its clients look at them.
 """
@@ -20,7 +27,7 @@ from functools import lru_cache
 from typing import Any
 
 from elanus.model.errors import InvalidParameter, NotSupported
-from elanus.model.types import Metric
+from elanus.model.types import METRICS_OF, NUMERIC_VECTORS, TYPE_NAMES, DataType, Metric
 
 
 class InvalidSearchParameter(InvalidParameter):
@@ -34,16 +41,32 @@ class IndexKind(StrEnum):
     IVF_FLAT = "IVF_FLAT"
     HNSW = "HNSW"
     AUTOINDEX = "AUTOINDEX"
+    BIN_FLAT = "BIN_FLAT"
+    BIN_IVF_FLAT = "BIN_IVF_FLAT"
+    SPARSE_INVERTED_INDEX = "SPARSE_INVERTED_INDEX"
+    SPARSE_WAND = "SPARSE_WAND"
 
 
 LATER = frozenset(
     {
         "IVF_SQ8", "IVF_PQ", "IVF_RABITQ", "SCANN", "DISKANN", "HNSW_SQ", "HNSW_PQ", "HNSW_PRQ",
         "GPU_BRUTE_FORCE", "GPU_IVF_FLAT", "GPU_IVF_PQ", "GPU_CAGRA",
-        "BIN_FLAT", "BIN_IVF_FLAT", "MINHASH_LSH", "SPARSE_INVERTED_INDEX", "SPARSE_WAND",
+        "MINHASH_LSH",
     }
 )  # fmt: skip
 """Vector indexes of Milvus that Elanus does not have (yet)."""
+
+KINDS_OF: dict[DataType, tuple[IndexKind, ...]] = {
+    DataType.FLOAT_VECTOR: (IndexKind.FLAT, IndexKind.IVF_FLAT, IndexKind.HNSW, IndexKind.AUTOINDEX),
+    DataType.FLOAT16_VECTOR: (IndexKind.FLAT, IndexKind.AUTOINDEX),
+    DataType.BFLOAT16_VECTOR: (IndexKind.FLAT, IndexKind.AUTOINDEX),
+    DataType.INT8_VECTOR: (IndexKind.AUTOINDEX,),
+    DataType.BINARY_VECTOR: (IndexKind.BIN_FLAT, IndexKind.BIN_IVF_FLAT, IndexKind.AUTOINDEX),
+    DataType.SPARSE_FLOAT_VECTOR: (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND, IndexKind.AUTOINDEX),
+}
+"""The kinds that there are for each type of vectors."""
+
+SPARSE_ALGORITHMS = ("TAAT_NAIVE", "DAAT_WAND", "DAAT_MAXSCORE", "BLOCK_MAX_MAXSCORE", "BLOCK_MAX_WAND", "SINDI")
 
 MAX_INT32 = 2**31 - 1
 MAX_NLIST = 65_536
@@ -86,6 +109,10 @@ BUILD_PARAMETERS: dict[IndexKind, tuple[Parameter, ...]] = {
     IndexKind.IVF_FLAT: (NLIST,),
     IndexKind.HNSW: (M, EF_CONSTRUCTION),
     IndexKind.AUTOINDEX: (),
+    IndexKind.BIN_FLAT: (),
+    IndexKind.BIN_IVF_FLAT: (NLIST,),
+    IndexKind.SPARSE_INVERTED_INDEX: (),
+    IndexKind.SPARSE_WAND: (),
 }
 
 _NOT_KIND_PARAMETERS = frozenset({"index_type", "metric_type", "params", "mmap.enabled", "mmap_enabled", "index_name"})
@@ -106,8 +133,8 @@ class IndexSpec:
 
     @property
     def has_file(self) -> bool:
-        """Whether there is anything to build; FLAT scans the column."""
-        return self.kind is not IndexKind.FLAT
+        """Whether the kind has anything to build; FLAT, and what there is for bits and sparse vectors, scans."""
+        return self.kind in (IndexKind.IVF_FLAT, IndexKind.HNSW, IndexKind.AUTOINDEX)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "kind": self.kind.value}
@@ -142,6 +169,8 @@ def resolve(index_type: str, params: Mapping[str, Any]) -> IndexSpec:
         raise InvalidParameter(
             f"invalid parameter[expected=valid index][actual=invalid index type: {index_type}]: choose one of {known}"
         ) from None
+    if kind in (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND):
+        _check_sparse(params)
     if kind is IndexKind.AUTOINDEX:
         extra = sorted(set(params) - _NOT_KIND_PARAMETERS)
         if extra:
@@ -159,11 +188,81 @@ def resolve(index_type: str, params: Mapping[str, Any]) -> IndexSpec:
     )
 
 
+def check_fits(spec: IndexSpec, dtype: DataType, metric: Metric | None) -> None:
+    """Raise `InvalidParameter` where Milvus has no such index of such vectors, `NotSupported` where Elanus has none."""
+    if spec.kind not in KINDS_OF[dtype]:
+        dense = spec.kind in KINDS_OF[DataType.FLOAT_VECTOR]
+        later = dtype in (DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR) or spec.kind is IndexKind.HNSW
+        if dense and later and dtype in NUMERIC_VECTORS:
+            raise NotSupported(
+                f"index type {spec.kind} of {TYPE_NAMES[dtype]} is not supported by this version of Elanus: choose one "
+                f"of {', '.join(KINDS_OF[dtype])}"
+            )
+        raise InvalidParameter(
+            f"data type {TYPE_NAMES[dtype]} can't build with this index {spec.kind}: choose one of "
+            f"{', '.join(KINDS_OF[dtype])}"
+        )
+    if spec.kind is IndexKind.BIN_IVF_FLAT and metric not in (None, Metric.HAMMING, Metric.JACCARD):
+        raise InvalidParameter(f"metric type {metric} not found or not supported, supported: [HAMMING JACCARD]")
+
+
+_OF_VECTORS = {
+    DataType.BINARY_VECTOR: "binary vector index does not support metric type: {name}",
+    DataType.SPARSE_FLOAT_VECTOR: "only IP&BM25 is the supported metric type for sparse index",
+    DataType.INT8_VECTOR: "int vector index does not support metric type: {name}",
+}
+
+
+def metric_for(dtype: DataType, name: str | None) -> Metric:
+    """The metric called `name`, or the one that vectors of `dtype` have without one. Raises `InvalidParameter`."""
+    if name is None:
+        return METRICS_OF[dtype][0]
+    if isinstance(name, str):
+        found = next((metric for metric in METRICS_OF[dtype] if metric == name.upper()), None)
+        if found is not None:
+            return found
+        if name.upper() == "BM25" and dtype is DataType.SPARSE_FLOAT_VECTOR:
+            raise _no_metric("only BM25 Function output field support BM25 metric type", dtype)
+    said = _OF_VECTORS.get(dtype, "float vector index does not support metric type: {name}")
+    raise _no_metric(said.format(name=name), dtype)
+
+
+def _no_metric(said: str, dtype: DataType) -> InvalidParameter:
+    return InvalidParameter(
+        f"{said}: invalid parameter[expected=valid index params][actual=invalid index params]: choose "
+        f"{', '.join(METRICS_OF[dtype])}"
+    )
+
+
+def _check_sparse(params: Mapping[str, Any]) -> None:
+    algorithm = params.get("inverted_index_algo")
+    if algorithm is not None and algorithm not in SPARSE_ALGORITHMS:
+        raise InvalidParameter(
+            f"sparse inverted index algo {algorithm} not found or not supported, supported: "
+            f"[{' '.join(SPARSE_ALGORITHMS)}]"
+        )
+    _check_ratio(params, "drop_ratio_build", InvalidParameter)
+
+
+def _check_ratio(params: Mapping[str, Any], name: str, error: type[InvalidParameter]) -> None:
+    given = params.get(name)
+    if given is None:
+        return
+    try:
+        ratio = float(given)
+    except (TypeError, ValueError):
+        ratio = -1.0
+    if not 0 <= ratio < 1:
+        raise error(f"Out of range in json: param '{name}' ({given}) should be in range [0.000000, 1.000000)")
+
+
 def search_params(spec: IndexSpec, params: Mapping[str, Any], k: int) -> SearchParams:
     """The search parameters for the `k` nearest. Raises `InvalidSearchParameter` when the index would refuse them."""
     if spec.is_graph:
         return _graph_params(spec.kind, params.get("ef"), k)
-    if spec.kind is IndexKind.IVF_FLAT:
+    if spec.kind in (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND):
+        _check_ratio(params, "drop_ratio_search", InvalidSearchParameter)
+    if spec.kind in (IndexKind.IVF_FLAT, IndexKind.BIN_IVF_FLAT):
         given = params.get("nprobe")
         if given is None:
             return SearchParams(nprobe=min(NPROBE.default, spec.nlist))

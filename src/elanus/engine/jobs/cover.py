@@ -45,9 +45,10 @@ def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition, 
     """What to cover, for which index, and where its blocks should end."""
     snapshot = collection.snapshot()
     for definition in snapshot.manifest.indexes.values():
-        if definition.metric is None or not definition.has_file:
+        if definition.metric is None or not snapshot.manifest.builds(definition):
             continue
-        waiting = [unit for unit in snapshot.units if definition.field_id not in unit.indexes]
+        field_id = definition.field_id
+        waiting = [unit for unit in snapshot.units if field_id not in unit.indexes and unit.view.has(field_id)]
         if sum(unit.view.rows for unit in waiting) < 2 * COVER_ROWS:
             continue
         for unit in waiting:

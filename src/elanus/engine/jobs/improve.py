@@ -19,7 +19,7 @@ from elanus.engine.config import EngineConfig
 from elanus.engine.edits import IndexBuilt, Replaced
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.seal import sealed_entry
-from elanus.engine.manifest import IndexDefinition
+from elanus.engine.manifest import IndexDefinition, Manifest
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.segment.blocks import PAYLOAD_OFFSET, wrap_payload
 from elanus.segment.column import data_offset, open_column
@@ -58,7 +58,7 @@ def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
         (entry.meta.rows, entry.meta.id, definition)
         for entry in manifest.segments.values()
         for definition in manifest.definitions.values()
-        if definition.id not in entry.indexes and wants_index(entry.meta, definition, collection.host.config)
+        if definition.id not in entry.indexes and wants_index(manifest, entry.meta, definition, collection.host.config)
     ]
     if not missing:
         return None
@@ -66,9 +66,15 @@ def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
     return segment_id, definition
 
 
-def wants_index(meta: SegmentMeta, definition: IndexDefinition, config: EngineConfig) -> bool:
-    """Whether a segment gets a file for `definition`: not where a scan is as good, nor of a field that it has not."""
-    return meta.rows >= config.index_min_rows and definition.field_id in meta.columns and definition.has_file
+def wants_index(manifest: Manifest, meta: SegmentMeta, definition: IndexDefinition, config: EngineConfig) -> bool:
+    """Whether a segment gets a file for `definition`: not where a scan is as good, nor of a field that it has not.
+
+    Nor of vectors of which some are null: a graph that leads through thousands of equal ones, as these are where they
+    lie, finds a fraction of what it should. Interim lists are asked of those.
+    """
+    if meta.rows < config.index_min_rows or definition.field_id not in meta.columns:
+        return False
+    return manifest.builds(definition) and definition.field_id not in meta.null_vectors
 
 
 def build_index(
@@ -149,7 +155,7 @@ def _inherited(
     new_rows = rows.new_rows(written.order)
     made: dict[int, tuple[str, Path]] = {}
     for definition in manifest.definitions.values():
-        if not wants_index(written.meta, definition, collection.host.config):
+        if not wants_index(manifest, written.meta, definition, collection.host.config):
             continue
         entries = [manifest.segments[unit.sealed.id] for unit in inputs if unit.sealed is not None]
         having = [i for i, entry in enumerate(entries) if definition.id in entry.indexes]

@@ -4,7 +4,7 @@ Numbers cross as buffers: a repeated field of numbers is an array for numpy, and
 packed bytes that the protocol has on the wire, which is a hundred times faster than number by number.
 
 Nulls: FieldData says with `valid_data` which rows have a value. Its data hold either one entry a row or only those that
-are there; both are read, the first is written.
+are there; both are read, the first is written, but for vectors (`vectors`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from elanus.model.columns import Column
 from elanus.model.errors import NotSupported, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, DataType
+from elanus.wire.grpc import vectors
 from elanus.wire.grpc.packing import FEW, floats, varints
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ def _column(data: schema_pb2.FieldData, name: str, rows: int, field: Field | Non
     """One column; None where its field has a default or is nullable and no value was sent at all."""
     part = data.WhichOneof("field")
     if part == "vectors":
-        column: Any = _vectors(data.vectors, name, field)
+        column: Any = vectors.column_of(data.vectors, name, field)
     elif part == "scalars":
         column = _scalars(data.scalars, name, field)
     elif part is None:
@@ -54,7 +55,7 @@ def _column(data: schema_pb2.FieldData, name: str, rows: int, field: Field | Non
         raise NotSupported(f"column {name}: struct arrays are not supported by this version of Elanus")
     valid = data.valid_data
     if len(valid):
-        return _with_nulls(column, np.array(valid, np.bool_), name, rows)
+        return _with_nulls(column, np.array(valid, np.bool_), name, rows, field)
     if len(column) == 0 and rows and field is not None and (field.nullable or field.default is not None):
         return None
     _check_length(name, len(column), rows)
@@ -81,33 +82,17 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
     return list(values)
 
 
-def _vectors(vectors: schema_pb2.VectorField, name: str, field: Field | None) -> Column:
-    part = vectors.WhichOneof("data")
-    if part is None:
-        return np.empty((0, max(1, vectors.dim)), np.float32)
-    if part != "float_vector":
-        raise NotSupported(f"column {name}: {part} is not supported by this version of Elanus")
-    flat = np.array(vectors.float_vector.data, np.float32)
-    dim = field.dim or 0 if field is not None and field.is_vector else vectors.dim
-    if dim <= 0 or len(flat) % dim:
-        raise SchemaMismatch(
-            f"the length({len(flat)}) of float data should divide the dim({dim}): column {name} was sent with dim "
-            f"{vectors.dim}; send {dim} numbers a row"
-        )
-    if vectors.dim != dim:
-        raise SchemaMismatch(f"the dim ({vectors.dim}) of field data({name}) is not equal to schema dim ({dim})")
-    return flat.reshape(-1, dim)
-
-
-def _with_nulls(column: Any, valid: np.ndarray[Any, np.dtype[np.bool_]], name: str, rows: int) -> Column:
+def _with_nulls(
+    column: Any, valid: np.ndarray[Any, np.dtype[np.bool_]], name: str, rows: int, field: Field | None
+) -> Column:
     _check_length(name, len(valid), rows)
     there = int(valid.sum())
     if len(column) == there == rows:
         return column
     if len(column) not in (there, rows):
         raise SchemaMismatch(f"column {name} holds {len(column)} values; its validity says {there} of {rows} rows")
-    if isinstance(column, np.ndarray) and column.ndim == 2:
-        raise SchemaMismatch(f"field {name}: a vector is missing, and the field is not nullable")
+    if field is not None and field.is_vector:
+        return vectors.with_nulls(column, valid, name, field)
     given = pa.array(column)
     places = np.cumsum(valid) - 1 if len(column) == there else np.arange(rows)
     return given.take(pa.array(places, mask=~valid))
@@ -155,10 +140,7 @@ def field_data(field: Field, column: pa.Array | pa.ChunkedArray, out: schema_pb2
     out.field_id = field.id
     out.is_dynamic = field.is_dynamic
     if field.is_vector:
-        vectors = array.flatten().to_numpy(zero_copy_only=False)
-        out.vectors.dim = field.dim or 0
-        out.vectors.float_vector.SetInParent()
-        out.vectors.float_vector.MergeFromString(floats(1, vectors))
+        vectors.write(field, array, out)
         return
     if field.nullable:
         out.valid_data.extend(array.is_valid().to_pylist())

@@ -17,14 +17,14 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from elanus.model.errors import InvalidParameter
 from elanus.service import search as searches
-from elanus.service.search import ClientHits, ClientSearch
+from elanus.service.search import ClientHits, ClientSearch, EncodedQueries
 from elanus.wire.grpc.asked import SearchCall
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.columns import ids
 from elanus.wire.grpc.packing import floats
 from elanus.wire.grpc.query import shown_fields, write_table
+from elanus.wire.grpc.vectors import queries_of
 
-_FLOAT_VECTOR = common_pb2.PlaceholderType.FloatVector
 _SCORES = schema_pb2.SearchResultData.SCORES_FIELD_NUMBER
 
 Vectors = npt.NDArray[np.float32]
@@ -46,15 +46,16 @@ def search_together(calls: Sequence[Call], requests: Sequence[SearchCall]) -> li
     first = calls[0].ctx
     if any((ctx.database, ctx.principal) != (first.database, first.principal) for _, ctx in calls):
         raise InvalidParameter("requests of several databases or users are not one")
-    queries = [query_vectors(request.placeholder_group) for request in requests]
-    if any(vectors.shape[1] != queries[0].shape[1] for vectors in queries):
-        raise InvalidParameter("requests whose query vectors differ in their dimension are not one")
+    given = [query_vectors(request.placeholder_group) for request in requests]
+    queries = [vectors for vectors in given if isinstance(vectors, np.ndarray)]
+    if len(queries) < len(given) or any(vectors.shape[1] != queries[0].shape[1] for vectors in queries):
+        raise InvalidParameter("requests whose query vectors differ in their dimension, or their type, are not one")
     hits = _hits(calls[0], requests[0], np.concatenate(queries))
     ends = list(accumulate(map(len, queries), initial=0))
     return [_response(hits.of_queries(*span), request) for span, request in zip(pairwise(ends), requests, strict=True)]
 
 
-def _hits(call: Call, request: SearchCall, queries: Vectors) -> ClientHits:
+def _hits(call: Call, request: SearchCall, queries: Vectors | EncodedQueries) -> ClientHits:
     asked, _ = request.asked.read()
     return searches.for_client(call.ctx, call.instance, asked, queries, request.guarantee_timestamp)
 
@@ -66,33 +67,15 @@ def _response(hits: ClientHits, request: SearchCall) -> milvus_pb2.SearchResults
     return response
 
 
-def query_vectors(data: bytes) -> Vectors:
-    """The queries (nq, dim) of a request, float32. Raises `InvalidParameter` for what are no such vectors."""
+def query_vectors(data: bytes) -> Vectors | EncodedQueries:
+    """The queries of a request, (nq, dim) float32, or as they came. Raises `InvalidParameter` where there are none."""
     try:
         group = common_pb2.PlaceholderGroup.FromString(data)
     except DecodeError:
         raise InvalidParameter("the query vectors cannot be read: they are no PlaceholderGroup") from None
     if len(group.placeholders) != 1 or not group.placeholders[0].values:
         raise InvalidParameter("nq [0] is invalid, it should be in range [1, 16384]: send query vectors")
-    placeholder = group.placeholders[0]
-    values = placeholder.values
-    if placeholder.type != _FLOAT_VECTOR:
-        kind = _placeholder_name(placeholder.type)
-        raise InvalidParameter(
-            f"vector type must be the same, field holds FloatVector, queries are {kind}: send float32"
-        )
-    data = values[0] if len(values) == 1 else b"".join(values)
-    length = len(values[0])
-    if not length or length % 4 or len(data) != length * len(values):
-        raise InvalidParameter("query vectors differ in their dimension, or are no float32: send equally long ones")
-    return np.frombuffer(data, "<f4").reshape(len(values), length // 4)
-
-
-def _placeholder_name(code: int) -> str:
-    try:
-        return str(common_pb2.PlaceholderType.Name(common_pb2.PlaceholderType.ValueType(code)))
-    except ValueError:
-        return str(code)
+    return queries_of(group.placeholders[0])
 
 
 def _write(hits: ClientHits, asked: ClientSearch, round_decimal: int, out: schema_pb2.SearchResultData) -> None:
