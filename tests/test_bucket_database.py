@@ -23,6 +23,7 @@ from elanus.service.instance import Instance
 from elanus.testing.bucket_proxy import Kind, Proxy
 from tests.bucket_case import open_bucket, use
 from tests.native_case import BOOKS, QUIET, book, books, keys_in, vectors
+from tests.vector_case import check, rows, schema
 from tests.wire_case import served
 
 Opened = Callable[[], Elanus]
@@ -265,3 +266,18 @@ def test_milvus_clients_use_a_server_over_a_bucket(
         client = MilvusClient(server.address, dedicated=True)
         assert client.query("quick", "", output_fields=["count(*)"]) == [{"count(*)": 15}]
         client.close()
+
+
+def test_vectors_of_every_type_come_from_the_bucket_as_they_went(machine: Opened) -> None:
+    rng = np.random.default_rng(3)
+    db = machine()
+    collection = db.create_collection("all", schema(nullable=True))
+    held = {row["id"]: row for row in rows(range(40), rng, 0.3)}
+    collection.insert(list(held.values()))
+    collection.flush()
+    late = {row["id"]: row for row in rows(range(40, 50), rng, 0.3)}
+    collection.insert(list(late.values()))
+    db.close()
+    db = machine()
+    check(db.collection("all"), held | late, 1)
+    db.close()

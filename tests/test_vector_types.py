@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elanus import Collection, DataType, Field, InvalidParameter, Schema, SchemaMismatch, to_rows
+from elanus import DataType, Field, InvalidParameter, Schema, SchemaMismatch
 from elanus.model.canonical import Batch, arrow_of
 from elanus.model.columns import convert
 from elanus.model.errors import NotSupported
@@ -20,25 +20,7 @@ from elanus.model.types import NUMERIC_VECTORS, Metric
 from elanus.model.vectors import narrowed, widened
 from elanus.vector import exact
 from tests.native_case import open_folder
-from tests.vector_case import CASES, DIM, TYPE_OF, ranking, rows, schema, value, vector_field
-
-
-def check(collection: Collection, held: dict[int, Any], seed: int, k: int = 12) -> None:
-    """Every row is read as it was written, and found with the score and in the order that the definition says."""
-    expected = [held[key] for key in sorted(held)]
-    assert to_rows(collection.query()) == expected
-    assert collection.count() == len(expected)
-    rng = np.random.default_rng(seed)
-    for name, metric in CASES:
-        queries = [value(name, rng) for _ in range(2)]
-        for filter_, some in (("", expected), ("n != 3", [row for row in expected if row["n"] != 3])):
-            found = collection.search(queries, field=name, metric=metric, limit=k, offset=1, filter=filter_)
-            for query, hits in zip(queries, found, strict=True):
-                right = ranking(metric, name, query, some)[1 : k + 1]
-                assert hits.scores == pytest.approx([score for score, _ in right], rel=1e-5, abs=1e-6), (name, metric)
-                if name not in ("single", "half", "brain") or metric is not Metric.COSINE:
-                    # Cosines that are equal may differ in their last bit.
-                    assert hits.keys.tolist() == [key for _, key in right], (name, metric)
+from tests.vector_case import CASES, DIM, TYPE_OF, check, ranking, rows, schema, value, vector_field
 
 
 @pytest.mark.parametrize("null_share", [0.0, 0.4])

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 
-from elanus import DataType, Field, Schema
+from elanus import Collection, DataType, Field, Schema, to_rows
 from elanus.model.types import METRICS_OF, Metric
 
 DIM = 24
@@ -90,3 +91,21 @@ def ranking(metric: Metric, name: str, query: Any, held: list[Values]) -> list[t
     hits = [(s, key) for s, key in found if s is not None]
     sign = -1 if metric.larger_is_nearer else 1
     return sorted(hits, key=lambda hit: (sign * np.float32(hit[0]), hit[1]))
+
+
+def check(collection: Collection, held: dict[int, Any], seed: int, k: int = 12) -> None:
+    """Every row is read as it was written, and found with the score and in the order that the definition says."""
+    expected = [held[key] for key in sorted(held)]
+    assert to_rows(collection.query()) == expected
+    assert collection.count() == len(expected)
+    rng = np.random.default_rng(seed)
+    for name, metric in CASES:
+        queries = [value(name, rng) for _ in range(2)]
+        for filter_, some in (("", expected), ("n != 3", [row for row in expected if row["n"] != 3])):
+            found = collection.search(queries, field=name, metric=metric, limit=k, offset=1, filter=filter_)
+            for query, hits in zip(queries, found, strict=True):
+                right = ranking(metric, name, query, some)[1 : k + 1]
+                assert hits.scores == pytest.approx([score for score, _ in right], rel=1e-5, abs=1e-6), (name, metric)
+                if name not in ("single", "half", "brain") or metric is not Metric.COSINE:
+                    # Cosines that are equal may differ in their last bit.
+                    assert hits.keys.tolist() == [key for _, key in right], (name, metric)

@@ -57,6 +57,10 @@ class Collection:
         (rows, dim)), an Arrow table or batch, or a data frame. With autoID the keys are left out and made. Names that
         are no fields become dynamic keys where the collection has them.
 
+        Vectors of half-width floats are numbers, their bits (uint16) or bytes; of bits uint8 (rows, dim / 8), bool
+        (rows, dim) or bytes; sparse ones dicts from index to value, lists of pairs, or scipy's. A nullable one may be
+        None.
+
         What happens to a key that exists is the collection's `on_duplicate_key`. Raises `SchemaMismatch` naming the
         field, the value and the row that do not fit; `DuplicateKey`; `PartitionNotFound`; `StoreError`.
         """
@@ -133,7 +137,8 @@ class Collection:
 
         `output_fields` are names of fields, `*` for all, or dynamic keys. JSON comes as text (large_binary), dynamic
         keys as one JSON column `$meta`; `elanus.to_rows(table)` makes dicts of it. `filter_params` fill the
-        `{placeholders}` of the filter. offset + limit is at most 16,384; without a limit all rows come.
+        `{placeholders}` of the filter. offset + limit is at most 16,384; without a limit all rows come. Vectors come as
+        they are stored: half-width floats as their bits, sparse ones as packed pairs, with the type in the metadata.
         Raises `InvalidParameter` for a filter that cannot be parsed, limits, unknown fields; `PartitionNotFound`.
         """
         return query.query(
@@ -208,10 +213,13 @@ class Collection:
     ) -> SearchResults:
         """The `limit` nearest rows to each of `vectors`, nearest first, after the first `offset`.
 
-        `vectors` is (queries, dim) or one vector (dim,). `field` names the vector field where there are several.
-        `metric` (L2, IP, COSINE) need not be given; where the field has an index it must be the index's. `params` are
-        the index kind's, such as `{"ef": 128}` or `{"nprobe": 16}`; a segment that can hold only a small part of the
-        answer is searched with less, down to half. Scores are exact: L2 squared, IP as it is, COSINE in [-1, 1].
+        `vectors` is (queries, dim) or one vector (dim,); of other types than FloatVector what `insert` takes, one or a
+        list. `field` names the vector field where there are several. Rows whose vector is null are not found.
+
+        `metric` (L2, IP, COSINE; of bits HAMMING, JACCARD, SUBSTRUCTURE, SUPERSTRUCTURE) need not be given; where the
+        field has an index it must be the index's. `params` are the index kind's, such as `{"ef": 128}` or
+        `{"nprobe": 16}`; a segment that can hold only a small part of the answer is searched with less, down to half.
+        Scores are exact: L2 squared, IP as it is, COSINE in [-1, 1].
 
         Raises `InvalidParameter` for limits (1..16,384, also with the offset), a wrong dim, another metric, unknown
         fields, a filter that cannot be parsed; `PartitionNotFound`.
