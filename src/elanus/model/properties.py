@@ -40,7 +40,9 @@ LOADING = frozenset({MMAP, *COLLECTION_WARMUPS})
 FIXED = frozenset({"on_duplicate_key"})
 """Given when the collection is made, and never changed: what is stored has been written by it."""
 
-_RESERVED = "max_field_id"
+MAX_FIELD_ID = "max_field_id"
+"""The largest id that a field has or had: Milvus keeps it as a property, and clients are told it as one."""
+
 _NAMESPACES = ("namespace.sharding.enabled", "namespace.mode")
 _CIPHER = frozenset({"cipher.enabled", "cipher.key", "cipher.ezID"})
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -100,7 +102,7 @@ def check_altered(properties: Mapping[str, str], removed: Iterable[str], schema:
     check(properties, schema)
     for doing, names in (("alter", properties), ("delete", removed)):
         for name in names:
-            if name == _RESERVED:
+            if name == MAX_FIELD_ID:
                 raise InvalidParameter(f"cannot {doing} reserved collection property {name}")
             if name in _NAMESPACES:
                 raise InvalidParameter(f"cannot {doing} {name} after collection creation")

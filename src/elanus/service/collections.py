@@ -26,7 +26,7 @@ PARTITIONS = 16
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """`created`, and `updated` (of the schema), are hybrid timestamps; `name` is the real one, also where an alias was
-    asked for.
+    asked for. `max_field_id` is the largest id that a field has or had.
     """
 
     name: str
@@ -42,6 +42,7 @@ class CollectionInfo:
     consistency: Consistency
     shards: int
     updated: int
+    max_field_id: int
 
 
 def create(
@@ -238,4 +239,5 @@ def _info(ctx: RequestContext, instance: Instance, entry: CollectionEntry, manif
         consistency=manifest.consistency,
         shards=manifest.shards,
         updated=manifest.schema_changed or entry.created,
+        max_field_id=manifest.next_field_id - 1,
     )

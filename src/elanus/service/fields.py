@@ -140,9 +140,10 @@ def alter(
         if altered is None or altered.is_dynamic:
             raise InvalidParameter(f"field {field} does not exist in collection {collection}")
         if not LOADING.isdisjoint((*params, *removed)) and found.manifest.loaded is not None:
+            doing = "drop" if removed else "alter"
+            what = WARMUP if doing == "alter" and MMAP not in params else "collection field properties"
             raise CollectionLoaded(
-                f"can not alter collection field properties if collection loaded[collection={collection}]: "
-                "release it first"
+                f"can not {doing} {what} if collection loaded[collection={collection}]: release it first"
             )
         max_length = _length(altered.dtype, params[MAX_LENGTH]) if MAX_LENGTH in params else None
         if max_length is not None:

@@ -6,6 +6,7 @@ from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParameter, MissingParameter
+from elanus.model.properties import MAX_FIELD_ID
 from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
 from elanus.service import collections, databases, fields, loading, properties
@@ -204,7 +205,7 @@ def _description(call: Call, name: str) -> milvus_pb2.DescribeCollectionResponse
         aliases=info.aliases,
         consistency_level=common_pb2.ConsistencyLevel.ValueType(int(info.consistency)),
         collection_name=info.name,
-        properties=to_pairs(info.properties),
+        properties=to_pairs({**info.properties, MAX_FIELD_ID: info.max_field_id}),
         db_name=info.database,
         num_partitions=len(info.partitions),
         update_timestamp=info.updated,
