@@ -71,3 +71,22 @@ def test_numbers_of_partitions_are_checked(client: MilvusClient) -> None:
     schema.add_field("tenant", DataType.INT64, is_partition_key=True)
     with refused(1100, "exceeds max configuration (1024)"):
         client.create_collection("many", schema=schema, num_partitions=1025)
+
+
+def test_isolated_searches_say_of_which_tenant_they_are(client: MilvusClient) -> None:
+    make_tenants(client, properties={"partitionkey.isolation": "true"})
+    client.insert("tenants", [row(n, f"t{n % 3}") for n in range(9)])
+    (hits,) = client.search(
+        "tenants", [vector(0)], limit=9, filter="tenant == {whose} and id > 1", filter_params={"whose": "t1"}
+    )
+    assert [hit["id"] for hit in hits] in ([4, 7], [7, 4])
+    for condition, why in (
+        ("", "partition key not found in expr or the expr is invalid when validating partition key isolation"),
+        ("tenant in ['t1']", "partition key isolation does not support IN"),
+        ("tenant == 't1' or id == 1", "partition key isolation does not support OR"),
+        ("not (tenant == 't1')", "partition key isolation does not support NOT"),
+    ):
+        with refused(1100, why):
+            client.search("tenants", [vector(0)], limit=9, filter=condition)
+    with refused(702, "can not alter partition key isolation mode if the collection already has a vector index"):
+        client.alter_collection_properties("tenants", {"partitionkey.isolation": "false"})
