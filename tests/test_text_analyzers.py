@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from elanus import DataType, Field, InvalidParameter, Schema
 from elanus.text.analyzer import BLOCK_ROWS
+from elanus.text.chinese import Jieba, _cutter
+from elanus.text.filters import buffers_of
 from elanus.text.parse import analyzer_of
+from elanus.text.tokenizers import Texts
 from tests.native_case import open_folder
 from tests.wire_case import DIM, Wire, refused
 
@@ -92,6 +95,37 @@ def test_chinese_is_cut_by_a_dictionary_and_offsets_count_bytes() -> None:
     assert custom("milvus结巴分词器中文", tokenizer=own) == ["milvus", "结巴分词器", "中", "文"]
 
 
+CHINESE = st.text(
+    st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF)
+    | st.sampled_from(
+        "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后多定行学法所民得经"
+    )
+    | st.sampled_from("aZ09+#&._%- ,。\r\n\u3000é😀"),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(CHINESE, min_size=1, max_size=4), st.booleans(), st.booleans(), st.sampled_from([(), ("在不了", "a.9")])
+)
+def test_chinese_is_cut_as_the_package_jieba_cuts_it(
+    texts: list[str], search: bool, hmm: bool, words: tuple[str, ...]
+) -> None:
+    tokenizer = Jieba(words, True, search, hmm)
+    theirs = _cutter(words, True)
+    column = pa.array(texts, pa.large_string())
+    spans = tokenizer.spans(Texts(*buffers_of(column)))
+    for i, text in enumerate(texts):
+        own = range(spans.rows[i], spans.rows[i + 1])
+        begin = sum(len(before.encode()) for before in texts[:i])
+        encoded = text.encode()
+        found = [(encoded[spans.starts[j] - begin : spans.ends[j] - begin].decode(), spans.positions[j]) for j in own]
+        mode = "search" if search else "default"
+        expected = [(word, start) for word, start, _ in theirs.tokenize(text, mode, hmm)]
+        assert found == expected
+
+
 def test_what_a_filter_drops_leaves_its_place_empty() -> None:
     found = analyzer_of('{"type": "english"}').tokens("one of the houses")
     assert [(t.text, t.start, t.end, t.position) for t in found] == [("one", 0, 3, 0), ("hous", 11, 17, 3)]
@@ -108,7 +142,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.text
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_standard_tokens_are_those_of_tantivy(texts: list[str]) -> None:
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())

@@ -1,7 +1,6 @@
 """The jieba tokenizer: Chinese words, by a dictionary, and by a hidden Markov model where that has none.
 
-The package jieba is an extra, `elanus[chinese]`. It is Python and holds the interpreter while it works, some
-microseconds a character.
+The package jieba is an extra, `elanus[chinese]`: the dictionary and the model are its, `jieba_kernels` does the work.
 """
 
 from __future__ import annotations
@@ -9,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import log, nan
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from elanus.model.errors import InvalidParameter
+from elanus.text.filters import buffers_of
 from elanus.text.tokenizers import Spans, Texts
 
 _DEFAULT = "_default_"
@@ -30,21 +33,22 @@ class Jieba:
     counts_characters: bool = True
 
     def spans(self, texts: Texts) -> Spans:
-        cutter = _cutter(self.words, self.with_dictionary)
-        mode = "search" if self.search else "default"
-        data, offsets = texts.data.tobytes(), texts.offsets.tolist()
-        rows, starts, ends, positions = np.zeros(len(offsets), np.int64), [], [], []
-        for row in range(len(offsets) - 1):
-            text = data[offsets[row] : offsets[row + 1]].decode()
-            at = np.zeros(len(text) + 1, np.int64)
-            np.cumsum([len(c.encode()) for c in text], out=at[1:])
-            at += offsets[row]
-            for _, start, end in cutter.tokenize(text, mode, self.hmm):
-                starts.append(at[start])
-                ends.append(at[end])
-                positions.append(start)
-            rows[row + 1] = len(starts)
-        return Spans(rows, *(np.array(column, np.int32) for column in (starts, ends, positions)))
+        from elanus.text import jieba_kernels
+
+        known = _dictionary(self.words, self.with_dictionary)
+        rows = np.empty(len(texts.offsets), np.int64)
+        table = known.keys, known.logs, known.log_total
+        tokens = jieba_kernels.cut(texts.data, texts.offsets, *table, self.hmm, self.search, _model(), rows)
+        return Spans(rows, *tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class _Dictionary:
+    """See `jieba_kernels`; `log_total` is the logarithm of all frequencies together."""
+
+    keys: npt.NDArray[np.uint64]
+    logs: npt.NDArray[np.float64]
+    log_total: float
 
 
 def jieba_of(params: Mapping[str, Any]) -> Jieba:
@@ -73,13 +77,48 @@ def jieba_of(params: Mapping[str, Any]) -> Jieba:
 
 
 @cache
+def _dictionary(words: tuple[str, ...], with_dictionary: bool) -> _Dictionary:
+    from elanus.text import jieba_kernels
+
+    cutter = _cutter(words, with_dictionary)
+    known = pa.array(list(cutter.FREQ), pa.large_string())
+    # The logarithms are Python's, to the bit: words of nearly equal probability shall be cut as jieba cuts them.
+    logs = np.array([log(frequency) if frequency else nan for frequency in cutter.FREQ.values()], np.float64)
+    data, offsets = buffers_of(known)
+    hashes = np.empty(len(known), np.uint64)
+    jieba_kernels.hash_words(data, offsets, hashes)
+    assert len(np.unique(hashes)) == len(hashes), "two words of the dictionary have one hash"
+    size = 1 << (2 * len(hashes) + 1).bit_length()
+    table = np.zeros(size, np.uint64), np.empty(size, np.float64)
+    jieba_kernels.fill(hashes, logs, *table)
+    return _Dictionary(*table, log(cutter.total))
+
+
+@cache
+def _model() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(start, move, emission) of the hidden Markov model, by the numbers of states, as logarithms."""
+    from elanus.text.jieba_kernels import NEVER
+
+    _package()
+    from jieba import finalseg
+
+    letters = "BEMS"
+    start = np.array([finalseg.start_P[letter] for letter in letters])
+    moves = np.array([[finalseg.trans_P[a].get(b, NEVER) for b in letters] for a in letters])
+    emitted = np.full((4, 1 << 16), NEVER)
+    for state, letter in enumerate(letters):
+        emission = finalseg.emit_P[letter]
+        emitted[state, [ord(c) for c in emission]] = list(emission.values())
+    return start, moves, emitted
+
+
+@cache
 def _cutter(words: tuple[str, ...], with_dictionary: bool) -> Any:
     jieba = _package()
+    cutter = jieba.Tokenizer()
     if with_dictionary:
-        cutter = jieba.Tokenizer()
         cutter.initialize()
     else:
-        cutter = jieba.Tokenizer()
         cutter.FREQ, cutter.total, cutter.initialized = {}, 1, True
     for word in words:
         cutter.add_word(word)
