@@ -9,7 +9,7 @@ import pytest
 from pymilvus import DataType, MilvusClient
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from tests.wire_case import DIM, Wire, make, refusal, refused, served, vector
+from tests.wire_case import DIM, Served, Wire, make, refusal, refused, served, vector
 
 
 def make_named(client: MilvusClient) -> None:
@@ -146,6 +146,28 @@ def test_a_client_that_does_not_know_of_a_field_goes_on(remote: Wire) -> None:
     other.insert("named", [row(3, "three")])
     assert len(client.query("named", "id > 0")) == 3
     other.close()
+
+
+def test_so_does_one_that_awaits_its_answers(remote: Wire, server: Served) -> None:
+    import asyncio
+
+    from pymilvus import AsyncMilvusClient
+
+    client = remote.client
+    make_named(client)
+    client.load_collection("named")
+
+    async def write() -> None:
+        other = AsyncMilvusClient(server.address)
+        await other.insert("named", [row(1, "one")])
+        client.add_collection_field("named", "rank", DataType.INT64, nullable=True)
+        await other.insert("named", [{**row(2, "two"), "rank": 2}])
+        client.drop_collection_field("named", "rank")
+        await other.upsert("named", [row(3, "three")])
+        await other.close()
+
+    asyncio.run(write())
+    assert len(client.query("named", "id > 0")) == 3
 
 
 def test_a_dropped_field_is_gone_with_its_index(client: MilvusClient) -> None:
