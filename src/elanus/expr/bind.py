@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from elanus.expr import constants, tree
+from elanus.expr import constants, times, tree
 from elanus.expr.binding import Constant, Values
 from elanus.expr.bound import BoundFilter
 from elanus.expr.calls import function
@@ -47,11 +47,13 @@ from elanus.expr.typed import (
     Operand,
     Predicate,
     Scalar,
+    Shifted,
     Type,
     arrow_type_of,
     type_of,
 )
 from elanus.model.schema import Schema
+from elanus.model.timezones import UTC, Zone
 from elanus.model.types import INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
 
 __all__ = ["BoundFilter", "bind"]
@@ -59,10 +61,12 @@ __all__ = ["BoundFilter", "bind"]
 Params = Mapping[str, Any]
 
 
-def bind(expression: Expression, schema: Schema, params: Params | None = None) -> BoundFilter:
-    """What `expression` means for `schema`, with `params` in its templates. Raises `InvalidParameter`."""
+def bind(expression: Expression, schema: Schema, params: Params | None = None, zone: Zone = UTC) -> BoundFilter:
+    """What `expression` means for `schema`, with `params` in its templates, and times without an offset as clocks of
+    `zone` show them. Raises `InvalidParameter`.
+    """
     try:
-        root = _Binder(schema, params or {}).whole(expression)
+        root = _Binder(schema, params or {}, zone).whole(expression)
     except Refused as refused:
         raise refused.about(expression.text) from None
     of, share = (root.of, root.share) if isinstance(root, Sample) else (root, None)
@@ -75,9 +79,10 @@ _Bound = Constant | Values | Operand | Predicate | Sample
 class _Binder:
     """Binds the nodes of one expression. Recursion is bounded by the parser's `MAX_DEPTH`."""
 
-    __slots__ = ("_params", "_regex_weight", "schema")
+    __slots__ = ("_params", "_regex_weight", "_zone", "schema")
 
-    def __init__(self, schema: Schema, params: Params) -> None:
+    def __init__(self, schema: Schema, params: Params, zone: Zone) -> None:
+        self._zone = zone
         self.schema = schema
         self._params = params
         self._regex_weight = 0
@@ -136,6 +141,12 @@ class _Binder:
 
     def _literal(self, node: tree.Literal) -> _Bound:
         return Constant(node.value)
+
+    def _iso(self, node: tree.Iso) -> _Bound:
+        return times.constant(node, self._zone)
+
+    def _interval(self, node: tree.Interval) -> NoReturn:
+        raise Refused("an INTERVAL stands behind + or - and a Timestamptz field", node.position)
 
     def _literal_list(self, node: tree.LiteralList) -> _Bound:
         return Values(node.values)
@@ -201,6 +212,8 @@ class _Binder:
         return _arithmetic("^", operand, Scalar(-1))
 
     def _binary(self, node: tree.Binary) -> _Bound:
+        if isinstance(node.right, tree.Interval):
+            return times.shifted(node.op, self.value(node.left), node.right)
         left, right = self.value(node.left), self.value(node.right)
         try:
             if isinstance(left, Constant) and isinstance(right, Constant):
@@ -264,15 +277,22 @@ class _Binder:
         return CompareOperands(op, left, right)
 
     def _compared_with(
-        self, op: str, operand: Column | JsonPath | Arithmetic, value: Value, value_type: str, node: tree.Node
+        self, op: str, operand: Column | JsonPath | Arithmetic | Shifted, value: Value, value_type: str, node: tree.Node
     ) -> Predicate:
         """`operand op value`."""
         if isinstance(value, bool) and op not in ("==", "!=") and operand.type in (Type.BOOL, Type.JSON):
             self._no_order(op, node)
+        if times.is_moment(value) and operand.type is not Type.TIME:
+            raise Refused(f"field '{operand}' is not a timestamptz datatype", node.position)
         if operand.type is Type.JSON:
             return self._compared_json(op, operand, value, value_type, node)
         expected = {Type.BOOL: "Bool", Type.STRING: "String"}.get(operand.type, "Number")
-        if constants.classify(value) != expected:
+        if operand.type is Type.TIME:
+            if not isinstance(value, int) or isinstance(value, bool):
+                self._incomparable(operand.type_name, value_type, node, ": write ISO '2025-01-31T10:00:00+08:00'")
+            operand, value = times.without_shift(operand, value)
+            value = constants.Moment(min(max(value, constants.MIN_INT64), MAX_INT64))
+        elif constants.classify(value) != expected:
             self._incomparable(operand.type_name, value_type, node)
         if operand.type is Type.INT:
             assert isinstance(value, (int, float))
@@ -288,7 +308,7 @@ class _Binder:
         return Compare(op, operand, value, pa.scalar(value, arrow_type_of(operand)))
 
     def _compared_json(
-        self, op: str, operand: Column | JsonPath | Arithmetic, value: Value, value_type: str, node: tree.Node
+        self, op: str, operand: Column | JsonPath | Arithmetic | Shifted, value: Value, value_type: str, node: tree.Node
     ) -> Predicate:
         if constants.classify(value) != "Number":
             if isinstance(operand, Arithmetic):
@@ -426,6 +446,8 @@ class _Binder:
 
 _RULES: dict[type, Any] = {
     tree.Literal: _Binder._literal,
+    tree.Iso: _Binder._iso,
+    tree.Interval: _Binder._interval,
     tree.LiteralList: _Binder._literal_list,
     tree.ListOf: _Binder._list_of,
     tree.Template: _Binder._template,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from elanus.expr import tree
+from elanus.expr.constants import Moment
 from elanus.expr.errors import Refused
 from elanus.expr.tree import Value
 from elanus.expr.typed import Column, JsonPath, Operand, Predicate
@@ -29,6 +30,8 @@ class Constant:
     def type_name(self) -> str:
         if isinstance(self.value, bool):
             return "Bool"
+        if isinstance(self.value, Moment):
+            return "Timestamptz"
         return {int: "Int64", float: "Double", str: "VarChar"}[type(self.value)]
 
 

@@ -12,6 +12,7 @@ from elanus.expr.bind import bind
 from elanus.expr.bound import BoundFilter
 from elanus.expr.parser import parse
 from elanus.model.schema import Schema
+from elanus.model.timezones import DEFAULT_TIMEZONE, zone_named
 
 MAX_CACHED = 1024
 MAX_CACHED_CHARACTERS = 8192
@@ -25,12 +26,16 @@ _cache: OrderedDict[Any, tuple[Schema, BoundFilter]] = OrderedDict()
 _lock = threading.Lock()
 
 
-def compile_filter(text: str, schema: Schema, params: Mapping[str, Any] | None = None) -> BoundFilter:
+def compile_filter(
+    text: str, schema: Schema, params: Mapping[str, Any] | None = None, timezone: str = DEFAULT_TIMEZONE
+) -> BoundFilter:
     """`text` parsed and bound to `schema`, its templates filled from `params`. Raises `InvalidParameter`.
+
+    Times in it without an offset are those of clocks of `timezone`.
 
     A schema is known by its identity: schemas are immutable, and one that the cache knows is kept alive by it.
     """
-    key = (text, id(schema), _params_key(params) if params else None)
+    key = (text, id(schema), _params_key(params) if params else None, timezone)
     found = _cache.get(key)
     if found is not None:
         with _lock:
@@ -38,7 +43,7 @@ def compile_filter(text: str, schema: Schema, params: Mapping[str, Any] | None =
                 _cache.move_to_end(key)
         return found[1]
     parsed = _parsed(text) if params and len(text) <= MAX_KEPT_CHARACTERS else parse(text)
-    compiled = bind(parsed, schema, params)
+    compiled = bind(parsed, schema, params, zone_named(timezone))
     if len(text) <= MAX_CACHED_CHARACTERS and key[2] != ():
         with _lock:
             _cache[key] = (schema, compiled)

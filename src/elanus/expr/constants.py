@@ -17,6 +17,13 @@ from elanus.expr.tree import Value
 
 MIN_INT64 = -MAX_INT64 - 1
 
+
+class Moment(int):
+    """Microseconds since 1970, as a constant that is compared with moments alone."""
+
+    __slots__ = ()
+
+
 Bound = tuple[str, int] | tuple[str, float] | bool
 """`x op value` for the operator and value given, or that which holds for every x."""
 
@@ -61,9 +68,11 @@ def compare(op: str, left: Value, right: Value) -> bool:
 
 
 def classify(value: Value) -> str:
-    """Bool, Number or String: values of different classes do not compare."""
+    """Bool, Number, String or Timestamptz: values of different classes do not compare."""
     if isinstance(value, bool):
         return "Bool"
+    if isinstance(value, Moment):
+        return "Timestamptz"
     return "String" if isinstance(value, str) else "Number"
 
 
@@ -81,8 +90,10 @@ def signed(op: str, value: Value) -> Value:
 def computed(op: str, left: Value, right: Value) -> int | float:
     """`left op right` of two numbers."""
     name = OPERATION_NAMES[op]
-    if isinstance(left, (bool, str)) or isinstance(right, (bool, str)):
+    if classify(left) != "Number" or classify(right) != "Number":
         raise NotComputable(f"{name} can only apply on numbers")
+    assert isinstance(left, (int, float))
+    assert isinstance(right, (int, float))
     if op in INTEGER_ONLY and not (isinstance(left, int) and isinstance(right, int)):
         raise NotComputable(f"{name} can only apply on integer")
     check_divisor(op, right)

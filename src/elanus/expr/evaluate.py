@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elanus.expr import json_path, numbers, truth
+from elanus.expr import json_path, numbers, times, truth
 from elanus.expr.constants import FLIPPED
 from elanus.expr.lookup import ints_among, is_member
 from elanus.expr.numbers import Numbers
@@ -41,6 +41,7 @@ from elanus.expr.typed import (
     Operand,
     Predicate,
     Scalar,
+    Shifted,
     Type,
     WhereKnown,
 )
@@ -112,6 +113,8 @@ class _Rows:
         """A typed operand's values, null where it has none."""
         if isinstance(operand, Arithmetic):
             return _computed(self, operand)
+        if isinstance(operand, Shifted):
+            return times.moved(self.column(operand.operand), operand)
         assert isinstance(operand, Column)
         return self._columns.column(operand.field.id)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from elanus.expr.constants import classify
+from elanus.expr.constants import Moment, classify
 from elanus.expr.errors import Refused
 from elanus.expr.lexer import MAX_INT64
 from elanus.expr.tree import Value
@@ -21,6 +21,7 @@ from elanus.expr.typed import (
     Member,
     MemberJson,
     Predicate,
+    Shifted,
     Type,
     WhereKnown,
     shown,
@@ -32,11 +33,12 @@ _ALLOWED = {
     Type.FLOAT: frozenset({int, float}),
     Type.DOUBLE: frozenset({int, float}),
     Type.STRING: frozenset({str}),
+    Type.TIME: frozenset({int, Moment}),
 }
 
 
 def member(
-    operand: Column | JsonPath | Arithmetic, values: tuple[Value, ...], position: int, limits: tuple[int, int]
+    operand: Column | JsonPath | Arithmetic | Shifted, values: tuple[Value, ...], position: int, limits: tuple[int, int]
 ) -> Predicate:
     """`operand in values` for a typed operand. What is outside `limits`, those of its integer type, matches nothing."""
     kinds = set(map(type, values))
@@ -45,7 +47,7 @@ def member(
         wrong = next(v for v in values if type(v) not in allowed)
         raise Refused(f"value '{shown(wrong)[:200]}' in list cannot be casted to {operand.type_name}", position)
     arrow = operand.field.arrow_type if isinstance(operand, Column) else ARROW_OF[operand.type]
-    if operand.type is Type.INT:
+    if operand.type in (Type.INT, Type.TIME):
         numbers = np.array(values, np.int64)
         if arrow != pa.int64():
             numbers = numbers[(numbers >= limits[0]) & (numbers <= limits[1])]
@@ -65,10 +67,14 @@ def member(
     return Member(operand, listed)
 
 
-def member_of_json(operand: Column | JsonPath | Arithmetic, values: tuple[Value, ...], position: int) -> Predicate:
+def member_of_json(
+    operand: Column | JsonPath | Arithmetic | Shifted, values: tuple[Value, ...], position: int
+) -> Predicate:
     """`operand in values` where each row of the operand has a class of its own."""
     if not values:
         return WhereKnown(operand, False)
+    if any(type(v) is Moment for v in values):
+        raise Refused("a JSON value is no Timestamptz: compare it with numbers, strings or booleans", position)
     numbers = [v for v in values if classify(v) == "Number"]
     texts = [v for v in values if isinstance(v, str)]
     if isinstance(operand, Arithmetic) and len(numbers) < len(values):

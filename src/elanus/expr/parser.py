@@ -2,7 +2,7 @@
 
 Precedence, highest first; binary operators of one line are left-associative, `**` too:
 
-    name["key"][0]   f(…)   name is null
+    name["key"][0]   f(…)   name is null   ISO "…"   INTERVAL "…"
     exists x
     like, =~, !~
     **
@@ -42,6 +42,8 @@ from elanus.expr.tree import (
     Comparison,
     Exists,
     Expression,
+    Interval,
+    Iso,
     Like,
     ListOf,
     Literal,
@@ -82,6 +84,8 @@ _BINDING = _ARITHMETIC | {
 }  # fmt: skip
 _SAME_WAY = {"<": ("<", "<="), "<=": ("<", "<="), ">": (">", ">="), ">=": (">", ">=")}
 _SIGNS = frozenset("+-~")
+_TIMES: dict[str, type[Iso | Interval]] = {"iso": Iso, "ISO": Iso, "interval": Interval, "INTERVAL": Interval}
+"""Names that make times of the text behind them."""
 
 
 def parse(text: str) -> Expression:
@@ -269,6 +273,10 @@ class _Parser:
         lexer = self._lexer
         name, position = lexer.text, lexer.position
         lexer.advance()
+        if lexer.kind == "literal" and isinstance(lexer.value, str) and name in _TIMES:
+            text = lexer.value
+            lexer.advance()
+            return _TIMES[name](position, text)
         node: Node
         if lexer.kind == "op" and lexer.text == "[":
             node = Path(position, name, self._steps())

@@ -18,6 +18,22 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
+class Iso:
+    """`ISO "…"`, a moment."""
+
+    position: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """`INTERVAL "…"`, a duration."""
+
+    position: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class LiteralList:
     """`[…]` of literals only, kept as plain values because filters list tens of thousands of keys."""
 
@@ -175,6 +191,8 @@ class Named:
 
 Node = (
     Literal
+    | Iso
+    | Interval
     | LiteralList
     | ListOf
     | Name

@@ -16,11 +16,13 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from elanus.expr.constants import Bound
+from elanus.expr.constants import Bound, Moment
 from elanus.expr.json_path import Extraction, Path
 from elanus.expr.like import Pattern, Shape
 from elanus.expr.tree import Value
+from elanus.model.instants import Duration, written
 from elanus.model.schema import Field
+from elanus.model.timezones import UTC
 from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
 
 LISTED_IN_TEXT = 10
@@ -36,6 +38,7 @@ class Type(StrEnum):
     DOUBLE = "Double"
     STRING = "VarChar"
     JSON = "JSON"
+    TIME = "Timestamptz"
 
 
 NUMERIC = frozenset({Type.INT, Type.FLOAT, Type.DOUBLE})
@@ -45,6 +48,7 @@ ARROW_OF = {
     Type.FLOAT: pa.float32(),
     Type.DOUBLE: pa.float64(),
     Type.STRING: pa.large_string(),
+    Type.TIME: pa.int64(),
 }
 NUMPY_OF: dict[Type, Callable[[Any], np.generic]] = {
     Type.INT: np.int64,
@@ -53,12 +57,20 @@ NUMPY_OF: dict[Type, Callable[[Any], np.generic]] = {
 }
 
 
+_TYPE_OF = {
+    DataType.BOOL: Type.BOOL,
+    DataType.VARCHAR: Type.STRING,
+    DataType.JSON: Type.JSON,
+    DataType.TIMESTAMPTZ: Type.TIME,
+}
+
+
 def type_of(dtype: DataType) -> Type:
     if dtype in INTEGERS:
         return Type.INT
     if dtype in FLOATS:
         return Type.FLOAT if dtype is DataType.FLOAT else Type.DOUBLE
-    return {DataType.BOOL: Type.BOOL, DataType.VARCHAR: Type.STRING, DataType.JSON: Type.JSON}[dtype]
+    return _TYPE_OF[dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +165,35 @@ class Arithmetic:
         return f"({self.left} {self.op} {self.right})"
 
 
-Operand = Column | JsonPath | Scalar | Arithmetic
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """A Timestamptz operand moved `by` so much; `text` is how the filter says it."""
+
+    operand: Column | Shifted
+    by: Duration
+    text: str
+    type: Type = Type.TIME
+
+    @property
+    def type_name(self) -> str:
+        return str(self.type)
+
+    @property
+    def nullable(self) -> bool:
+        return self.operand.nullable
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost + 10
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def __str__(self) -> str:
+        return f"{self.operand} {self.text}"
+
+
+Operand = Column | JsonPath | Scalar | Arithmetic | Shifted
 
 
 def arrow_type_of(operand: Operand) -> pa.DataType:
@@ -434,6 +474,8 @@ def shown(value: Value) -> str:
     if isinstance(value, str):
         text = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
         return f'"{text}"'
+    if isinstance(value, Moment):
+        return f"ISO '{written(np.array([int(value)]), UTC)[0]}'"
     return repr(value)
 
 

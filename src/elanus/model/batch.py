@@ -31,6 +31,7 @@ from elanus.model.canonical import Batch, Values, null_vectors
 from elanus.model.columns import Column, check_json_length, convert, json_array, shown
 from elanus.model.errors import InvalidParameter, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
+from elanus.model.timezones import UTC, Zone
 from elanus.model.types import NUMPY_OF
 
 Rows = Any
@@ -58,24 +59,26 @@ def canonical_batch(
     *,
     partial: bool = False,
     keys_given: bool = False,
+    zone: Zone = UTC,
 ) -> Batch:
     """`data` as a canonical batch of `schema`; empty data give an empty batch.
 
     Where `make_keys` is given the key column must not be, unless it may with `keys_given`, and is filled with what it
     makes. Of `partial` rows the batch
-    has the columns that were given, the key among them; all rows have to name the same fields.
+    has the columns that were given, the key among them; all rows have to name the same fields. Times without an offset
+    are those of clocks of `zone`.
     Raises `SchemaMismatch` for rows that do not fit, naming field, value and row.
     """
     keys = _Keys(make_keys, keys_given)
     if isinstance(data, (list, tuple)):
-        return _from_rows(data, schema, keys, partial)
+        return _from_rows(data, schema, keys, partial, zone)
     if isinstance(data, (dict, Mapping)):
         if _is_one_row(data, schema):
-            return _from_rows([data], schema, keys, partial)
+            return _from_rows([data], schema, keys, partial, zone)
         columns = dict(data)
     else:
         columns = _columns_of_arrow(data)
-    return _from_columns(columns, _row_count(columns), schema, keys, partial)
+    return _from_columns(columns, _row_count(columns), schema, keys, partial, zone)
 
 
 # --- what was given --------------------------------------------------------------------------------------------------
@@ -115,7 +118,7 @@ def _row_count(columns: Mapping[str, Column]) -> int:
     return next(iter(lengths.values()), 0)
 
 
-def _from_rows(rows: Sequence[Any], schema: Schema, keys: _Keys, partial: bool) -> Batch:
+def _from_rows(rows: Sequence[Any], schema: Schema, keys: _Keys, partial: bool, zone: Zone) -> Batch:
     if set(map(type, rows)) - {dict}:
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping):
@@ -127,14 +130,14 @@ def _from_rows(rows: Sequence[Any], schema: Schema, keys: _Keys, partial: bool) 
     if partial and not _in_all(rows, columns):
         raise SchemaMismatch("the rows of a partial update name different fields: send those that do by themselves")
     if not extra:
-        return _from_columns(columns, len(rows), schema, keys, partial)
+        return _from_columns(columns, len(rows), schema, keys, partial, zone)
     _check_extra(extra, schema, columns, lambda name: next(i for i, row in enumerate(rows) if name in row))
     if _in_all(rows, extra):
         objects = _objects({name: _pivot(rows, name) for name in extra})
     else:
         ragged = frozenset(extra)
         objects = [{name: value for name, value in row.items() if name in ragged} for row in rows]
-    return _from_columns(columns, len(rows), schema, keys, partial, objects)
+    return _from_columns(columns, len(rows), schema, keys, partial, zone, objects)
 
 
 def _in_all(rows: Sequence[dict[str, Any]], names: Iterable[str]) -> bool:
@@ -158,6 +161,7 @@ def _from_columns(
     schema: Schema,
     keys: _Keys,
     partial: bool,
+    zone: Zone,
     objects: list[dict[str, Any]] | None = None,
 ) -> Batch:
     """`objects` are the rows' dynamic parts where they have been found already."""
@@ -182,7 +186,7 @@ def _from_columns(
                 )
             values = keys.make(rows)
         elif field.name in columns:
-            values = convert(field, columns[field.name])
+            values = convert(field, columns[field.name], zone)
         else:
             values = _absent(field, rows)
         held[field.id] = values

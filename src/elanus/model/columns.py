@@ -30,6 +30,8 @@ from elanus.model import vector_columns
 from elanus.model.canonical import Values
 from elanus.model.errors import SchemaMismatch
 from elanus.model.schema import MAX_JSON_BYTES, MAX_TEXT_BYTES, MAX_VECTOR_SQUARE, Field
+from elanus.model.time_column import moments
+from elanus.model.timezones import UTC, Zone
 from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
 
 Column = Any
@@ -54,8 +56,11 @@ _ADVICE: dict[DataType, str] = {
 _encode: Callable[[Any], bytes] = partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def convert(field: Field, values: Column) -> Values:
-    """`values` as a canonical batch holds them. Raises `SchemaMismatch` for the first row that does not fit."""
+def convert(field: Field, values: Column, zone: Zone = UTC) -> Values:
+    """`values` as a canonical batch holds them; times without an offset are those of clocks of `zone`.
+
+    Raises `SchemaMismatch` for the first row that does not fit.
+    """
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if field.dtype is DataType.SPARSE_FLOAT_VECTOR:
@@ -72,6 +77,9 @@ def convert(field: Field, values: Column) -> Values:
             values = values.astype(values.dtype.newbyteorder("="))
     elif not isinstance(values, list):
         values = list(values)
+    if field.dtype is DataType.TIMESTAMPTZ:
+        converted = moments(field, values, zone)
+        return converted if isinstance(converted, np.ndarray) else _resolve_nulls(field, converted)
     converter = _CONVERTERS[field.dtype]
     if field.nullable and field.is_dense:
         return vector_columns.with_nulls(field, values, converter)

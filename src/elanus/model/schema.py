@@ -73,7 +73,8 @@ class Field:
     """One field of a schema.
 
     `id` is 0 until the schema has been given to a collection. `max_length` counts bytes of UTF-8. `default` is a
-    Python value of the field's type, or None for no default.
+    Python value of the field's type, or None for no default; that of a Timestamptz is microseconds since 1970, once the
+    schema has been given to a collection, and before that a text or datetime too.
     """
 
     name: str
@@ -391,6 +392,9 @@ def _check_default(f: Field) -> None:
         bits = NUMPY_OF[dtype].itemsize * 8 - 1
         if not -(1 << bits) <= value < 1 << bits:
             raise InvalidParameter(f"[{value}] is out of range for default value of field {f.name} ({dtype.name})")
+    elif dtype is DataType.TIMESTAMPTZ:
+        if type(value) is not int:
+            raise wrong
     elif dtype in FLOATS:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             raise wrong

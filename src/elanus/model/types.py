@@ -22,6 +22,7 @@ class DataType(IntEnum):
     VARCHAR = 21
     JSON = 23
     TEXT = 25
+    TIMESTAMPTZ = 26
     BINARY_VECTOR = 100
     FLOAT_VECTOR = 101
     FLOAT16_VECTOR = 102
@@ -96,6 +97,7 @@ TYPE_NAMES: dict[DataType, str] = {
     DataType.VARCHAR: "VarChar",
     DataType.JSON: "JSON",
     DataType.TEXT: "Text",
+    DataType.TIMESTAMPTZ: "Timestamptz",
     DataType.BINARY_VECTOR: "BinaryVector",
     DataType.FLOAT_VECTOR: "FloatVector",
     DataType.FLOAT16_VECTOR: "Float16Vector",
@@ -113,6 +115,7 @@ NUMPY_OF: dict[DataType, np.dtype[Any]] = {
     DataType.INT64: np.dtype(np.int64),
     DataType.FLOAT: np.dtype(np.float32),
     DataType.DOUBLE: np.dtype(np.float64),
+    DataType.TIMESTAMPTZ: np.dtype(np.int64),
     DataType.BINARY_VECTOR: np.dtype(np.uint8),
     DataType.FLOAT_VECTOR: np.dtype(np.float32),
     DataType.FLOAT16_VECTOR: np.dtype(np.uint16),
@@ -136,6 +139,8 @@ _ARROW_OF: dict[DataType, pa.DataType] = {
     DataType.INT64: pa.int64(),
     DataType.FLOAT: pa.float32(),
     DataType.DOUBLE: pa.float64(),
+    # Microseconds since 1970, UTC.
+    DataType.TIMESTAMPTZ: pa.int64(),
     DataType.VARCHAR: pa.large_string(),
     DataType.TEXT: pa.large_string(),
     # UTF-8 text of one JSON value; large offsets because a segment may hold more than 2 GiB of it.

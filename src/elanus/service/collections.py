@@ -14,6 +14,7 @@ from elanus.model.names import check_name
 from elanus.model.properties import check as check_properties
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, OnDuplicateKey
+from elanus.service import timezones
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexRequest, define
 from elanus.service.instance import Instance
@@ -68,7 +69,9 @@ def create(
     """
     instance.begin(ctx)
     check_name(name, "collection")
-    checked = schema.checked()
+    given = timezones.inherited(properties or {}, instance.catalog.database(ctx.database).properties)
+    timezones.check(given)
+    checked = timezones.with_defaults_read(schema, timezones.zone_of(given)).checked()
     check_properties(properties or {}, checked)
     check_texts(checked.fields)
     dealt = _partitions(checked, partitions)
@@ -83,7 +86,7 @@ def create(
         catalog_state.apply(instance.catalog.state, CollectionAdded(ctx.database, name, collection_id, collection_id))
         # The manifest first: a collection that the catalog names is whole.
         collection = instance.engine.create_collection(
-            collection_id, checked, dict(properties or {}), on_duplicate_key, definitions, consistency, shards, dealt
+            collection_id, checked, given, on_duplicate_key, definitions, consistency, shards, dealt
         )
         try:
             entry = instance.catalog.add_collection(ctx.database, name, collection_id)

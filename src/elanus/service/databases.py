@@ -9,6 +9,7 @@ from elanus.catalog.state import Database
 from elanus.model.errors import InvalidParameter
 from elanus.model.names import check_name
 from elanus.model.properties import check_database
+from elanus.service import timezones
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -27,6 +28,7 @@ class DatabaseInfo:
 def create(ctx: RequestContext, instance: Instance, name: str, properties: Mapping[str, str] | None = None) -> None:
     """Raises `InvalidDatabaseName`, `DatabaseLimit` above 64, `InvalidParameter` for a name in use."""
     instance.begin(ctx)
+    timezones.check(properties or {})
     instance.catalog.add_database(name, instance.ids.reserve(1), properties or {})
 
 
@@ -52,6 +54,7 @@ def alter(
     if bool(properties) == bool(removed):
         raise InvalidParameter("alter database needs properties to set or keys to delete: send one of them, not both")
     check_database(properties or {}, removed)
+    timezones.check(properties or {})
     instance.catalog.alter_database(name, properties or {}, removed)
 
 

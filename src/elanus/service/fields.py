@@ -21,6 +21,7 @@ from elanus.model.schema import (
 from elanus.model.types import DataType
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.service.timezones import with_default_read, zone_of
 from elanus.text.declared import check_texts
 
 MAX_LENGTH = "max_length"
@@ -42,6 +43,7 @@ def add(ctx: RequestContext, instance: Instance, collection: str, field: Field) 
     found.tell()
     with found.commit_mutex:
         manifest = found.versions.state
+        field = with_default_read(field, zone_of(manifest.properties))
         _check_added(manifest.schema, field)
         found.commit_locked(FieldAdded(replace(field, id=manifest.next_field_id), found.new_id()))
 

@@ -4,7 +4,8 @@ Names are those of fields, `*` for all of them, `$meta` for the whole dynamic ob
 dynamic field, any other name or `$meta["name"]` for one of its keys. A key that is no plain name has to come in the
 second form: `sum(price)` and `about["author"]` would otherwise be taken for keys that no row has.
 
-In a table the dynamic field is the column `$meta` of JSON text (large_binary), cut down to the keys asked for.
+In a table a Timestamptz is Arrow's timestamp in microseconds, in the time zone in which it is to be told. The dynamic
+field is the column `$meta` of JSON text (large_binary), cut down to the keys asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import pyarrow as pa
 
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import DYNAMIC_FIELD, Schema
+from elanus.model.timezones import DEFAULT_TIMEZONE
+from elanus.model.types import DataType
 
 _META_KEY = re.compile(r"""\$meta\[(["'])(?P<key>[^"'\[\]]+)\1\]\Z""")
 _PLAIN = re.compile(r"[^\W\d]\w*\Z")
@@ -25,16 +28,21 @@ _PLAIN = re.compile(r"[^\W\d]\w*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """`fields` are names of the schema's fields; `dynamic_keys` those of the dynamic object to keep, None for all."""
+    """`fields` are names of the schema's fields; `dynamic_keys` those of the dynamic object to keep, None for all.
+
+    `times` are those of `fields` that hold Timestamptz, which is told in `timezone`.
+    """
 
     fields: tuple[str, ...] = ()
     dynamic_keys: frozenset[str] | None = None
+    times: tuple[str, ...] = ()
+    timezone: str = DEFAULT_TIMEZONE
 
 
 NOTHING = Output()
 
 
-def resolve(schema: Schema, names: Iterable[str]) -> Output:
+def resolve(schema: Schema, names: Iterable[str], timezone: str = DEFAULT_TIMEZONE) -> Output:
     """What to read for `names`. Raises `InvalidParameter` for a name that is no field and cannot be a dynamic key."""
     if isinstance(names, str):
         names = (names,)
@@ -55,7 +63,10 @@ def resolve(schema: Schema, names: Iterable[str]) -> Output:
         else:
             keys.add(dynamic_key(name))
             fields[DYNAMIC_FIELD] = None
-    return Output(tuple(fields), None if whole else frozenset(keys)) if fields else NOTHING
+    if not fields:
+        return NOTHING
+    times = tuple(name for name in fields if schema.field(name).dtype is DataType.TIMESTAMPTZ)
+    return Output(tuple(fields), None if whole else frozenset(keys), times, timezone)
 
 
 def dynamic_key(name: str) -> str:
@@ -69,7 +80,10 @@ def dynamic_key(name: str) -> str:
 
 
 def cut(table: pa.Table, output: Output) -> pa.Table:
-    """`table` with its dynamic column cut down to the keys asked for."""
+    """`table` as it is told: its dynamic column cut down to the keys asked for, times in their time zone."""
+    for name in output.times:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table.column(place).cast(pa.timestamp("us", output.timezone)))
     if output.dynamic_keys is None or DYNAMIC_FIELD not in output.fields:
         return table
     place = table.schema.get_field_index(DYNAMIC_FIELD)

@@ -8,7 +8,7 @@ from elanus.engine.manifest import Manifest
 from elanus.model import properties as rules
 from elanus.model.errors import IndexExists, InvalidParameter
 from elanus.model.types import Consistency
-from elanus.service import fields
+from elanus.service import fields, timezones
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 
@@ -32,6 +32,7 @@ def alter(
     given = dict(properties or {})
     found = instance.collection(ctx, collection)
     rules.check_altered(given, removed, found.schema)
+    timezones.check(given)
     level = given.pop(rules.CONSISTENCY, None)
     consistency = consistency_named(level) if level is not None else None
     if found.manifest.loaded is not None:

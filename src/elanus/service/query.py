@@ -18,6 +18,7 @@ from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.partitions import check_unnamed
 from elanus.service.rows import key_array, key_condition
+from elanus.service.timezones import timezone_of
 
 EVERYTHING = ("*",)
 
@@ -34,18 +35,21 @@ def query(
     offset: int = 0,
     partitions: Sequence[str] = (),
     snapshot: Snapshot | None = None,
+    timezone: str | None = None,
 ) -> pa.Table:
     """The rows that match, in rising key order; without a filter all of them.
 
-    The table has the key first and then `output_fields` (see `service.output`). Raises `InvalidParameter` for a
+    The table has the key first and then `output_fields` (see `service.output`). `timezone` None is the collection's.
+    Raises `InvalidParameter` for a
     filter that cannot be parsed, limits, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
     """
     picture = snapshot or instance.collection(ctx, collection).snapshot()
     schema = picture.manifest.schema
+    zone = timezone or timezone_of(picture.manifest.properties)
     limits.check_query(limit, offset, limits.most_hits(picture.manifest.properties))
     check_unnamed(schema, partitions)
-    wanted = output.resolve(schema, output_fields)
-    condition = condition_of(schema, expression, expression_params)
+    wanted = output.resolve(schema, output_fields, zone)
+    condition = condition_of(schema, expression, expression_params, zone)
     request = QueryRequest(condition, tuple(partitions), wanted.fields, limit, offset)
     return output.cut(reads.query(picture, request), wanted)
 
@@ -72,6 +76,7 @@ def for_client(
     iterates: bool,
     began_with: int | None,
     timestamp: int,
+    timezone: str | None,
 ) -> ClientRows:
     """`query` of what clients have loaded. An iterator's pages (`iterates`) are of the picture at `timestamp`.
 
@@ -94,6 +99,7 @@ def for_client(
         offset=offset,
         partitions=loading.readable_partitions(found, partitions),
         snapshot=snapshot,
+        timezone=timezone,
     )
     return ClientRows(table, snapshot.manifest.schema, seen)
 
@@ -107,6 +113,7 @@ def count_for_client(
     expression_params: Mapping[str, Any] | None,
     partitions: Sequence[str],
     timestamp: int,
+    timezone: str | None,
 ) -> tuple[int, int]:
     """`count` of what clients have loaded, once `timestamp` has come, and the timestamp of the picture counted in.
 
@@ -123,6 +130,7 @@ def count_for_client(
         expression_params=expression_params,
         partitions=loading.readable_partitions(found, partitions),
         snapshot=snapshot,
+        timezone=timezone,
     )
     return number, seen
 
@@ -143,7 +151,7 @@ def get(
     snapshot = instance.collection(ctx, collection).snapshot()
     schema = snapshot.manifest.schema
     check_unnamed(schema, partitions)
-    wanted = output.resolve(schema, output_fields)
+    wanted = output.resolve(schema, output_fields, timezone_of(snapshot.manifest.properties))
     request = QueryRequest(key_condition(schema, key_array(schema, keys)), tuple(partitions), wanted.fields)
     return output.cut(reads.query(snapshot, request), wanted)
 
@@ -157,11 +165,13 @@ def count(
     expression_params: Mapping[str, Any] | None = None,
     partitions: Sequence[str] = (),
     snapshot: Snapshot | None = None,
+    timezone: str | None = None,
 ) -> int:
     """How many rows match, exactly; copies of a key are counted each. Raises as `query` does."""
     picture = snapshot or instance.collection(ctx, collection).snapshot()
     check_unnamed(picture.manifest.schema, partitions)
-    condition = condition_of(picture.manifest.schema, expression, expression_params)
+    zone = timezone or timezone_of(picture.manifest.properties)
+    condition = condition_of(picture.manifest.schema, expression, expression_params, zone)
     return reads.count(picture, condition, tuple(partitions))
 
 
@@ -186,13 +196,16 @@ def iterate(
     limits.check_total(limit)
     snapshot = instance.collection(ctx, collection).snapshot()
     check_unnamed(snapshot.manifest.schema, partitions)
-    wanted = output.resolve(snapshot.manifest.schema, output_fields)
-    condition = condition_of(snapshot.manifest.schema, expression, expression_params)
+    zone = timezone_of(snapshot.manifest.properties)
+    wanted = output.resolve(snapshot.manifest.schema, output_fields, zone)
+    condition = condition_of(snapshot.manifest.schema, expression, expression_params, zone)
     snapshot.partition_ids(partitions)  # raises here rather than at the first page
     pages = reads.pages(snapshot, QueryRequest(condition, tuple(partitions), wanted.fields, limit), batch_rows)
     return (output.cut(page, wanted) for page in pages)
 
 
-def condition_of(schema: Schema, expression: str, params: Mapping[str, Any] | None) -> BoundFilter | None:
+def condition_of(
+    schema: Schema, expression: str, params: Mapping[str, Any] | None, timezone: str
+) -> BoundFilter | None:
     """The filter, None where there is none."""
-    return compile_filter(expression, schema, params) if expression and expression.strip() else None
+    return compile_filter(expression, schema, params, timezone) if expression and expression.strip() else None

@@ -32,6 +32,7 @@ from elanus.service import loading
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.partitions import check_unnamed
+from elanus.service.timezones import timezone_of, zone_of
 
 __all__ = [
     "DEFAULT_PARTITION",
@@ -56,7 +57,7 @@ def insert(
     """
     found = instance.collection(ctx, collection)
     check_unnamed(found.schema, [partition])
-    primary = found.schema.primary
+    primary, zone = found.schema.primary, zone_of(found.manifest.properties)
     made = False
 
     def make_keys(count: int) -> Values:
@@ -65,7 +66,8 @@ def insert(
         return instance.ids.keys(primary.dtype, count)
 
     may_be_given = is_set(found.manifest.properties, ALLOW_AUTO_ID)
-    batch = canonical_batch(rows, found.schema, make_keys if primary.auto_id else None, keys_given=may_be_given)
+    making = make_keys if primary.auto_id else None
+    batch = canonical_batch(rows, found.schema, making, keys_given=may_be_given, zone=zone)
     if not batch.num_rows:
         return _nothing(found)
     give_way()
@@ -95,7 +97,7 @@ def upsert(
     if partial and loaded_only:
         loading.require(found, collection)
     primary = found.schema.primary
-    batch = canonical_batch(rows, found.schema, partial=partial)
+    batch = canonical_batch(rows, found.schema, partial=partial, zone=zone_of(found.manifest.properties))
     if not batch.num_rows:
         return _nothing(found)
     give_way()
@@ -151,7 +153,8 @@ def delete_where(
         raise InvalidParameter("delete needs a filter: name keys, or truncate the collection to empty it")
     found = instance.collection(ctx, collection)
     check_unnamed(found.schema, partitions)
-    condition = compile_filter(expression, found.schema, params)
+    timezone = timezone_of(found.manifest.properties)
+    condition = compile_filter(expression, found.schema, params, timezone)
     if condition.always is True:
         raise InvalidParameter(
             f"delete plan can't be empty or always true: {expression}. Truncate the collection to empty it."
@@ -162,7 +165,11 @@ def delete_where(
     if loaded_only:
         loading.require(found, collection, partitions)
     return writes.delete_where(
-        found, lambda schema: compile_filter(expression, schema, params), tuple(partitions), identity, ctx.settle
+        found,
+        lambda schema: compile_filter(expression, schema, params, timezone),
+        tuple(partitions),
+        identity,
+        ctx.settle,
     )
 
 

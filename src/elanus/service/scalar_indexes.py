@@ -30,10 +30,10 @@ _SCALARS = frozenset({DataType.BOOL, *INTEGERS, *FLOATS, DataType.VARCHAR, DataT
 _FIELDS_OF: dict[str, frozenset[DataType]] = {
     "INVERTED": _SCALARS,
     "BITMAP": frozenset({DataType.BOOL, *INTEGERS, DataType.VARCHAR, DataType.JSON}),
-    "STL_SORT": frozenset({*INTEGERS, *FLOATS, DataType.VARCHAR, DataType.JSON}),
+    "STL_SORT": frozenset({*INTEGERS, *FLOATS, DataType.VARCHAR, DataType.JSON, DataType.TIMESTAMPTZ}),
     "Trie": frozenset({DataType.VARCHAR}),
     "NGRAM": frozenset({DataType.VARCHAR, DataType.JSON}),
-    AUTO: _SCALARS,
+    AUTO: _SCALARS | {DataType.TIMESTAMPTZ},
 }
 
 _REFUSALS = {

@@ -34,6 +34,7 @@ from elanus.service.iteration import Page
 from elanus.service.output import Output
 from elanus.service.partitions import check_unnamed
 from elanus.service.queries import EncodedQueries, Queries, query_vectors
+from elanus.service.timezones import timezone_of
 
 __all__ = [
     "Bounds",
@@ -89,9 +90,10 @@ def search(
     """
     picture = snapshot or instance.collection(ctx, collection).snapshot()
     schema = picture.manifest.schema
-    wanted = output.resolve(schema, output_fields) if output_fields else output.NOTHING
+    zone = timezone_of(picture.manifest.properties)
+    wanted = output.resolve(schema, output_fields, zone) if output_fields else output.NOTHING
     request = _request(
-        picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params
+        picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
     result = engine_search(picture, _of(request, queries))
     return SearchAnswer(result, wanted, schema.primary)
@@ -118,7 +120,8 @@ class ClientSearch:
 
     With `page` (rows, last bound) it is a page of an iterator (see `iteration.search_page`). Iterators of both kinds
     (`iterates`) see the picture at the timestamp they name. `began_with` is the id of the collection that an iterator
-    began with, where the client says it.
+    began with, where the client says it. Times are read and told in `timezone`, None for the collection's, and taken
+    apart into `time_fields` where there are any.
     """
 
     collection: str
@@ -135,6 +138,8 @@ class ClientSearch:
     page: tuple[int, float | None] | None
     iterates: bool
     began_with: int | None
+    timezone: str | None = None
+    time_fields: tuple[str, ...] = ()
     bound: _Bound | None = dataclasses.field(default=None, init=False)
 
     def bind(self, collection: Collection, manifest: Manifest) -> _Bound:
@@ -144,7 +149,8 @@ class ClientSearch:
             iteration.check_same(collection, self.began_with)
             loading.require(collection, self.collection, self.partitions)
             schema = manifest.schema
-            wanted = output.resolve(schema, self.output_fields) if self.output_fields else output.NOTHING
+            zone = self.timezone or timezone_of(manifest.properties)
+            wanted = output.resolve(schema, self.output_fields, zone) if self.output_fields else output.NOTHING
             request = _request(
                 manifest,
                 self.field,
@@ -156,6 +162,7 @@ class ClientSearch:
                 loading.readable_partitions(collection, self.partitions),
                 self.metric,
                 self.params,
+                zone,
             )
             bound = self.bound = _Bound(manifest, schema, wanted, request)
         return bound
@@ -234,6 +241,7 @@ def explain(
         partitions,
         metric,
         params,
+        timezone_of(snapshot.manifest.properties),
     )
     return explained(snapshot, _of(request, queries))
 
@@ -249,6 +257,7 @@ def _request(
     partitions: Sequence[str],
     metric: str | None,
     params: Mapping[str, Any] | None,
+    timezone: str,
 ) -> SearchRequest:
     """All but the queries."""
     schema, properties = manifest.schema, manifest.properties
@@ -261,7 +270,7 @@ def _request(
         _NO_QUERIES,
         limit,
         offset,
-        compile_filter(expression, schema, expression_params) if expression else None,
+        compile_filter(expression, schema, expression_params, timezone) if expression else None,
         tuple(partitions),
         wanted.fields,
         _metric(metric),

@@ -193,6 +193,8 @@ def _read(
         (settings.iterator.batch_rows, settings.iterator.last_bound) if settings.iterator is not None else None,
         settings.is_iterator,
         settings.collection_id,
+        settings.timezone,
+        settings.time_fields,
     )
     return asked, settings.round_decimal
 

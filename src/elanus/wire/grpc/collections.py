@@ -11,6 +11,7 @@ from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
 from elanus.service import collections, databases, fields, loading, properties
 from elanus.service.collections import CollectionInfo
+from elanus.service.timezones import TIMEZONE, timezone_of
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
 from elanus.wire.grpc.schemas import field_of, no_functions, schema_of, to_message
@@ -205,7 +206,9 @@ def _description(call: Call, name: str) -> milvus_pb2.DescribeCollectionResponse
         aliases=info.aliases,
         consistency_level=common_pb2.ConsistencyLevel.ValueType(int(info.consistency)),
         collection_name=info.name,
-        properties=to_pairs({**info.properties, MAX_FIELD_ID: info.max_field_id}),
+        properties=to_pairs(
+            {TIMEZONE: timezone_of(info.properties), **info.properties, MAX_FIELD_ID: info.max_field_id}
+        ),
         db_name=info.database,
         num_partitions=len(info.partitions),
         update_timestamp=info.updated,

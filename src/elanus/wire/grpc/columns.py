@@ -20,7 +20,7 @@ from elanus.model.columns import Column
 from elanus.model.errors import NotSupported, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, DataType
-from elanus.wire.grpc import vectors
+from elanus.wire.grpc import moments, vectors
 from elanus.wire.grpc.packing import FEW, floats, varints
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -70,6 +70,8 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
     wanted = PART_OF.get(field.dtype) if field is not None else None
     if wanted is not None and part != wanted:
         assert field is not None
+        if field.dtype is DataType.TIMESTAMPTZ:
+            raise SchemaMismatch(f"timestamptz field data must be a string array: column {name} is {part}")
         raise SchemaMismatch(
             f"the data type of column {name} does not match its field, which holds {field.dtype.name}: "
             f"expected {wanted}, got {part}"
@@ -117,6 +119,7 @@ PART_OF: dict[DataType, str] = {
     DataType.VARCHAR: "string_data",
     DataType.TEXT: "string_data",
     DataType.JSON: "json_data",
+    DataType.TIMESTAMPTZ: "string_data",
 }
 """The part of a ScalarField that holds the values of each type."""
 
@@ -132,8 +135,10 @@ _NUMPY_OF_PART = {
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def field_data(field: Field, column: pa.Array | pa.ChunkedArray, out: schema_pb2.FieldData) -> None:
-    """Write `column`, the values of `field`, into `out`."""
+def field_data(
+    field: Field, column: pa.Array | pa.ChunkedArray, out: schema_pb2.FieldData, time_fields: tuple[str, ...] = ()
+) -> None:
+    """Write `column`, the values of `field`, into `out`; see `moments` for `time_fields`."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     out.type = schema_pb2.DataType.ValueType(int(field.dtype))
     out.field_name = field.name
@@ -144,8 +149,11 @@ def field_data(field: Field, column: pa.Array | pa.ChunkedArray, out: schema_pb2
         return
     if field.nullable:
         out.valid_data.extend(array.is_valid().to_pylist())
-        if array.null_count:
-            array = array.fill_null(_FILLER[field.dtype])
+    if field.dtype is DataType.TIMESTAMPTZ:
+        moments.write(array, time_fields, out)
+        return
+    if field.nullable and array.null_count:
+        array = array.fill_null(_FILLER[field.dtype])
     _WRITERS[field.dtype](out.scalars, array)
 
 

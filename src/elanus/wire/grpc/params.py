@@ -14,7 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from elanus.model.errors import InvalidParameter, MissingParameter, NotSupported
+from elanus.model.timezones import check_timezone
 from elanus.service.search import Bounds
+from elanus.wire.grpc.moments import time_fields_of
 from elanus.wire.grpc.pairs import from_pairs, json_object
 
 _LATER = frozenset(
@@ -55,6 +57,8 @@ class SearchSettings:
     is_iterator: bool
     iterator: SearchIterator | None
     collection_id: int | None
+    timezone: str | None
+    time_fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class QuerySettings:
     offset: int
     is_iterator: bool
     collection_id: int | None
+    timezone: str | None
+    time_fields: tuple[str, ...]
 
 
 @lru_cache(maxsize=1024)
@@ -91,6 +97,8 @@ def search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
         is_iterator=truth(given.get("iterator", "")),
         iterator=_iterator(given),
         collection_id=_collection_id(given),
+        timezone=_timezone(given),
+        time_fields=time_fields_of(given.get("time_fields", "")),
     )
 
 
@@ -106,6 +114,8 @@ def query_settings(pairs: Any) -> QuerySettings:
         offset=whole("offset", given.get("offset", "0")),
         is_iterator=truth(given.get("iterator", "")),
         collection_id=_collection_id(given),
+        timezone=_timezone(given),
+        time_fields=time_fields_of(given.get("time_fields", "")),
     )
 
 
@@ -143,6 +153,14 @@ def _bounds(given: Mapping[str, Any], inner: Mapping[str, Any]) -> Bounds | None
 def _collection_id(given: Mapping[str, Any]) -> int | None:
     """The collection that an iterator began with; clients send it with every page, and 0 where they do not know it."""
     return whole("collection_id", given.get("collection_id") or "0") or None
+
+
+def _timezone(given: Mapping[str, Any]) -> str | None:
+    """The time zone that a read names for itself. Raises `InvalidParameter`."""
+    name = given.get("timezone") or None
+    if name is not None:
+        check_timezone(name)
+    return name
 
 
 def _iterator(given: Mapping[str, Any]) -> SearchIterator | None:

@@ -43,6 +43,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         iterates=settings.is_iterator,
         began_with=settings.collection_id,
         timestamp=request.guarantee_timestamp,
+        timezone=settings.timezone,
     )
     response = milvus_pb2.QueryResults(
         collection_name=request.collection_name,
@@ -50,7 +51,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         primary_field_name=found.schema.primary.name,
         session_ts=found.timestamp,
     )
-    write_table(found.table, found.schema, response.fields_data)
+    write_table(found.table, found.schema, response.fields_data, settings.time_fields)
     return response
 
 
@@ -65,9 +66,10 @@ def shown_fields(schema: Schema, names: Iterable[str]) -> list[str]:
     return list(shown)
 
 
-def write_table(table: pa.Table, schema: Schema, out: Any) -> None:
+def write_table(table: pa.Table, schema: Schema, out: Any, time_fields: tuple[str, ...] = ()) -> None:
+    """Write the columns of `table` into `out`, times taken apart into `time_fields` where there are any."""
     for name in table.column_names:
-        field_data(schema.field(name), table.column(name), out.add())
+        field_data(schema.field(name), table.column(name), out.add(), time_fields)
 
 
 def _count(
@@ -85,6 +87,7 @@ def _count(
         expression_params=values_of(request.expr_template_values),
         partitions=tuple(request.partition_names),
         timestamp=request.guarantee_timestamp,
+        timezone=settings.timezone,
     )
     column = schema_pb2.FieldData(type=schema_pb2.Int64, field_name=COUNT)
     column.scalars.long_data.data.append(count)

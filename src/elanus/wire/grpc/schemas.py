@@ -23,6 +23,7 @@ _PARTS = {
     "float_data": "Float",
     "double_data": "Double",
     "string_data": "VarChar",
+    "timestamptz_data": "Timestamptz",
     "bytes_data": "JSON",
 }
 """The parts of a ValueField, and the types that they are of."""
@@ -30,6 +31,7 @@ _PARTS = {
 _WITHOUT_DEFAULT = (DataType.JSON, DataType.TEXT)
 
 _DEFAULT_OF: dict[DataType, str] = {dtype: part for dtype, part in PART_OF.items() if dtype not in _WITHOUT_DEFAULT}
+_DEFAULT_OF[DataType.TIMESTAMPTZ] = "timestamptz_data"
 """The part of a ValueField that holds a default of each type."""
 
 
@@ -143,6 +145,8 @@ def _default_of(message: schema_pb2.FieldSchema, dtype: DataType) -> Any:
     wanted = _DEFAULT_OF.get(dtype)
     if wanted is None:
         raise InvalidParameter(f"type not support default_value, type:{TYPE_NAMES[dtype]}, name:{message.name}")
+    if dtype is DataType.TIMESTAMPTZ and part == "string_data":
+        return value.string_data  # a text, which is read where the time zone is known
     if part != wanted:
         raise InvalidParameter(
             f"type ({TYPE_NAMES[dtype]}) of field ({message.name}) is not equal to the type(DataType_{_PARTS[part]}) "

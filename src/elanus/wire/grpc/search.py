@@ -93,7 +93,7 @@ def _write(hits: ClientHits, asked: ClientSearch, round_decimal: int, out: schem
         out.output_fields.extend(shown_fields(hits.schema, asked.output_fields))
         if result.fields is not None:
             table = searches.shown(hits.answer)
-            write_table(table, hits.schema, out.fields_data)
+            write_table(table, hits.schema, out.fields_data, asked.time_fields)
     if hits.page is not None:
         out.search_iterator_v2_results.token = hits.page.token
         out.search_iterator_v2_results.last_bound = hits.page.last_bound

@@ -1,0 +1,71 @@
+"""Times in filters: `ISO "…"`, `INTERVAL "…"`, and Timestamptz fields moved by an interval.
+
+Milvus's grammar has `field op ISO "…"`, with `+` or `-` and an interval behind the field, and the same mirrored. Here a
+moment is a constant and a moved field an operand like any other, so chains, lists and other fields are let stand beside
+them. A whole number is taken as microseconds since 1970, as Milvus takes it.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from elanus.expr import constants, tree
+from elanus.expr.binding import Constant, Values
+from elanus.expr.constants import Moment
+from elanus.expr.errors import Refused
+from elanus.expr.typed import Arithmetic, Column, JsonPath, Operand, Shifted, Type
+from elanus.model.errors import InvalidParameter
+from elanus.model.instants import duration, moment
+from elanus.model.timezones import Zone
+
+_MICROS = 1_000_000
+
+_Side = Column | JsonPath | Arithmetic | Shifted
+
+
+def constant(node: tree.Iso, zone: Zone) -> Constant:
+    """The moment that `node` names."""
+    try:
+        return Constant(Moment(moment(node.text, zone)))
+    except InvalidParameter as error:
+        raise Refused(error.message, node.position) from None
+
+
+def shifted(op: str, left: Constant | Values | Operand, interval: tree.Interval) -> Constant | Shifted:
+    """`left op interval`."""
+    try:
+        by = duration(interval.text)
+    except InvalidParameter as error:
+        raise Refused(error.message, interval.position) from None
+    if op not in ("+", "-"):
+        raise Refused(f"an INTERVAL can be added and subtracted only, not '{op}'", interval.position)
+    by = by if op == "+" else -by
+    if isinstance(left, Constant) and isinstance(left.value, Moment):
+        return Constant(Moment(by.after([left.value])[0]))
+    if isinstance(left, (Column, Shifted)) and left.type is Type.TIME:
+        return Shifted(left, by, f"{op} INTERVAL '{interval.text}'")
+    name = left if isinstance(left, Column) else left.type_name if isinstance(left, Constant) else "what is left of it"
+    raise Refused(f"field '{name}' is not a timestamptz datatype: an INTERVAL moves nothing else", interval.position)
+
+
+def without_shift(operand: _Side, value: int) -> tuple[_Side, int]:
+    """What a comparison of `operand` with `value` is a comparison of, once a shift by a fixed time is taken from both.
+
+    A shift by months is another one in each row and stays.
+    """
+    while isinstance(operand, Shifted) and not operand.by.months:
+        value -= (operand.by.days * 86_400 + operand.by.seconds) * _MICROS
+        operand = operand.operand
+    return operand, value
+
+
+def moved(column: pa.Array, operand: Shifted) -> pa.Array:
+    """The moments of `column`, moved."""
+    micros = operand.by.after(column.fill_null(0).to_numpy(zero_copy_only=False))
+    if not column.null_count:
+        return pa.array(micros)
+    return pa.array(micros, mask=column.is_null().to_numpy(zero_copy_only=False))
+
+
+def is_moment(value: object) -> bool:
+    return type(value) is constants.Moment
