@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from elanus.expr import constants, times, tree
-from elanus.expr.binding import Constant, Values
+from elanus.expr.binding import Constant, Values, checked_text
 from elanus.expr.bound import BoundFilter
 from elanus.expr.calls import function
 from elanus.expr.constants import FLIPPED, NotComputable
@@ -304,7 +304,7 @@ class _Binder:
             assert isinstance(value, (int, float))
             value = _rounded(value, operand.type)
         else:
-            value = _checked_text(value, node)
+            value = checked_text(value, node)
         return Compare(op, operand, value, pa.scalar(value, arrow_type_of(operand)))
 
     def _compared_json(
@@ -313,7 +313,7 @@ class _Binder:
         if constants.classify(value) != "Number":
             if isinstance(operand, Arithmetic):
                 self._incomparable(operand.type_name, value_type, node, ": arithmetic gives a number")
-            return CompareJson(op, operand, _checked_text(value, node))
+            return CompareJson(op, operand, checked_text(value, node))
         assert isinstance(value, (int, float))
         return CompareJson(op, operand, value, constants.integer_bound(op, value), constants.double_bound(op, value))
 
@@ -366,7 +366,7 @@ class _Binder:
         pattern = self.value(node.pattern)
         if not isinstance(pattern, Constant) or not isinstance(pattern.value, str):
             raise Refused("the pattern of like must be a string", node.pattern.position)
-        _checked_text(pattern.value, node.pattern)
+        checked_text(pattern.value, node.pattern)
         try:
             return Like(operand, compile_pattern(pattern.value))
         except ValueError as reason:
@@ -379,7 +379,7 @@ class _Binder:
         pattern = self.value(node.pattern)
         if not isinstance(pattern, Constant) or not isinstance(pattern.value, str):
             raise Refused("the value of regex expression template variable is not string", node.pattern.position)
-        _checked_text(pattern.value, node.pattern)
+        checked_text(pattern.value, node.pattern)
         try:
             compiled, weight = compile_regex(pattern.value, self._regex_weight)
         except ValueError as reason:
@@ -507,12 +507,3 @@ def _rounded(value: float, kind: Type) -> float:
         return float(value)
     with np.errstate(over="ignore"):
         return float(np.float32(value))
-
-
-def _checked_text(value: Value, node: tree.Node) -> Value:
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise Refused("a string holds half of a surrogate pair, which UTF-8 cannot", node.position) from None
-    return value

@@ -70,3 +70,13 @@ def check_count(node: tree.Call, least: int, most: int) -> None:
     if not least <= len(node.arguments) <= most:
         asked = str(least) if least == most else f"{least} to {most}"
         raise Refused(f"function {node.name} takes {asked} arguments, not {len(node.arguments)}", node.position)
+
+
+def checked_text(value: Value, node: tree.Node) -> Value:
+    """`value`, which is no string or one that UTF-8 can hold. Raises `Refused`."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Refused("a string holds half of a surrogate pair, which UTF-8 cannot", node.position) from None
+    return value
