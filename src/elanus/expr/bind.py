@@ -62,9 +62,7 @@ Params = Mapping[str, Any]
 
 
 def bind(expression: Expression, schema: Schema, params: Params | None = None, zone: Zone = UTC) -> BoundFilter:
-    """What `expression` means for `schema`, with `params` in its templates, and times without an offset as clocks of
-    `zone` show them. Raises `InvalidParameter`.
-    """
+    """What `expression` means for `schema`; see `compile_filter`. Raises `InvalidParameter`."""
     try:
         root = _Binder(schema, params or {}, zone).whole(expression)
     except Refused as refused:
@@ -144,9 +142,6 @@ class _Binder:
 
     def _iso(self, node: tree.Iso) -> _Bound:
         return times.constant(node, self._zone)
-
-    def _interval(self, node: tree.Interval) -> NoReturn:
-        raise Refused("an INTERVAL stands behind + or - and a Timestamptz field", node.position)
 
     def _literal_list(self, node: tree.LiteralList) -> _Bound:
         return Values(node.values)
@@ -282,17 +277,12 @@ class _Binder:
         """`operand op value`."""
         if isinstance(value, bool) and op not in ("==", "!=") and operand.type in (Type.BOOL, Type.JSON):
             self._no_order(op, node)
-        if times.is_moment(value) and operand.type is not Type.TIME:
-            raise Refused(f"field '{operand}' is not a timestamptz datatype", node.position)
+        if operand.type is Type.TIME or times.is_moment(value):
+            return times.compared(op, operand, value, node)
         if operand.type is Type.JSON:
             return self._compared_json(op, operand, value, value_type, node)
         expected = {Type.BOOL: "Bool", Type.STRING: "String"}.get(operand.type, "Number")
-        if operand.type is Type.TIME:
-            if not isinstance(value, int) or isinstance(value, bool):
-                self._incomparable(operand.type_name, value_type, node, ": write ISO '2025-01-31T10:00:00+08:00'")
-            operand, value = times.without_shift(operand, value)
-            value = constants.Moment(min(max(value, constants.MIN_INT64), MAX_INT64))
-        elif constants.classify(value) != expected:
+        if constants.classify(value) != expected:
             self._incomparable(operand.type_name, value_type, node)
         if operand.type is Type.INT:
             assert isinstance(value, (int, float))
@@ -447,7 +437,7 @@ class _Binder:
 _RULES: dict[type, Any] = {
     tree.Literal: _Binder._literal,
     tree.Iso: _Binder._iso,
-    tree.Interval: _Binder._interval,
+    tree.Interval: times.misplaced,
     tree.LiteralList: _Binder._literal_list,
     tree.ListOf: _Binder._list_of,
     tree.Template: _Binder._template,

@@ -7,13 +7,17 @@ them. A whole number is taken as microseconds since 1970, as Milvus takes it.
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import pyarrow as pa
 
 from elanus.expr import constants, tree
 from elanus.expr.binding import Constant, Values
 from elanus.expr.constants import Moment
 from elanus.expr.errors import Refused
-from elanus.expr.typed import Arithmetic, Column, JsonPath, Operand, Shifted, Type
+from elanus.expr.lexer import MAX_INT64
+from elanus.expr.tree import Value
+from elanus.expr.typed import Arithmetic, Column, Compare, JsonPath, Operand, Predicate, Shifted, Type
 from elanus.model.errors import InvalidParameter
 from elanus.model.instants import duration, moment
 from elanus.model.timezones import Zone
@@ -29,6 +33,11 @@ def constant(node: tree.Iso, zone: Zone) -> Constant:
         return Constant(Moment(moment(node.text, zone)))
     except InvalidParameter as error:
         raise Refused(error.message, node.position) from None
+
+
+def misplaced(_binder: Any, node: tree.Interval) -> NoReturn:
+    """What is said of an interval that is not added to a time."""
+    raise Refused("an INTERVAL stands behind + or - and a Timestamptz field", node.position)
 
 
 def shifted(op: str, left: Constant | Values | Operand, interval: tree.Interval) -> Constant | Shifted:
@@ -48,15 +57,24 @@ def shifted(op: str, left: Constant | Values | Operand, interval: tree.Interval)
     raise Refused(f"field '{name}' is not a timestamptz datatype: an INTERVAL moves nothing else", interval.position)
 
 
-def without_shift(operand: _Side, value: int) -> tuple[_Side, int]:
-    """What a comparison of `operand` with `value` is a comparison of, once a shift by a fixed time is taken from both.
+def compared(op: str, operand: _Side, value: Value, node: tree.Node) -> Predicate:
+    """`operand op value`, of which one is a Timestamptz.
 
-    A shift by months is another one in each row and stays.
+    A shift of the operand by a fixed time is taken from both sides; one by months differs from row to row and stays.
     """
+    if operand.type is not Type.TIME:
+        raise Refused(f"field '{operand}' is not a timestamptz datatype", node.position)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Refused(
+            f"comparisons between {operand.type_name} and {Constant(value).type_name} are not supported: "
+            "write ISO '2025-01-31T10:00:00+08:00'",
+            node.position,
+        )
     while isinstance(operand, Shifted) and not operand.by.months:
         value -= (operand.by.days * 86_400 + operand.by.seconds) * _MICROS
         operand = operand.operand
-    return operand, value
+    value = Moment(min(max(value, constants.MIN_INT64), MAX_INT64))
+    return Compare(op, operand, value, pa.scalar(int(value), pa.int64()))
 
 
 def moved(column: pa.Array, operand: Shifted) -> pa.Array:
