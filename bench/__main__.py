@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import counting, filtering, inserting, opening, report, searching
+from bench import counting, filtering, inserting, opening, report, searching, unindexed
 from bench.context import Context
 from bench.data import Source
 from bench.measure import MIN_ROUNDS, load
@@ -30,6 +30,10 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Context], list[Figure]]]] = {
     "many": ("open with 10,000 collections; idle CPU", opening.many),
     "count": ("count(*) with a filter on sealed rows", counting.run),
     "filter": ("count(*) by filters through gRPC, with scalar indexes and without", filtering.run),
+    "unindexed": (
+        "count(*) by filters without indexes, sealed and growing; searches while JSON is counted",
+        unindexed.run,
+    ),
 }
 
 

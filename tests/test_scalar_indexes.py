@@ -248,7 +248,8 @@ def test_a_plan_names_the_indexes_that_are_asked(pair: Pair) -> None:
     collection = pair.indexed
     collection.create_index("label", "INVERTED", name="by_label")
     collection.create_index("few", "BITMAP")
-    collection.insert([a_row(Random(1), key) for key in range(50)])
+    random = Random(1)
+    collection.insert([a_row(random, key) for key in range(50)])
     collection.flush()
 
     def plan(text: str) -> str:
@@ -302,7 +303,8 @@ def test_a_damaged_index_file_is_left_aside_and_named(
     collection = pair.indexed
     collection.create_index("few", "INVERTED")
     collection.create_index("tiny", "INVERTED")
-    collection.insert([a_row(Random(1), key) for key in range(50)])
+    random = Random(1)
+    collection.insert([a_row(random, key) for key in range(50)])
     collection.flush()
     expected = collection.query("few > 10", output_fields=["id"]).column("id").to_pylist()
     collection.wait_for_indexes()

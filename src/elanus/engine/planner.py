@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from elanus.engine import masks
 from elanus.engine.masks import Mask
-from elanus.engine.query import select, select_vectors
+from elanus.engine.query import foreseen, select, select_vectors
 from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.errors import InvalidParameter
@@ -98,6 +98,8 @@ class Plan:
     spec: IndexSpec = field(repr=False, compare=False)
     interims: Mapping[Place, InterimIndex] = field(repr=False, compare=False)
     """Those of the snapshot: a step for the same view holds as long as they are the same."""
+    pruned: tuple[Unit, ...] = field(default=(), repr=False, compare=False)
+    """The sealed segments whose statistics say that the filter is true in none of their rows."""
     indexes: tuple[str, ...] = ()
     """The scalar indexes that answer some of the filter; only `explained` plans say so."""
 
@@ -107,6 +109,11 @@ class Plan:
             by = f", asking {'index' if len(self.indexes) == 1 else 'indexes'} {', '.join(self.indexes)}"
             lines.append(f"  filter {self.filter}{by if self.indexes else ''}")
         lines += [_line(step) for step in self.steps]
+        lines += [
+            f"  segment {unit.sealed.id}: left out, {unit.view.rows} rows, by its statistics"
+            for unit in self.pruned
+            if unit.sealed is not None
+        ]
         return "\n".join(lines)
 
 
@@ -129,8 +136,11 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
     spec, metric, interims = decided.spec, decided.metric, snapshot.interims
     wanted = snapshot.partition_ids(request.partitions)
     known_of = {step.unit: step for step in decided.steps}
-    steps = []
+    steps, pruned = [], []
     for number, unit in enumerate(snapshot.units):
+        if condition is not None and foreseen(unit, condition) is False:
+            pruned.append(unit)
+            continue
         mask = select_vectors(snapshot, unit, condition, wanted, searched)
         known = known_of.get(number)
         same = known is not None and mask is None and known.mask is None and known.view is unit.view
@@ -143,7 +153,9 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
                 known = _step(number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0)
         if known is not None:
             steps.append(known)
-    return Plan(metric, decided.k, decided.kind, decided.params, decided.filter, tuple(steps), spec, interims)
+    return Plan(
+        metric, decided.k, decided.kind, decided.params, decided.filter, tuple(steps), spec, interims, tuple(pruned)
+    )
 
 
 def explained(snapshot: Snapshot, request: SearchRequest) -> Plan:

@@ -20,10 +20,12 @@ from elanus.engine import masks
 from elanus.engine.masks import Mask, Rows
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.expr.bind import BoundFilter
+from elanus.expr.evaluate import evaluate
+from elanus.expr.prune import arranged, prune
 from elanus.model.canonical import taken
 from elanus.model.schema import TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.segment.clustering import Span
-from elanus.segment.sealed import SealedSegment
+from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.segment.view import absent_column
 
 FEW_SHARE = 0.1
@@ -76,6 +78,9 @@ def _matching(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, par
         return snapshot.visible(unit, partitions)
     if condition.always is not None:
         return np.zeros((unit.view.rows + 7) // 8, np.uint8)
+    decided = foreseen(unit, condition)
+    if decided is not None:
+        return snapshot.visible(unit, partitions) if decided else np.zeros((unit.view.rows + 7) // 8, np.uint8)
     if condition.narrowed is not None:
         keys, rest = condition.narrowed
         return masks.both(snapshot.visible(unit, partitions), _rows_of(unit, unit.view.find(keys), rest))
@@ -89,7 +94,16 @@ def _matching(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, par
         if within is not None:
             return masks.both(snapshot.alive(unit), within)
     visible = snapshot.visible(unit, partitions)
-    return masks.both(visible, masks.from_arrow(condition.evaluate(unit.view, unit.view.rows, unit.indexed)))
+    root = condition.root
+    if isinstance(unit.view, SealedView):
+        root = arranged(root, unit.view.statistics, unit.view.rows)
+    return masks.both(visible, masks.from_arrow(evaluate(root, unit.view, unit.view.rows, unit.indexed)))
+
+
+def foreseen(unit: Unit, condition: BoundFilter) -> bool | None:
+    """What the statistics of a sealed segment say of a condition: true in all of its rows, in none, or None."""
+    view = unit.view
+    return prune(condition.root, view.statistics, view.rows) if isinstance(view, SealedView) else None
 
 
 def _within(unit: Unit, segment: SealedSegment, condition: BoundFilter, partitions: frozenset[int]) -> Mask | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from elanus.model.statistics import FieldStatistics
 
 KEYS_FILE: Final = "keys.index"
 
@@ -23,7 +25,8 @@ class SegmentMeta:
     `max_key`; a bound that would be a long text is shortened or, above, None. `unique`: no two rows have the same key.
     `schema_version` is that of the schema it was written with. Where `clustered_by` is the id of a field, each
     partition's rows are sorted by it, and by key only where that is the same; 0 is none. `null_vectors` are the
-    fields of dense vectors of which some are null.
+    fields of dense vectors of which some are null. `statistics` are of all its rows, by field id; segments of older
+    versions have none.
     """
 
     id: int
@@ -41,6 +44,7 @@ class SegmentMeta:
     unique: bool
     clustered_by: int = 0
     null_vectors: tuple[int, ...] = ()
+    statistics: Mapping[int, FieldStatistics] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -83,14 +87,17 @@ class SegmentMeta:
             "unique": self.unique,
             "clustered_by": self.clustered_by,
             **({"null_vectors": list(self.null_vectors)} if self.null_vectors else {}),
+            "statistics": {str(field_id): known.to_list() for field_id, known in self.statistics.items()},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentMeta:
-        rest = {key: value for key, value in data.items() if key not in ("columns", "partitions", "null_vectors")}
+        apart = ("columns", "partitions", "null_vectors", "statistics")
+        rest = {key: value for key, value in data.items() if key not in apart}
         return cls(
             columns={int(field_id): size for field_id, size in data["columns"].items()},
             partitions=tuple((run[0], run[1], run[2]) for run in data["partitions"]),
             null_vectors=tuple(data.get("null_vectors", ())),
+            statistics={int(i): FieldStatistics.from_list(known) for i, known in data.get("statistics", {}).items()},
             **rest,
         )

@@ -10,7 +10,7 @@ that ask first may both do so, and one mapping is kept. Nobody waits for a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from elanus.model.canonical import vectors_of
 from elanus.model.errors import CorruptData, StoreError
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
+from elanus.model.statistics import FieldStatistics
 from elanus.segment.clustering import Span, ranges_of
 from elanus.segment.column import open_column
 from elanus.segment.deletes import Deletes
@@ -27,6 +28,7 @@ from elanus.segment.keys import KeyIndex
 from elanus.segment.matches import Places
 from elanus.segment.meta import SegmentMeta
 from elanus.segment.sparse import SparseVectors
+from elanus.segment.statistics import statistics_of_absent
 from elanus.segment.tenants import rows_of
 from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column
 from elanus.segment.write import WrittenSegment, write_segment
@@ -215,7 +217,7 @@ class SealedView:
     `schema` is that of the moment: it says what a field holds that was added after the segment was written.
     """
 
-    __slots__ = ("_absent", "_schema", "deletes", "segment")
+    __slots__ = ("_absent", "_schema", "_statistics", "deletes", "segment")
 
     def __init__(self, segment: SealedSegment, deletes: Deletes, schema: Schema | None = None) -> None:
         assert deletes.segment_rows == segment.rows, "deletes of another segment"
@@ -223,6 +225,17 @@ class SealedView:
         self.deletes = deletes
         self._schema = schema
         self._absent: dict[int, pa.Array] = {}
+        self._statistics: Mapping[int, FieldStatistics] | None = None
+
+    @property
+    def statistics(self) -> Mapping[int, FieldStatistics]:
+        """What is known of fields, by id, those that were added after the segment was written among them."""
+        known = self._statistics
+        if known is None:
+            fields = () if self._schema is None else self._schema.fields
+            added = {f.id: statistics_of_absent(f, self.rows) for f in fields if not self.has(f.id)}
+            known = self._statistics = {**self.segment.meta.statistics, **{i: s for i, s in added.items() if s}}
+        return known
 
     @property
     def rows(self) -> int:

@@ -21,11 +21,13 @@ import pyarrow.compute as pc
 
 from elanus.model.canonical import numbers_of
 from elanus.model.schema import TIMESTAMP_FIELD_ID, Schema
+from elanus.model.statistics import FieldStatistics
 from elanus.segment.column import write_column, write_vectors
 from elanus.segment.deletes import Deletes
 from elanus.segment.keys import write_keys
 from elanus.segment.meta import KEYS_FILE, SegmentMeta, column_file
 from elanus.segment.rows import SegmentRows
+from elanus.segment.statistics import statistics_of
 from elanus.segment.view import Rows, Timestamps
 
 _BOUND_LENGTH = 64
@@ -62,6 +64,7 @@ def write_segment(
     if order is not None:
         timestamps, partitions = timestamps[order], partitions[order]
     files = {TIMESTAMP_FIELD_ID: folder / column_file(TIMESTAMP_FIELD_ID)}
+    statistics: dict[int, FieldStatistics] = {}
     sizes = {TIMESTAMP_FIELD_ID: write_column(files[TIMESTAMP_FIELD_ID], TIMESTAMP_FIELD_ID, pa.array(timestamps))}
     keys = rows.column(schema.primary, order)
     null_vectors: tuple[int, ...] = ()
@@ -72,7 +75,11 @@ def write_segment(
             sizes[field.id] = write_vectors(path, field.id, field.arrow_type, rows.count, blocks, valid)
             null_vectors += () if valid is None else (field.id,)
         else:
-            sizes[field.id] = write_column(path, field.id, keys if field.is_primary else rows.column(field, order))
+            column = keys if field.is_primary else rows.column(field, order)
+            sizes[field.id] = write_column(path, field.id, column)
+            known = statistics_of(column)
+            if known is not None:
+                statistics[field.id] = known
     index_path = folder / KEYS_FILE
     index = write_keys(index_path, schema.primary.id, keys)
     min_key, max_key = _bounds(keys)
@@ -92,6 +99,7 @@ def write_segment(
         unique=index.unique,
         clustered_by=schema.sorted_by[0].id if schema.sorted_by else 0,
         null_vectors=null_vectors,
+        statistics=statistics,
     )
     by_key = {meta.column_key(field_id): path for field_id, path in files.items()} | {meta.keys_key: index_path}
     return WrittenSegment(meta, by_key, _deletes(rows, order), order)
