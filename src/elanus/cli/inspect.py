@@ -12,7 +12,7 @@ from elanus.engine.manifest import Manifest, SegmentEntry
 from elanus.model.errors import ElanusError
 from elanus.model.schema import TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.ops.inspect import Folder, LogContents
-from elanus.segment.meta import KEYS_FILE
+from elanus.segment.meta import KEYS_FILE, PATHS_SUFFIX
 
 
 def run(path: Path, verify: bool) -> int:
@@ -108,6 +108,8 @@ def _holds(entry: SegmentEntry, key: str, manifest: Manifest) -> str:
     if key in columns:
         schema: Schema = manifest.schema_of(entry.meta.schema_version)
         return "timestamps" if columns[key] == TIMESTAMP_FIELD_ID else schema.by_id[columns[key]].name
+    if Path(key).suffix == PATHS_SUFFIX:
+        return "columns of JSON paths"
     if Path(key).name == KEYS_FILE:
         return "keys, sorted"
     if entry.deletes is not None and key == entry.deletes.key:

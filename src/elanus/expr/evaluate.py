@@ -57,6 +57,8 @@ class Columns(Protocol):
         """The values of a field in all rows, in one piece, of the field's Arrow type."""
         ...
 
+    # Columns may also have `extracted(field_id, steps)`: what they have ready of a JSON path (`Extraction`), or None.
+
 
 Indexed = Callable[[Predicate], "pa.BooleanArray | None"]
 """Asks indexes about a predicate: its truth in every row, or None where none of them can tell, or a scan is quicker."""
@@ -90,6 +92,17 @@ class _Chosen:
             taken = self._taken[field_id] = self._columns.column(field_id).take(self._rows)
         return taken
 
+    def extracted(self, field_id: int, steps: json_path.Path) -> json_path.Extraction | None:
+        found = _ready(self._columns, field_id, steps)
+        return None if found is None else json_path.taken(found, self._rows.to_numpy())
+
+
+def _ready(columns: Columns, field_id: int, steps: json_path.Path) -> json_path.Extraction | None:
+    """What the columns have of a path without reading texts."""
+    extracted: Callable[[int, json_path.Path], json_path.Extraction | None] | None
+    extracted = getattr(columns, "extracted", None)
+    return None if extracted is None else extracted(field_id, steps)
+
 
 class _Rows:
     """The rows of one evaluation, and what was extracted of their JSON so far."""
@@ -122,8 +135,10 @@ class _Rows:
         key = (path.field.id, path.steps)
         found = self._extracted.get(key)
         if found is None:
-            column = self._columns.column(path.field.id)
-            found = self._extracted[key] = json_path.extract(column, path.steps)
+            found = _ready(self._columns, *key)
+            if found is None:
+                found = json_path.extract(self._columns.column(path.field.id), path.steps)
+            self._extracted[key] = found
         return found
 
     def numbers(self, operand: Operand) -> Numbers:

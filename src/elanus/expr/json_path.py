@@ -51,6 +51,20 @@ class Extraction:
         return _spans(self._data, self.kinds, Kind.STRING, self._starts, self._ends)
 
 
+def extracted(kinds: Any, ints: Any, doubles: Any, strings: pa.LargeStringArray) -> Extraction:
+    """An extraction of values that are there already."""
+    none = np.empty(0, np.int64)
+    found = Extraction(kinds, ints, doubles, none.view(np.uint8), none, none)
+    found.__dict__["strings"] = strings  # where `cached_property` keeps what it made
+    return found
+
+
+def taken(found: Extraction, rows: npt.NDArray[np.int64]) -> Extraction:
+    """What the rows with these numbers hold."""
+    strings = found.strings.take(pa.array(rows))
+    return extracted(found.kinds[rows], found.ints[rows], found.doubles[rows], strings)
+
+
 def extract(column: pa.LargeBinaryArray, path: Path) -> Extraction:
     """The values at `path` of a large_binary column of valid JSON texts. Runs outside the GIL."""
     from elanus.expr import json_kernel  # numba takes 0.35 s and 120 MB to load

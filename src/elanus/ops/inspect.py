@@ -167,5 +167,7 @@ def _kind(key: str) -> FileKind:
             return FileKind.DELETES
         case ".column":
             return FileKind.COLUMN
+        case ".paths":
+            return FileKind.PATHS
         case _:
             return FileKind.KEYS if Path(key).name == KEYS_FILE else FileKind.INDEX

@@ -9,11 +9,17 @@ from typing import Any, Final
 from elanus.model.statistics import FieldStatistics
 
 KEYS_FILE: Final = "keys.index"
+PATHS_SUFFIX: Final = ".paths"
 
 
 def column_file(field_id: int) -> str:
     """The name of a field's file in the segment's folder."""
     return f"{field_id}.column"
+
+
+def paths_file(field_id: int) -> str:
+    """The name of the file of a JSON field's frequent paths."""
+    return f"{field_id}{PATHS_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,9 @@ class SegmentMeta:
     `max_key`; a bound that would be a long text is shortened or, above, None. `unique`: no two rows have the same key.
     `schema_version` is that of the schema it was written with. Where `clustered_by` is the id of a field, each
     partition's rows are sorted by it, and by key only where that is the same; 0 is none. `null_vectors` are the
-    fields of dense vectors of which some are null. `statistics` are of all its rows, by field id; segments of older
-    versions have none.
+    fields of dense vectors of which some are null. `statistics` are of all its rows, by field id. `paths` maps the JSON
+    fields whose frequent paths are extracted (`paths.py`) to the sizes of those files. Segments of older versions have
+    neither.
     """
 
     id: int
@@ -45,11 +52,12 @@ class SegmentMeta:
     clustered_by: int = 0
     null_vectors: tuple[int, ...] = ()
     statistics: Mapping[int, FieldStatistics] = field(default_factory=dict)
+    paths: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         """The size of all its files."""
-        return sum(self.columns.values()) + self.keys_bytes
+        return sum(self.columns.values()) + sum(self.paths.values()) + self.keys_bytes
 
     @property
     def keys_key(self) -> str:
@@ -58,9 +66,13 @@ class SegmentMeta:
     def column_key(self, field_id: int) -> str:
         return f"{self.prefix}/{column_file(field_id)}"
 
+    def paths_key(self, field_id: int) -> str:
+        return f"{self.prefix}/{paths_file(field_id)}"
+
     def keys(self) -> tuple[str, ...]:
         """The Store keys of its files."""
-        return (*(self.column_key(field_id) for field_id in self.columns), self.keys_key)
+        columns, paths = map(self.column_key, self.columns), map(self.paths_key, self.paths)
+        return (*columns, *paths, self.keys_key)
 
     def partition_range(self, partition: int) -> tuple[int, int]:
         """The run (start, stop) of rows of `partition`; (0, 0) when it has none here."""
@@ -87,17 +99,19 @@ class SegmentMeta:
             "unique": self.unique,
             "clustered_by": self.clustered_by,
             **({"null_vectors": list(self.null_vectors)} if self.null_vectors else {}),
+            "paths": {str(field_id): size for field_id, size in self.paths.items()},
             "statistics": {str(field_id): known.to_list() for field_id, known in self.statistics.items()},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentMeta:
-        apart = ("columns", "partitions", "null_vectors", "statistics")
+        apart = ("columns", "partitions", "null_vectors", "statistics", "paths")
         rest = {key: value for key, value in data.items() if key not in apart}
         return cls(
             columns={int(field_id): size for field_id, size in data["columns"].items()},
             partitions=tuple((run[0], run[1], run[2]) for run in data["partitions"]),
             null_vectors=tuple(data.get("null_vectors", ())),
             statistics={int(i): FieldStatistics.from_list(known) for i, known in data.get("statistics", {}).items()},
+            paths={int(field_id): size for field_id, size in data.get("paths", {}).items()},
             **rest,
         )

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.expr import json_path
 from elanus.model.canonical import vectors_of
 from elanus.model.errors import CorruptData, StoreError
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
@@ -27,6 +28,7 @@ from elanus.segment.deletes import Deletes
 from elanus.segment.keys import KeyIndex
 from elanus.segment.matches import Places
 from elanus.segment.meta import SegmentMeta
+from elanus.segment.paths import StoredPaths
 from elanus.segment.sparse import SparseVectors
 from elanus.segment.statistics import statistics_of_absent
 from elanus.segment.tenants import rows_of
@@ -45,6 +47,7 @@ class SealedSegment:
         self._store = store
         self._columns: dict[int, pa.Array] = {}
         self._sparse: dict[int, SparseVectors] = {}
+        self._paths: dict[int, StoredPaths] = {}
         self._key_numbers: Rows | None = None
         self._keys: KeyIndex | None = None
 
@@ -95,6 +98,16 @@ class SealedSegment:
                 "rows. Restore the file from a copy."
             )
         return array
+
+    def extracted(self, field_id: int, steps: json_path.Path) -> json_path.Extraction | None:
+        """What rows hold at a path of a JSON field, where that was extracted when the segment was written."""
+        if field_id not in self.meta.paths:
+            return None
+        stored = self._paths.get(field_id)
+        if stored is None:
+            path = self._store.local_path(self.meta.paths_key(field_id))
+            stored = self._paths[field_id] = StoredPaths.open(path, field_id, self.meta.rows)
+        return stored.at(steps)
 
     def vectors(self, field_id: int) -> Vectors:
         return vectors_of(self.column(field_id))
@@ -254,6 +267,10 @@ class SealedView:
                 raise LookupError(f"segment {self.segment.id} has no field {field_id}, and the view's schema has none")
             array = self._absent[field_id] = absent_column(field, self.rows)
         return array
+
+    def extracted(self, field_id: int, steps: json_path.Path) -> json_path.Extraction | None:
+        """As that of the segment."""
+        return self.segment.extracted(field_id, steps)
 
     def vectors(self, field_id: int) -> Vectors:
         return vectors_of(self.column(field_id))

@@ -22,10 +22,12 @@ import pyarrow.compute as pc
 from elanus.model.canonical import numbers_of
 from elanus.model.schema import TIMESTAMP_FIELD_ID, Schema
 from elanus.model.statistics import FieldStatistics
+from elanus.model.types import DataType
 from elanus.segment.column import write_column, write_vectors
 from elanus.segment.deletes import Deletes
 from elanus.segment.keys import write_keys
-from elanus.segment.meta import KEYS_FILE, SegmentMeta, column_file
+from elanus.segment.meta import KEYS_FILE, SegmentMeta, column_file, paths_file
+from elanus.segment.paths import write_paths
 from elanus.segment.rows import SegmentRows
 from elanus.segment.statistics import statistics_of
 from elanus.segment.view import Rows, Timestamps
@@ -65,6 +67,8 @@ def write_segment(
         timestamps, partitions = timestamps[order], partitions[order]
     files = {TIMESTAMP_FIELD_ID: folder / column_file(TIMESTAMP_FIELD_ID)}
     statistics: dict[int, FieldStatistics] = {}
+    paths: dict[int, int] = {}
+    path_files: dict[int, Path] = {}
     sizes = {TIMESTAMP_FIELD_ID: write_column(files[TIMESTAMP_FIELD_ID], TIMESTAMP_FIELD_ID, pa.array(timestamps))}
     keys = rows.column(schema.primary, order)
     null_vectors: tuple[int, ...] = ()
@@ -80,6 +84,11 @@ def write_segment(
             known = statistics_of(column)
             if known is not None:
                 statistics[field.id] = known
+            if field.dtype is DataType.JSON:
+                path = folder / paths_file(field.id)
+                size = write_paths(path, field.id, column)
+                if size:
+                    paths[field.id], path_files[field.id] = size, path
     index_path = folder / KEYS_FILE
     index = write_keys(index_path, schema.primary.id, keys)
     min_key, max_key = _bounds(keys)
@@ -100,8 +109,10 @@ def write_segment(
         clustered_by=schema.sorted_by[0].id if schema.sorted_by else 0,
         null_vectors=null_vectors,
         statistics=statistics,
+        paths=paths,
     )
     by_key = {meta.column_key(field_id): path for field_id, path in files.items()} | {meta.keys_key: index_path}
+    by_key |= {meta.paths_key(field_id): path for field_id, path in path_files.items()}
     return WrittenSegment(meta, by_key, _deletes(rows, order), order)
 
 

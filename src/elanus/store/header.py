@@ -51,6 +51,7 @@ class FileKind(enum.IntEnum):
     DELETES = 6
     INDEX = 7
     MARKER = 8
+    PATHS = 9
 
 
 @dataclass(frozen=True, slots=True)
