@@ -8,7 +8,7 @@ RUN = $(VENV)/bin/python
 PINS =
 CLIENTS = langchain llama_index haystack node pymilvus-3.0 pymilvus-2.6 pymilvus-2.5
 
-.PHONY: help demo test test-clients test-lowest lint crash fuzz bench clean
+.PHONY: help demo test test-clients test-lowest lint crash oracle fuzz bench clean
 .NOTPARALLEL:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test-clients  LangChain, LlamaIndex, Haystack, Node and older pymilvus, each against a server"
 	@echo "make lint          ruff and strict mypy"
 	@echo "make crash         the long crash suites: 1,000 kills, 400 of a server under clients, 100,000 crash states"
+	@echo "make oracle        a million filters against a naive interpreter, in every state of their rows; hours"
 	@echo "make fuzz          a minute of mutated requests for every RPC, and one of filters; less with SECONDS=3, again with SEED=N"
 	@echo "make bench         every figure beside its bound, into bench-results/"
 	@echo "make clean         remove the environments and everything built"
@@ -67,6 +68,9 @@ lint: $(VENV)/.ready-dev
 
 crash: $(VENV)/.ready-dev
 	@"$(RUN)" -m pytest -m crash --thorough
+
+oracle: $(VENV)/.ready-dev
+	@"$(RUN)" -m pytest -q --thorough tests/test_oracle_filters.py $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.ready-dev
 	@"$(RUN)" -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))

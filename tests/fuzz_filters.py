@@ -25,6 +25,7 @@ from elanus.expr.parser import parse
 from elanus.model.errors import InvalidParameter
 from tests.filter_cases import KEYS, SCHEMA, Table, literal, quoted
 from tests.oracle_cases import Values, a_filter
+from tests.oracle_expressions import Filter
 
 LONGEST_S = 0.1
 """For ten thousand characters, in time of the processor: it may have other things to do."""
@@ -54,6 +55,7 @@ REPEATED = [
 
 ENDS = ["", " a == 1", "'", "]", ")" * 2000]
 
+Params = dict[str, Any] | None
 PARAMS: dict[str, Any] = {"p": 5, "q": ["a", 1, 2.5, True]}
 
 
@@ -63,23 +65,22 @@ def repeated() -> Iterator[str]:
             yield (piece * (LONGEST // len(piece) + 1))[: LONGEST - len(end)] + end
 
 
-def drawn(draw: random.Random) -> str:
-    """A text of one of the three kinds."""
+def drawn(draw: random.Random) -> Filter:
+    """A text of one of the three kinds, and what fills its templates."""
     kind = draw.random()
     if kind < 0.2:
-        return "".join(
-            chr(draw.choice([draw.randrange(128), draw.randrange(0x3000)])) for _ in range(draw.randrange(60))
-        )
+        codes = [draw.randrange(draw.choice([128, 0x3000])) for _ in range(draw.randrange(60))]
+        return "".join(map(chr, codes)), None
     if kind < 0.5:
-        return draw.choice(["", " "]).join(draw.choices(TOKENS, k=draw.randrange(1, 25)))
-    text, _ = a_filter(draw, SCHEMA)
+        return draw.choice(["", " "]).join(draw.choices(TOKENS, k=draw.randrange(1, 25))), None
+    text, params = a_filter(draw, SCHEMA)
     for _ in range(draw.randrange(4)):
         at, to = sorted(draw.choices(range(len(text) + 1), k=2))
         to = min(to, at + 12)
         value = literal(draw.choice([1, -2.5, True, "x"]))
         new = draw.choice(["", text[at:to] * 2, draw.choice(TOKENS), quoted(draw.choice(KEYS)), value])
         text = text[:at] + new + text[to:]
-    return text
+    return text, params
 
 
 def a_table(draw: random.Random) -> list[dict[str, Any]]:
@@ -106,13 +107,13 @@ class Fuzz:
         self.rows = a_table(self.draw)
         self.table = Table(self.rows)
         self.outcomes: Counter[str] = Counter()
-        self._last: tuple[str, BoundFilter] | None = None
+        self._last: tuple[str, Params, BoundFilter] | None = None
 
-    def try_one(self, text: str) -> None:
+    def try_one(self, text: str, params: Params = None) -> None:
         """Raises `AssertionError`, or whatever the text was not to raise."""
-        bound, took = self._bound(text)
+        bound, took = self._bound(text, params)
         if took > LONGEST_S:
-            bound, took = self._bound(text)  # something else may have been counted
+            bound, took = self._bound(text, params)  # something else may have been counted
         assert took <= LONGEST_S, f"{took * 1000:.0f} ms for {len(text)} characters: {text[:60]!r}…"
         if isinstance(bound, str):
             assert bound.startswith("failed to create query plan: cannot parse expression: "), text
@@ -122,27 +123,27 @@ class Fuzz:
         truths = bound.evaluate(self.table, len(self.rows))
         assert len(truths) == len(self.rows), text
         if bound.sample is None:
-            self._narrows(text, bound, truths.to_pylist())
+            self._narrows(text, params, bound, truths.to_pylist())
 
-    def _bound(self, text: str) -> tuple[BoundFilter | str, float]:
+    def _bound(self, text: str, params: Params) -> tuple[BoundFilter | str, float]:
         """The filter, or why it is refused; and the seconds that it took."""
         start = time.process_time()
         try:
-            bound: BoundFilter | str = bind(parse(text), SCHEMA, PARAMS)
+            bound: BoundFilter | str = bind(parse(text), SCHEMA, PARAMS | (params or {}))
         except InvalidParameter as refused:
             bound = str(refused)
         return bound, time.process_time() - start
 
-    def _narrows(self, text: str, bound: BoundFilter, truths: list[bool | None]) -> None:
+    def _narrows(self, text: str, params: Params, bound: BoundFilter, truths: list[bool | None]) -> None:
         """`(text) and (other)`, either way round, is true where both are and nowhere else."""
         other = self._last
-        self._last = text, bound
-        if other is None or len(text) + len(other[0]) > LONGEST:
+        self._last = text, params, bound
+        if other is None or (params and other[1]) or len(text) + len(other[0]) > LONGEST:
             return
-        others = other[1].evaluate(self.table, len(self.rows)).to_pylist()
+        others = other[2].evaluate(self.table, len(self.rows)).to_pylist()
         wanted = [one is True and two is True for one, two in zip(truths, others, strict=True)]
         for joined in (f"({text}) and ({other[0]})", f"({other[0]}) && ({text})"):
-            both, _ = self._bound(joined)
+            both, _ = self._bound(joined, params or other[1])
             if isinstance(both, str):
                 assert "nesting depth" in both or "repeat too much" in both, joined
                 continue
@@ -156,11 +157,11 @@ def run(seed: int, seconds: float) -> Counter[str]:
     fuzz = Fuzz(seed)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        text = drawn(fuzz.draw)
+        text, params = drawn(fuzz.draw)
         try:
-            fuzz.try_one(text)
+            fuzz.try_one(text, params)
         except BaseException as error:
-            error.add_note(f"filter {text!r}, seed {seed}")
+            error.add_note(f"filter {text!r} with {params}, seed {seed}")
             raise
     return fuzz.outcomes
 

@@ -19,7 +19,9 @@ import pyarrow as pa
 
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType
-from tests.filter_cases import INTS, KEYS, REALS, REGEXES, TEXTS, literal, quoted
+from tests import oracle_expressions
+from tests.filter_cases import INTS, KEYS, REALS, TEXTS, quoted
+from tests.oracle_expressions import Filter
 
 Row = dict[str, Any]
 
@@ -218,88 +220,17 @@ def in_form(form: str, rows: list[Row], schema: Schema) -> Any:
 
 # --- filters ---------------------------------------------------------------------------------------------------------
 
-_COMPARE = ["<", "<=", ">", ">=", "==", "!="]
-_IN = ["in", "not in"]
-_PATTERNS = ["a%", "%b", "%a%", "_", "a_", "", "%", "abc", "%\\%%", "é%", "k_y 1%", "%\\\\%", "%\n%"]
-
-Filter = tuple[str, dict[str, Any] | None]
-
 
 def a_filter(random: Random, schema: Schema) -> Filter:
     """A filter that binds to `schema`, and what fills its templates."""
-    text = _a_condition(random, schema, 2)
-    if random.random() > 0.2:
-        return text, None
-    pool: Sequence[Any] = INT_KEYS if schema.primary.dtype is DataType.INT64 else TEXT_KEYS
-    keys = random.choices(pool, k=random.randint(0, 12))
-    return random.choice(["id in {keys}", f"id not in {{keys}} and ({text})"]), {"keys": keys}
+    return oracle_expressions.a_filter(random, schema, pools_of(schema))
 
 
-def _a_condition(random: Random, schema: Schema, depth: int) -> str:
-    kind = random.random()
-    if not depth or kind < 0.6:
-        f = random.choice([f for f in schema.fields if not f.is_vector])
-        return _on_json(random, f) if f.dtype is DataType.JSON else _on_scalar(random, f)
-    one = _a_condition(random, schema, depth - 1)
-    if kind < 0.7:
-        return f"not ({one})"
-    return f"({one}) {random.choice(['and', 'or', '&&', '||'])} ({_a_condition(random, schema, depth - 1)})"
-
-
-def _on_scalar(random: Random, f: Field) -> str:
-    name = f.name
-    if random.random() < 0.1:
-        return f"{name} {random.choice(['is null', 'is not null'])}"
-    if f.dtype is DataType.BOOL:
-        return f"{name} {random.choice(['==', '!='])} {random.choice(['true', 'false'])}"
-    keys: list[Any] = INT_KEYS if f.dtype is DataType.INT64 else TEXT_KEYS
-    usual: list[Any] = list(range(-3, 13)) if f.dtype in INTEGERS | FLOATS else ["a", "b", "ab", "ba"]
-    values = keys if f.is_primary else usual * 2 + _pool(f.dtype)
-    kind = random.random()
-    if kind < 0.4:
-        return f"{name} {random.choice(_COMPARE)} {literal(random.choice(values))}"
-    if kind < 0.7:
-        listed = map(literal, random.choices(values, k=random.randint(0, 8)))
-        return f"{name} {random.choice(_IN)} [{', '.join(listed)}]"
-    if f.dtype is DataType.VARCHAR:
-        return random.choice(
-            [
-                f"{name} like {quoted(random.choice(_PATTERNS))}",
-                f"{name} {random.choice(['=~', '!~'])} {random.choice(REGEXES)}",
-                f"starts_with({name}, {quoted(random.choice(usual))})",
-                f"empty({name})",
-            ]
-        )
-    if f.dtype in FLOATS:
-        return f"{name} * {random.choice([0.5, 2, 1e-3])!r} {random.choice(_COMPARE)} 1"
-    low = random.randint(-3, 9)
-    return random.choice(
-        [f"{name} % {random.randint(2, 5)} == {random.randint(-1, 3)}", f"{low} <= {name} < {low + 5}"]
-    )
-
-
-def _on_json(random: Random, f: Field) -> str:
-    key = f"[{quoted(random.choice(KEYS))}]"
-    root = random.choice(["a", "b", f"$meta{key}"]) if f.is_dynamic else f.name + key
-    path = root + random.choice(["", "", "", f"[{quoted(random.choice(KEYS))}]", "[0]", "[1]"])
-    numbers = [*range(-3, 13), *INTS, *REALS]
-    compare = random.choice(_COMPARE)
-    listed = ", ".join(map(literal, random.choices([*numbers, *TEXTS, True, False], k=random.randint(0, 6))))
-    return random.choice(
-        [
-            f"{path} {compare} {literal(random.choice(numbers))}",
-            f"{path} {compare} {random.randint(-3, 12)}",
-            f"{path} {compare} {quoted(random.choice(TEXTS))}",
-            f"{path} {random.choice(['==', '!='])} {random.choice(['true', 'false'])}",
-            f"{path} {random.choice(_IN)} [{listed}]",
-            f"{path} like {quoted(random.choice(_PATTERNS))}",
-            f"{path} {random.choice(['=~', '!~'])} {random.choice(REGEXES)}",
-            f"starts_with({path}, {quoted(random.choice(TEXTS))})",
-            f"{path} {random.choice(['is null', 'is not null'])}",
-            f"exists {path}",
-            f"{path} {random.choice('+-*')} 2 {compare} 5",
-        ]
-    )
+def pools_of(schema: Schema) -> dict[str, list[Any]]:
+    """The awkward values of each field, by its name."""
+    keys: list[Any] = INT_KEYS if schema.primary.dtype is DataType.INT64 else TEXT_KEYS
+    pools = {f.name: _pool(f.dtype) for f in schema.fields if not f.is_vector and f.dtype is not DataType.JSON}
+    return {**pools, schema.primary.name: keys}
 
 
 # --- indexes ---------------------------------------------------------------------------------------------------------

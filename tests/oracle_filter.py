@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -188,9 +189,12 @@ def compare(op: str, left: _Operand, right: _Operand) -> Truth:
         return None
     if isinstance(a, str):
         a, b = a.encode(), b.encode()
-    return bool({
-        "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b, "!=": a != b,
-    }[op])  # fmt: skip
+    return bool(_COMPARISONS[op](a, b))
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
 
 
 def arithmetic(op: str, left: _Operand, right: _Operand) -> _Operand:
@@ -284,15 +288,14 @@ def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is int or type(value) is float
 
 
 def _class(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, str):
-        return "string"
-    return "number" if _is_number(value) else "container"
+    return _CLASSES.get(type(value), "container")
+
+
+_CLASSES = {bool: "bool", str: "string", int: "number", float: "number"}
 
 
 def _float32(value: float) -> float:

@@ -17,11 +17,11 @@ def test_any_text_is_refused_or_answered_and_a_condition_more_adds_no_row(
 ) -> None:
     fuzz = Fuzz(seed)
     for _ in range(THOROUGH_TEXTS if pytestconfig.getoption("--thorough") else TEXTS):
-        text = drawn(fuzz.draw)
+        text, params = drawn(fuzz.draw)
         try:
-            fuzz.try_one(text)
+            fuzz.try_one(text, params)
         except BaseException as error:
-            error.add_note(f"filter {text!r}")
+            error.add_note(f"filter {text!r} with {params}")
             raise
     assert fuzz.outcomes["joined"] > TEXTS / 10
     assert fuzz.outcomes["refused"] > TEXTS / 5
