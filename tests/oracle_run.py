@@ -460,7 +460,7 @@ class Run:
         choice, metric = self.indexes.get(field.name, (INDEXES[0], None))
         asked_metric = None if metric is not None and random.random() < 0.5 else metric
         if metric is None:
-            asked_metric = random.choice([*Metric, None])
+            asked_metric = random.choice([Metric.L2, Metric.IP, Metric.COSINE, None])
             metric = asked_metric or Metric.COSINE
         values = self._values(random)
         queries = np.array([values.vector(field.dim or 0) for _ in range(random.choice([1, 1, 2, 5]))], np.float32)
