@@ -7,13 +7,25 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from elanus.model.columns import convert
 from elanus.model.schema import Field, Schema
 from elanus.model.types import DataType
+from tests.oracle_arrays import on_array, on_json_array
+
+ARRAYS_OF = {
+    "flags": DataType.BOOL,
+    "tinies": DataType.INT8,
+    "bigs": DataType.INT64,
+    "singles": DataType.FLOAT,
+    "reals": DataType.DOUBLE,
+    "texts": DataType.VARCHAR,
+}
 
 SCHEMA = Schema(
     (
@@ -28,6 +40,17 @@ SCHEMA = Schema(
         Field("text", DataType.VARCHAR, max_length=100, nullable=True),
         Field("flag", DataType.BOOL, nullable=True),
         Field("doc", DataType.JSON, nullable=True),
+        *(
+            Field(
+                name,
+                DataType.ARRAY,
+                nullable=True,
+                element=element,
+                max_capacity=16,
+                max_length=100 if element is DataType.VARCHAR else None,
+            )
+            for name, element in ARRAYS_OF.items()
+        ),
     ),
     enable_dynamic_field=True,
 ).checked()
@@ -76,7 +99,7 @@ REGEXES = [
     '"(?i)A_?B"', r"'\\W'", '"q.q|日"', '".{3,}"', r"'it\'s'", "'^[^a]*$'",
 ]  # fmt: skip
 """Which Python's `re` reads as RE2 does, once its `$` means the end."""
-BOUNDS = {"tiny": 2**7, "small": 2**15, "medium": 2**31, "big": 2**63, "id": 2**63}
+BOUNDS = {"tiny": 2**7, "tinies": 2**7, "bigs": 2**63, "small": 2**15, "medium": 2**31, "big": 2**63, "id": 2**63}
 KEYS = ["a", "b", "é", 'k"', "a b"]
 
 ints = st.sampled_from(INTS) | st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
@@ -110,7 +133,9 @@ def _column(field: Field) -> st.SearchStrategy[Any]:
             DataType.VARCHAR: texts,
             DataType.BOOL: st.booleans(),
             DataType.JSON: json_texts(json_objects) if field.is_dynamic else json_texts(),
-        }[field.dtype]
+        }[field.element or field.dtype]
+    if field.element is not None:
+        values = st.lists(values, max_size=6)
     return st.none() | values if field.nullable else values
 
 
@@ -128,7 +153,8 @@ class Table:
         for field in SCHEMA.fields:
             if not field.is_vector:
                 values = [rows[0][field.name]] * lead + [row[field.name] for row in rows]
-                self._columns[field.id] = pa.array(values, field.arrow_type).slice(lead)
+                whole = convert(field, values) if field.element is not None else pa.array(values, field.arrow_type)
+                self._columns[field.id] = whole.slice(lead)
 
     def column(self, field_id: int) -> pa.Array:
         self.reads.append(field_id)
@@ -212,8 +238,24 @@ def _range(parts: tuple[int, str, str, str, int]) -> str:
     return f"{min(low, high)} {first} {operand} {last} {max(low, high)}"
 
 
+def _of_arrays(parts: tuple[str, Random]) -> str:
+    name, random = parts
+    values = {"flags": [True, False], "texts": TEXTS}.get(name, [*range(-2, 4), *INTS])
+    if name in ("singles", "reals"):
+        values = [*range(-2, 4), *REALS]
+    return on_array(random, SCHEMA.field(name), values, literal)
+
+
+def _of_json_arrays(parts: tuple[str, Random]) -> str:
+    path, random = parts
+    return on_json_array(random, path, [*INTS, *REALS, *TEXTS, True, False], literal)
+
+
+_randoms = st.randoms(use_true_random=False)
 _joined = " ".join
 _predicates = st.one_of(
+    st.tuples(st.sampled_from(list(ARRAYS_OF)), _randoms).map(_of_arrays),
+    st.tuples(_paths, _randoms).map(_of_json_arrays),
     st.tuples(_int_operands | _real_operands, _comparison, _numbers).map(_joined),
     st.tuples(_numbers, _comparison, _int_operands | _real_operands).map(_joined),
     st.tuples(_int_operands | _real_operands, _comparison, _int_operands | _real_operands).map(_joined),

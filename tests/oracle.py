@@ -147,11 +147,19 @@ def stored_value(f: Field, row: Mapping[str, Any], schema: Schema) -> Any:
         return b"{}" if f.is_dynamic else None
     if f.dtype is DataType.JSON:
         return value if isinstance(value, bytes) else orjson.dumps(value)
+    if f.element is not None:
+        return None if value is None else [_rounded(f.element, element) for element in value]
     if f.dtype is DataType.FLOAT:
         return float(np.float32(value))
     if f.dtype is DataType.DOUBLE:
         return float(value)
     return np.asarray(value, np.float32) if f.is_vector else value
+
+
+def _rounded(dtype: DataType, element: Any) -> Any:
+    if dtype is DataType.FLOAT:
+        return float(np.float32(element))
+    return float(element) if dtype is DataType.DOUBLE else element
 
 
 def plain_value(f: Field, stored: Any) -> Any:

@@ -18,12 +18,22 @@ import orjson
 import pyarrow as pa
 
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
-from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType
+from elanus.model.types import FLOATS, INTEGERS, NUMPY_OF, DataType, arrow_type
 from tests import oracle_expressions
 from tests.filter_cases import INTS, KEYS, REALS, TEXTS, quoted
 from tests.oracle_expressions import Filter
 
 Row = dict[str, Any]
+
+ARRAYS_OF = {
+    "flags": DataType.BOOL,
+    "tinies": DataType.INT8,
+    "bigs": DataType.INT64,
+    "singles": DataType.FLOAT,
+    "reals": DataType.DOUBLE,
+    "texts": DataType.VARCHAR,
+}
+CAPACITY = 9
 
 SCALARS = {
     "tiny": DataType.INT8,
@@ -35,6 +45,7 @@ SCALARS = {
     "text": DataType.VARCHAR,
     "flag": DataType.BOOL,
     "doc": DataType.JSON,
+    **dict.fromkeys(ARRAYS_OF, DataType.ARRAY),
 }
 
 INT_KEYS = [*range(-4, 60), 2**63 - 1, -(2**63), 2**53, 2**53 + 1]
@@ -73,13 +84,15 @@ def a_schema(random: Random) -> Schema:
 
 
 def _a_scalar_field(random: Random, name: str, dtype: DataType) -> Field:
-    with_default = dtype is not DataType.JSON and random.random() < 0.25
+    with_default = dtype not in (DataType.JSON, DataType.ARRAY) and random.random() < 0.25
     return Field(
         name,
         dtype,
         nullable=random.random() < 0.5,
         default=random.choice(_pool(dtype)) if with_default else None,
-        max_length=TEXT_BYTES if dtype is DataType.VARCHAR else None,
+        max_length=TEXT_BYTES if DataType.VARCHAR in (dtype, ARRAYS_OF.get(name)) else None,
+        element=ARRAYS_OF.get(name),
+        max_capacity=CAPACITY if name in ARRAYS_OF else None,
     )
 
 
@@ -133,8 +146,11 @@ class Values:
                 if self.random.random() < 0.6:
                     row[f.name] = None
             else:
-                row[f.name] = self.scalar(f.dtype)
+                row[f.name] = self.array(f.element) if f.element is not None else self.scalar(f.dtype)
         return row
+
+    def array(self, element: DataType) -> list[Any]:
+        return [self.scalar(element) for _ in range(self.random.choice([0, 1, 2, 3, CAPACITY]))]
 
     def scalar(self, dtype: DataType) -> Any:
         if dtype is DataType.JSON:
@@ -206,7 +222,8 @@ def in_form(form: str, rows: list[Row], schema: Schema) -> Any:
         elif form == "arrow":
             if f.dtype is DataType.JSON:
                 values = [v if v is None or isinstance(v, bytes) else orjson.dumps(v) for v in values]
-            columns[name] = pa.array(values, f.arrow_type)
+            element = arrow_type(f.element) if f.element is not None else None
+            columns[name] = pa.array(values, f.arrow_type if element is None else pa.list_(element))
     if form == "columns":
         return columns
     arrays = {
@@ -229,7 +246,9 @@ def a_filter(random: Random, schema: Schema) -> Filter:
 def pools_of(schema: Schema) -> dict[str, list[Any]]:
     """The awkward values of each field, by its name."""
     keys: list[Any] = INT_KEYS if schema.primary.dtype is DataType.INT64 else TEXT_KEYS
-    pools = {f.name: _pool(f.dtype) for f in schema.fields if not f.is_vector and f.dtype is not DataType.JSON}
+    pools = {
+        f.name: _pool(f.element or f.dtype) for f in schema.fields if not f.is_vector and f.dtype is not DataType.JSON
+    }
     return {**pools, schema.primary.name: keys}
 
 

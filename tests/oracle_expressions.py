@@ -15,6 +15,7 @@ from elanus.model.errors import InvalidParameter
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, NUMBERS, DataType
 from tests.filter_cases import INTS, KEYS, REALS, REGEXES, TEXTS, literal, quoted
+from tests.oracle_arrays import on_array, on_json_array
 
 COMPARE = ["<", "<=", ">", ">=", "==", "!="]
 IN = ["in", "not in", "IN", "NOT IN"]
@@ -88,8 +89,9 @@ class Draw:
         return self.random.choice([f.name for f in self.fields if f.dtype in dtypes] or [field.name])
 
     def values(self, field: Field) -> list[Any]:
-        usual: list[Any] = ["a", "b", "ab", "ba"]
-        if field.dtype in NUMBERS:
+        dtype = field.element or field.dtype
+        usual: list[Any] = [] if dtype is DataType.BOOL else ["a", "b", "ab", "ba"]
+        if dtype in NUMBERS:
             usual = list(range(-3, 13))
         return usual + self.pools[field.name]
 
@@ -215,7 +217,13 @@ def _json(draw: Draw, f: Field) -> str:
         f"-{path} {compare} {number}",
         _on_text(draw, path),
         _on_text(draw, path),
+        on_json_array(draw.random, path, [*numbers, *TEXTS, True, False], literal),
+        on_json_array(draw.random, root, [*range(-3, 13), *TEXTS, True, False], literal),
     )
+
+
+def _array(draw: Draw, f: Field) -> str:
+    return on_array(draw.random, f, draw.values(f), literal)
 
 
 _INTEGER: list[Form] = [_compared, _compared, _among, _chained, _computed, _computed, _null_test]
@@ -229,5 +237,6 @@ FORMS: dict[DataType, list[Form]] = {
         _compared, _among, _chained, _text, _text, _null_test, _columns(frozenset({DataType.VARCHAR}), COMPARE),
     ],
     DataType.JSON: [_json],
+    DataType.ARRAY: [_array],
 }  # fmt: skip
 """What may be asked of a field of each type."""

@@ -23,6 +23,7 @@ from elanus.expr import tree
 from elanus.expr.parser import parse
 from elanus.model.schema import DYNAMIC_FIELD, Schema
 from elanus.model.types import FLOATS, INTEGERS, DataType
+from tests.oracle_arrays import contains, json_equal, same
 
 Truth = bool | None
 MISSING = object()
@@ -44,10 +45,14 @@ def evaluate_row(
 
 @dataclass
 class _Operand:
-    """A value and how it compares: constant, bool, int, float, double, string or json. A value of None is unknown."""
+    """A value and how it compares: constant, bool, int, float, double, string or json. A value of None is unknown.
+
+    A whole array is of the kind "array" and says of which kind its `elements` are; a list in the filter is a "list".
+    """
 
     kind: str
     value: Any
+    elements: str = ""
 
 
 class _Row:
@@ -72,7 +77,12 @@ class _Row:
             case tree.Template(name=name):
                 return bool(self.params[name])
             case tree.Comparison(op=op, left=left, right=right):
-                return compare(op, self.value(left), self.value(right))
+                one, other = self.value(left), self.value(right)
+                if "list" in (one.kind, other.kind):
+                    array, asked = (one, other) if other.kind == "list" else (other, one)
+                    truth = same(array.value, asked.value, _equal_to(array.elements))
+                    return None if truth is None else truth == (op == "==")
+                return compare(op, one, other)
             case tree.Chain():
                 middle = self.value(node.middle)
                 first = compare(node.first_op, self.value(node.first), middle)
@@ -102,6 +112,9 @@ class _Row:
         operand = self.value(node.operand)
         if operand.value is None:
             return None
+        if operand.kind == "array":
+            asked = self.value(node.values).value
+            return any(same(operand.value, one, _equal_to(operand.elements)) for one in asked) != node.negated
         values = [_Operand("constant", v) for v in self.listed(node.values)]
         if operand.kind == "json" and values and not any(_class(v.value) == _class(operand.value) for v in values):
             return None
@@ -123,7 +136,15 @@ class _Row:
             case tree.Literal(value=value):
                 return _Operand("constant", value)
             case tree.Template(name=name):
-                return _Operand("constant", self.params[name])
+                value = self.params[name]
+                return _Operand("list" if isinstance(value, (list, tuple)) else "constant", value)
+            case tree.LiteralList(values=values):
+                return _Operand("list", values)
+            case tree.ListOf(items=items):
+                return _Operand("list", tuple(self.value(item).value for item in items))
+            case tree.Call(name=name, arguments=(array,)) if name.lower() == "array_length":
+                found = self.value(array)
+                return _Operand("int", len(found.value) if isinstance(found.value, list) else None)
             case tree.Name(name=name):
                 return self.field(name, ())
             case tree.Path(name=name, steps=steps):
@@ -148,6 +169,15 @@ class _Row:
         value = self.row.get(name)
         if field.dtype is DataType.JSON:
             return _Operand("json", _at(value, steps))
+        if field.element is not None:
+            kind = _KINDS.get(field.element, "int")
+            if kind == "float" and value is not None:
+                value = list(map(_float32, value))
+            if not steps:
+                return _Operand("array", value, kind)
+            (index,) = steps
+            assert isinstance(index, int)
+            return _Operand(kind, value[index] if value is not None and index < len(value) else None)
         if field.dtype in INTEGERS:
             return _Operand("int", value)
         if field.dtype in FLOATS:
@@ -162,6 +192,14 @@ class _Row:
         return {name: value for name, value in self.row.items() if self.schema.get(name) is None}
 
 
+_KINDS = {DataType.BOOL: "bool", DataType.FLOAT: "float", DataType.DOUBLE: "double", DataType.VARCHAR: "string"}
+
+
+def _equal_to(kind: str) -> Any:
+    """Whether an element of an array of this kind equals a constant."""
+    return lambda element, constant: compare("==", _Operand(kind, element), _Operand("constant", constant)) is True
+
+
 def _starts_with(row: _Row, operand: tree.Node, beginning: tree.Node) -> Truth:
     text = row.value(operand).value
     return text.startswith(row.value(beginning).value) if isinstance(text, str) else None
@@ -172,7 +210,20 @@ def _empty(row: _Row, operand: tree.Node) -> Truth:
     return text == "" if isinstance(text, str) else None
 
 
-FUNCTIONS: dict[str, Callable[..., Truth]] = {"starts_with": _starts_with, "empty": _empty}
+def _contains(how: str) -> Callable[..., Truth]:
+    def holds(row: _Row, operand: tree.Node, listed: tree.Node) -> Truth:
+        array, asked = row.value(operand), row.value(listed)
+        equal = json_equal if array.kind == "json" else _equal_to(array.elements)
+        return contains(how, array.value, asked.value, equal)
+
+    return holds
+
+
+FUNCTIONS: dict[str, Callable[..., Truth]] = {
+    "starts_with": _starts_with,
+    "empty": _empty,
+    **{f"{of}_contains{how}": _contains(how) for of in ("array", "json") for how in ("", "_all", "_any")},
+}
 """What each function of the language says of a row; called with the row and the call's arguments."""
 
 

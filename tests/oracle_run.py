@@ -33,7 +33,7 @@ from elanus.engine.jobs.improve import build_index, due_build, merge
 from elanus.engine.jobs.seal import seal
 from elanus.expr.compile import compile_filter
 from elanus.model.timestamps import FakeClock
-from elanus.model.types import METRICS_OF, DataType
+from elanus.model.types import METRICS_OF, DataType, arrow_type
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.vector.cost import Route
@@ -537,7 +537,8 @@ class Run:
         assert not difference, f"keys: {difference}"
         for f in self.schema.fields:
             column = table.column(f.name)
-            assert column.type == f.arrow_type, f"{f.name} came as {column.type}"
+            shown_as = f.arrow_type if f.element is None else pa.large_list(arrow_type(f.element))
+            assert column.type == shown_as, f"{f.name} came as {column.type}"
             stored = [copy.stored[f.name] for copy in wanted]
             if f.is_vector:
                 got = column.combine_chunks().values.to_numpy()

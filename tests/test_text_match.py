@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from elanus import Collection, DataType, Elanus, Field, InvalidParameter, Schema
 from elanus.expr.compile import compile_filter
+from elanus.expr.kinds import Type
 from elanus.expr.text_match import TextMatch
-from elanus.expr.typed import Column, Type
+from elanus.expr.typed import (
+    Column,
+)
 from elanus.scalar import words as word_index
 from elanus.scalar.sections import Source
 from elanus.text.match import NearWords, Phrase, TextQuery, Words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import or_
 
 import numpy as np
@@ -9,20 +10,23 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.engine.array_operations import operated
 from elanus.engine.query import Found, column_of, find, keys_of
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.bound import BoundFilter
 from elanus.model.canonical import Batch, Values, held_vectors, taken, vectors_of
 from elanus.model.errors import SchemaMismatch
 from elanus.model.schema import Field
+from elanus.model.types import ArrayOperation
 from elanus.segment.view import absent_column
 
 
-def merged(snapshot: Snapshot, given: Batch, condition: BoundFilter) -> Batch:
+def merged(snapshot: Snapshot, given: Batch, condition: BoundFilter, operations: Mapping[int, ArrayOperation]) -> Batch:
     """`given`, which has the key and some other columns, with the others from the rows that have these keys.
 
-    `condition` is true for these rows. Keys that no row has are new ones, and every field that needs a value has to be
-    given with them. Keys of the dynamic field are joined; what is given goes before what was there.
+    `condition` is true for these rows. `operations` are those on arrays, by field; what else is given replaces.
+    Keys that no row has are new ones, and every field that needs a value has to be given with them. Keys of the dynamic
+    field are joined; what is given goes before what was there.
     Raises `SchemaMismatch`.
     """
     schema = snapshot.manifest.schema
@@ -32,6 +36,9 @@ def merged(snapshot: Snapshot, given: Batch, condition: BoundFilter) -> Batch:
     for field in schema.fields:
         if field.is_dynamic:
             columns[field.id] = _joined(snapshot, found, field, given, old)
+        elif field.id in operations:
+            held = column_of(snapshot, found, field.id).take(old)
+            columns[field.id] = operated(field, operations[field.id], held, given.arrow(field.id))
         elif field.id in given.columns:
             columns[field.id] = given.columns[field.id]
         else:

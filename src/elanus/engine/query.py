@@ -22,6 +22,7 @@ from elanus.engine.snapshot import Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.expr.evaluate import evaluate
 from elanus.expr.prune import arranged, prune
+from elanus.model.arrays import unpacked
 from elanus.model.canonical import taken
 from elanus.model.schema import TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.segment.clustering import Span
@@ -293,13 +294,19 @@ def _take(unit: Unit, schema: Schema, field_id: int, rows: Rows) -> pa.Array:
 def fetch(snapshot: Snapshot, found: Found, output_fields: Sequence[str]) -> pa.Table:
     """The key and `output_fields` of the rows of `found`, in its order, as a table named by field name.
 
-    A column comes with what `Field.metadata` says of it. Raises `InvalidParameter` for a name the schema does not have.
+    Values are as users see them: arrays are Arrow lists. A column comes with what `Field.metadata` says of it. Raises
+    `InvalidParameter` for a name the schema does not have.
     """
     schema = snapshot.manifest.schema
-    names = list(dict.fromkeys((schema.primary.name, *output_fields)))
-    columns = {name: column_of(snapshot, found, schema.field(name).id) for name in names}
+    fields = [schema.field(name) for name in dict.fromkeys((schema.primary.name, *output_fields))]
+    columns = {field.name: shown(field, column_of(snapshot, found, field.id)) for field in fields}
     table = pa.table(columns)
-    if any(schema.field(name).metadata for name in names):
-        told = [pa.field(name, columns[name].type, metadata=schema.field(name).metadata) for name in names]
+    if any(field.metadata for field in fields):
+        told = [pa.field(field.name, columns[field.name].type, metadata=field.metadata) for field in fields]
         table = pa.Table.from_arrays(table.columns, schema=pa.schema(told))
     return table
+
+
+def shown(field: Field, column: pa.Array) -> pa.Array:
+    """The values of a field as users see them."""
+    return unpacked(field.element, column) if field.element is not None else column

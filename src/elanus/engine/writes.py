@@ -11,8 +11,9 @@ again it looks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from elanus.log.record import WriteRecord
 from elanus.model.canonical import Batch, Values, arrow_of
 from elanus.model.errors import CollectionNotFound, DuplicateKey, InvalidParameter
 from elanus.model.schema import PARTITION_FIELD_ID, Schema
-from elanus.model.types import OnDuplicateKey
+from elanus.model.types import ArrayOperation, OnDuplicateKey
 from elanus.segment.tenants import partitions_of
 from elanus.segment.view import fitted
 
@@ -112,10 +113,12 @@ def partial_upsert(
     new_keys: Values | None = None,
     identity: bytes = NO_IDENTITY,
     settle: Settle = Ticket.wait,
+    operations: Mapping[int, ArrayOperation] = MappingProxyType({}),
 ) -> WriteResult:
     """`upsert` of rows of which `given` has the keys and some columns; the others stay as they are.
 
-    `condition` is true for the rows with these keys. `new_keys` are those that replaced rows get (autoID).
+    `condition` is true for the rows with these keys. `new_keys` are those that replaced rows get (autoID). `operations`
+    say of array fields, by id, what is done with what the rows hold.
     Raises as `upsert` does, and `SchemaMismatch` where a key is new and lacks what it needs.
     """
     key_id = collection.schema.primary.id
@@ -126,7 +129,7 @@ def partial_upsert(
     def whole() -> WriteRecord:
         collection.log.barrier()
         snapshot = collection.snapshot()
-        rows = merged(snapshot, given, condition(snapshot.manifest.schema))
+        rows = merged(snapshot, given, condition(snapshot.manifest.schema), operations)
         if new_keys is not None:
             rows = rows.with_column(key_id, new_keys)
         return _record(collection, rows, partition, old)

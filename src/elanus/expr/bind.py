@@ -17,44 +17,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import numpy as np
 import pyarrow as pa
 
 from elanus.expr import constants, times, tree
-from elanus.expr.binding import Constant, Values, checked_text
+from elanus.expr.arrays import Element, compared_arrays, is_array, listed_arrays
+from elanus.expr.binding import Constant, Literal, Values, checked_text
 from elanus.expr.bound import BoundFilter
 from elanus.expr.calls import function
+from elanus.expr.casting import arithmetic_operand, integer_range, rounded
 from elanus.expr.constants import FLIPPED, NotComputable
 from elanus.expr.errors import Refused
+from elanus.expr.kinds import NUMERIC, Type, type_of
 from elanus.expr.like import compile_pattern
 from elanus.expr.membership import member, member_of_json
 from elanus.expr.regex import compile_regex
 from elanus.expr.sampling import Sample, bind_share
 from elanus.expr.simplify import joined, negated, where_known
-from elanus.expr.templates import template_value
+from elanus.expr.templates import template_literal, template_value
 from elanus.expr.tree import Expression, Value
 from elanus.expr.typed import (
-    NUMERIC,
     Always,
     Arithmetic,
     Column,
     Compare,
     CompareJson,
     CompareOperands,
+    Derived,
     IsNull,
     JsonPath,
     Like,
     Operand,
     Predicate,
     Scalar,
-    Shifted,
-    Type,
+    Typed,
     arrow_type_of,
-    type_of,
 )
 from elanus.model.schema import Schema
 from elanus.model.timezones import UTC, Zone
-from elanus.model.types import INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
+from elanus.model.types import TYPE_NAMES, DataType
 
 __all__ = ["BoundFilter", "bind"]
 
@@ -131,6 +131,19 @@ class _Binder:
             raise Refused(f"{what} operations are only supported on single fields", node.position)
         return bound
 
+    def literal(self, node: tree.Node) -> Literal:
+        if isinstance(node, tree.ListOf):
+            return tuple(map(self.literal, node.items))
+        if isinstance(node, tree.Template):
+            found: Literal = template_literal(node, self._params)
+            return found
+        bound = self.value(node)
+        if isinstance(bound, Constant):
+            return bound.value
+        if isinstance(bound, Values):
+            return bound.values
+        raise Refused("array element type must be generic value: write constants or templates", node.position)
+
     def _bind(self, node: tree.Node) -> _Bound:
         bound: _Bound = _RULES[type(node)](self, node)
         return bound
@@ -165,7 +178,7 @@ class _Binder:
     def _path(self, node: tree.Path) -> _Bound:
         return self._field(node, node.steps)
 
-    def _field(self, node: tree.Name | tree.Path, steps: tuple[str | int, ...]) -> Column | JsonPath:
+    def _field(self, node: tree.Name | tree.Path, steps: tuple[str | int, ...]) -> Column | JsonPath | Element:
         found = self.schema.get(node.name)
         if found is None:
             dynamic = self.schema.dynamic
@@ -175,6 +188,8 @@ class _Binder:
             return JsonPath(dynamic, (node.name, *steps))
         if found.dtype is DataType.JSON:
             return JsonPath(found, steps)
+        if steps and found.element is not None:
+            return Element.of(found, steps, node.position)
         if steps:
             raise Refused(f"{TYPE_NAMES[found.dtype]} data type not supported accessed with []", node.position)
         if found.dtype is DataType.TEXT:
@@ -221,9 +236,9 @@ class _Binder:
             raise Refused(str(reason), node.position) from None
         for side in (left, right):
             self._check_numeric(node.op, side, node)
-        bound = _arithmetic(node.op, _arithmetic_operand(left), _arithmetic_operand(right))
+        bound = _arithmetic(node.op, arithmetic_operand(left), arithmetic_operand(right))
         divisor = bound.right if node.op == "/" and bound.type is Type.FLOAT else None
-        if isinstance(divisor, Scalar) and _rounded(divisor.value, Type.FLOAT) == 0:
+        if isinstance(divisor, Scalar) and rounded(divisor.value, Type.FLOAT) == 0:
             raise Refused(f"cannot divide by zero, which {divisor} is as a Float", node.position)
         return bound
 
@@ -255,6 +270,8 @@ class _Binder:
                 return Always(constants.compare(op, left.value, right.value))
             except NotComputable as reason:
                 raise Refused(str(reason), node.position) from None
+        if is_array(left) or is_array(right):
+            return compared_arrays(op, left, right, node.position)
         if isinstance(left, Values) or isinstance(right, Values):
             raise Refused(f"'{op}' cannot be used with a list: use in", node.position)
         if isinstance(left, Constant):
@@ -271,9 +288,7 @@ class _Binder:
             self._no_order(op, node)
         return CompareOperands(op, left, right)
 
-    def _compared_with(
-        self, op: str, operand: Column | JsonPath | Arithmetic | Shifted, value: Value, value_type: str, node: tree.Node
-    ) -> Predicate:
+    def _compared_with(self, op: str, operand: Typed, value: Value, value_type: str, node: tree.Node) -> Predicate:
         """`operand op value`."""
         if isinstance(value, bool) and op not in ("==", "!=") and operand.type in (Type.BOOL, Type.JSON):
             self._no_order(op, node)
@@ -286,20 +301,18 @@ class _Binder:
             self._incomparable(operand.type_name, value_type, node)
         if operand.type is Type.INT:
             assert isinstance(value, (int, float))
-            bound = constants.integer_bound(op, value, *_integer_range(operand))
+            bound = constants.integer_bound(op, value, *integer_range(operand))
             if isinstance(bound, bool):
                 return where_known(operand, bound)
             op, value = bound
         elif operand.type in NUMERIC:
             assert isinstance(value, (int, float))
-            value = _rounded(value, operand.type)
+            value = rounded(value, operand.type)
         else:
             value = checked_text(value, node)
         return Compare(op, operand, value, pa.scalar(value, arrow_type_of(operand)))
 
-    def _compared_json(
-        self, op: str, operand: Column | JsonPath | Arithmetic | Shifted, value: Value, value_type: str, node: tree.Node
-    ) -> Predicate:
+    def _compared_json(self, op: str, operand: Typed, value: Value, value_type: str, node: tree.Node) -> Predicate:
         if constants.classify(value) != "Number":
             if isinstance(operand, Arithmetic):
                 self._incomparable(operand.type_name, value_type, node, ": arithmetic gives a number")
@@ -332,7 +345,11 @@ class _Binder:
         return joined("and", terms)
 
     def _membership(self, node: tree.Membership) -> _Bound:
-        operand, listed = self.value(node.operand), self.value(node.values)
+        operand = self.value(node.operand)
+        if is_array(operand):
+            found = listed_arrays(operand, self.literal(node.values), node.position)
+            return negated(found) if node.negated else found
+        listed = self.value(node.values)
         if not isinstance(listed, Values):
             raise Refused("the right-hand side of 'in' must be a list: [1, 2] or {name}", node.values.position)
         if isinstance(operand, Values):
@@ -344,13 +361,17 @@ class _Binder:
         if operand.type is Type.JSON:
             found = member_of_json(operand, listed.values, node.position)
         else:
-            found = member(operand, listed.values, node.position, _integer_range(operand))
+            found = member(operand, listed.values, node.position, integer_range(operand))
         return negated(found) if node.negated else found
 
     # --- the other predicates ---
 
+    def _texts(self, node: tree.Node, what: str) -> Column | JsonPath | Derived:
+        bound = self.value(node)
+        return bound if isinstance(bound, Derived) else self.operand(node, what)
+
     def _like(self, node: tree.Like) -> _Bound:
-        operand = self.operand(node.operand, "like")
+        operand = self._texts(node.operand, "like")
         if operand.type not in (Type.STRING, Type.JSON):
             raise Refused("like operation on non-string or no-json field is unsupported", node.position)
         pattern = self.value(node.pattern)
@@ -363,7 +384,7 @@ class _Binder:
             raise Refused(str(reason), node.pattern.position) from None
 
     def _regex(self, node: tree.Regex) -> _Bound:
-        operand = self.operand(node.operand, "regex match")
+        operand = self._texts(node.operand, "regex match")
         if operand.type not in (Type.STRING, Type.JSON):
             raise Refused("regex match on non-string or non-json field is unsupported", node.position)
         pattern = self.value(node.pattern)
@@ -395,6 +416,8 @@ class _Binder:
                 raise Refused("IsNull/IsNotNull operations are not supported on vector fields", node.position)
             if named is not None and named.dtype is DataType.TEXT:
                 return IsNull(Column(named, Type.STRING), node.negated) if named.nullable else Always(node.negated)
+        if isinstance(self.value(node.operand), Derived):
+            raise Refused("IsNull/IsNotNull operations are not supported on array element access", node.position)
         operand = self.operand(node.operand, "null")
         if isinstance(operand, Column) and not operand.nullable:
             return Always(node.negated)
@@ -461,14 +484,6 @@ _RULES: dict[type, Any] = {
 """One rule for each node of the syntax tree."""
 
 
-def _arithmetic_operand(bound: Constant | Values | Operand) -> Operand:
-    assert not isinstance(bound, Values)
-    if isinstance(bound, Constant):
-        assert isinstance(bound.value, (int, float))
-        return Scalar(bound.value)
-    return bound
-
-
 def _arithmetic(op: str, left: Operand, right: Operand) -> Arithmetic:
     sides = [side.type for side in (left, right) if not isinstance(side, Scalar)]
     real_constant = any(isinstance(s, Scalar) and isinstance(s.value, float) for s in (left, right))
@@ -479,21 +494,3 @@ def _arithmetic(op: str, left: Operand, right: Operand) -> Arithmetic:
     else:
         kind = Type.FLOAT if set(sides) == {Type.FLOAT} else Type.DOUBLE
     return Arithmetic(op, left, right, kind)
-
-
-def _integer_range(operand: Operand) -> tuple[int, int]:
-    if isinstance(operand, Column) and operand.type is Type.INT:
-        return _RANGES[operand.field.dtype]
-    return _RANGES[DataType.INT64]
-
-
-_RANGES = {dtype: (int(np.iinfo(NUMPY_OF[dtype]).min), int(np.iinfo(NUMPY_OF[dtype]).max)) for dtype in INTEGERS}
-"""The least and the largest of each integer type."""
-
-
-def _rounded(value: float, kind: Type) -> float:
-    """`value` as the column's own type holds it."""
-    if kind is Type.DOUBLE:
-        return float(value)
-    with np.errstate(over="ignore"):
-        return float(np.float32(value))

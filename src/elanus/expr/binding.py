@@ -2,7 +2,7 @@
 
 A function of the language is an entry of `calls.CALLS`: a callable that takes a `Binding` and the call's node, binds
 its arguments, refuses what is wrong with them, and returns a predicate: one of `typed`, or a `typed.Function` of its
-own.
+own; or an operand, a `typed.Derived` of its own.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class Values:
     type_name: str = "Array"
 
 
+Literal = Value | tuple["Literal", ...]
+"""A constant, or a list of such."""
+
+
 class Binding(Protocol):
     """The binder of one expression, as functions see it. Everything here raises `Refused`."""
 
@@ -57,12 +61,16 @@ class Binding(Protocol):
         """`node` as a field or a path of one; `what` names in the error who asks for it."""
         ...
 
+    def literal(self, node: tree.Node) -> Literal:
+        """`node` as a constant, or as a list of constants and of further lists."""
+        ...
+
     def predicate(self, node: tree.Node, *, whole: str = "", connective: str = "") -> Predicate:
         """`node` as a predicate."""
         ...
 
 
-BindCall = Callable[[Binding, tree.Call], Predicate]
+BindCall = Callable[[Binding, tree.Call], Predicate | Operand]
 
 
 def check_count(node: tree.Call, least: int, most: int) -> None:

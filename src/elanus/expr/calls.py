@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from elanus.expr import text_match, texts
+from elanus.expr.arrays import bind_contains, bind_length
 from elanus.expr.binding import BindCall
 
 CALLS: dict[str, BindCall] = {
+    "array_contains": bind_contains,
+    "array_contains_all": bind_contains,
+    "array_contains_any": bind_contains,
+    "array_length": bind_length,
     "empty": texts.empty,
+    "json_contains": bind_contains,
+    "json_contains_all": bind_contains,
+    "json_contains_any": bind_contains,
     "phrase_match": text_match.phrase_match,
     "starts_with": texts.starts_with,
     "text_match": text_match.text_match,

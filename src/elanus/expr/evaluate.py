@@ -19,17 +19,17 @@ import pyarrow.compute as pc
 
 from elanus.expr import json_path, numbers, times, truth
 from elanus.expr.constants import FLIPPED
+from elanus.expr.kinds import ARROW_OF, NUMPY_OF, Type
 from elanus.expr.lookup import ints_among, is_member
 from elanus.expr.numbers import Numbers
 from elanus.expr.typed import (
-    ARROW_OF,
-    NUMPY_OF,
     Always,
     Arithmetic,
     Column,
     Compare,
     CompareJson,
     CompareOperands,
+    Derived,
     Function,
     IsNull,
     JsonPath,
@@ -42,7 +42,6 @@ from elanus.expr.typed import (
     Predicate,
     Scalar,
     Shifted,
-    Type,
     WhereKnown,
 )
 
@@ -128,6 +127,8 @@ class _Rows:
             return _computed(self, operand)
         if isinstance(operand, Shifted):
             return times.moved(self.column(operand.operand), operand)
+        if isinstance(operand, Derived):
+            return operand.values(self)
         assert isinstance(operand, Column)
         return self._columns.column(operand.field.id)
 

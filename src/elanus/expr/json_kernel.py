@@ -345,3 +345,78 @@ def copy_spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any, out_off
                     at += 1
                     to += 1
     out_offsets[len(kinds)] = to
+
+
+@compiled
+def count_elements(
+    data: Any, words: Any, starts: Any, ends: Any, keys: Any, key_offsets: Any, indexes: Any, places: Any, counts: Any
+) -> None:
+    """How many elements the array at one path of each document has, -1 where there is none, and where the first begins.
+
+    Document i is `data[starts[i]:ends[i]]`.
+    """
+    scratch = np.empty(4, np.uint8)
+    for row in range(len(starts)):
+        end = ends[row]
+        counts[row] = -1
+        at = _locate(data, words, starts[row], end, keys, key_offsets, indexes, scratch)
+        if at < 0 or data[at] != 91:
+            continue
+        at = after_space(data, at + 1, end)
+        places[row] = at
+        count = 0
+        while at < end and data[at] != 93:
+            count += 1
+            at = after_space(data, _after_value(data, words, at, end), end)
+            if at >= end or data[at] != 44:
+                break
+            at = after_space(data, at + 1, end)
+        counts[row] = count
+
+
+@compiled
+def read_elements(
+    data: Any, words: Any, ends: Any, places: Any, offsets: Any,
+    kinds: Any, ints: Any, floats: Any, element_starts: Any, element_ends: Any,
+) -> None:  # fmt: skip
+    """The elements that `count_elements` has counted: those of document i are from `offsets[i]` to `offsets[i + 1]`.
+
+    They are told as by `extract`; arrays and objects have a span, too, which is all of their text.
+    """
+    for row in range(len(places)):
+        end = ends[row]
+        at = places[row]
+        for i in range(offsets[row], offsets[row + 1]):
+            kind = MISSING
+            integer: Any = np.int64(0)
+            real = 0.0
+            start: Any = np.int64(at)
+            c = data[at]
+            if c == 45 or 48 <= c <= 57:
+                kind, integer, real, stop = _number(data, at, end)
+            else:
+                stop = _after_value(data, words, at, end)
+            after = stop
+            if c == 34:
+                kind = STRING
+                start = at + 1
+                stop = max(start, stop - 1)
+            elif c == 123:
+                kind = OBJECT
+            elif c == 91:
+                kind = ARRAY
+            elif c == 116 or c == 102:
+                kind = BOOL
+                integer = np.int64(c == 116)
+            elif c == 110:
+                kind = NULL
+            kinds[i] = kind
+            ints[i] = integer
+            floats[i] = real
+            element_starts[i] = start
+            element_ends[i] = stop
+            at = after_space(data, after, end)
+            if at < end and data[at] == 44:
+                at = after_space(data, at + 1, end)
+            if at >= end:
+                at = end - 1

@@ -50,6 +50,23 @@ class Extraction:
         """The strings, escapes read; null in rows of other kinds."""
         return _spans(self._data, self.kinds, Kind.STRING, self._starts, self._ends)
 
+    def documents(self, chosen: npt.NDArray[np.int64]) -> Documents:
+        """The texts of the arrays and objects with the numbers `chosen`; of elements, which `elements_at` has read."""
+        return Documents(self._data, _words(self._data), self._starts[chosen], self._ends[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """JSON texts in one memory: number i is `data[starts[i]:ends[i]]`. `words` are `data` as words of eight bytes."""
+
+    data: npt.NDArray[np.uint8]
+    words: npt.NDArray[np.uint64]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    def rows(self, chosen: slice) -> Documents:
+        return Documents(self.data, self.words, self.starts[chosen], self.ends[chosen])
+
 
 def extracted(kinds: Any, ints: Any, doubles: Any, strings: pa.LargeStringArray) -> Extraction:
     """An extraction of values that are there already."""
@@ -77,12 +94,57 @@ def extract(column: pa.LargeBinaryArray, path: Path) -> Extraction:
     json_kernel.extract(data, words, offsets, *_steps(path), kinds, ints, doubles, starts, ends)
     if column.null_count:
         kinds[column.is_null().to_numpy(zero_copy_only=False)] = Kind.MISSING
+    _read_doubles(data, kinds, doubles, starts, ends)
+    return Extraction(kinds, ints, doubles, data, starts, ends)
+
+
+def documents(column: pa.LargeBinaryArray) -> Documents:
+    """The texts of a large_binary column; those of null rows are anything."""
+    data, words, offsets = _layout(column)
+    return Documents(data, words, offsets[:-1].copy(), offsets[1:].copy())
+
+
+def lengths_at(texts: Documents, path: Path) -> npt.NDArray[np.int64]:
+    """How many elements the array at `path` of each text has; -1 where there is no array."""
+    return _counted(texts, path)[1]
+
+
+def elements_at(texts: Documents, path: Path) -> tuple[npt.NDArray[np.int64], Extraction, npt.NDArray[np.bool_]]:
+    """The elements of the arrays at `path`, all in one: (offsets, elements, which texts have an array there).
+
+    Those of text i are from `offsets[i]` to `offsets[i + 1]`.
+    """
+    from elanus.expr import json_kernel  # loaded already
+
+    places, counts = _counted(texts, path)
+    known = counts >= 0
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.maximum(counts, 0))))
+    total = int(offsets[-1])
+    kinds, doubles = np.empty(total, np.uint8), np.empty(total, np.float64)
+    ints, starts, ends = (np.empty(total, np.int64) for _ in range(3))
+    json_kernel.read_elements(texts.data, texts.words, texts.ends, places, offsets, kinds, ints, doubles, starts, ends)
+    _read_doubles(texts.data, kinds, doubles, starts, ends)
+    return offsets, Extraction(kinds, ints, doubles, texts.data, starts, ends), known
+
+
+def _counted(texts: Documents, path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(where the first element of each array is, how many there are)."""
+    from elanus.expr import json_kernel  # numba takes 0.35 s and 120 MB to load
+
+    places, counts = np.zeros(len(texts.starts), np.int64), np.empty(len(texts.starts), np.int64)
+    json_kernel.count_elements(texts.data, texts.words, texts.starts, texts.ends, *_steps(path), places, counts)
+    return places, counts
+
+
+def _read_doubles(data: Any, kinds: Any, doubles: Any, starts: Any, ends: Any) -> None:
+    """The doubles that the kernel has left unread."""
+    from elanus.expr import json_kernel
+
     unread = kinds == json_kernel.UNREAD_DOUBLE
     if unread.any():
         texts = _spans(data, kinds, json_kernel.UNREAD_DOUBLE, starts, ends).filter(pa.array(unread))
         doubles[unread] = _doubles(texts)
         kinds[unread] = Kind.DOUBLE
-    return Extraction(kinds, ints, doubles, data, starts, ends)
 
 
 def prepare() -> None:
@@ -123,10 +185,15 @@ def _layout(
     data = (
         np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.empty(0, np.uint8)
     )
+    data.flags.writeable = offsets.flags.writeable = False
+    return data, _words(data), offsets
+
+
+def _words(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """`data` as words; none where it is not aligned."""
     words = (data[: len(data) & -8] if data.ctypes.data % 8 == 0 else data[:0].copy()).view(np.uint64)
-    for array in (data, words, offsets):
-        array.flags.writeable = False
-    return data, words, offsets
+    words.flags.writeable = False
+    return words
 
 
 @lru_cache(maxsize=256)

@@ -9,20 +9,18 @@ import pyarrow as pa
 
 from elanus.expr.constants import Moment, classify
 from elanus.expr.errors import Refused
+from elanus.expr.kinds import ARROW_OF, Type
 from elanus.expr.lexer import MAX_INT64
 from elanus.expr.tree import Value
 from elanus.expr.typed import (
-    ARROW_OF,
     Always,
     Arithmetic,
     Column,
     Compare,
-    JsonPath,
     Member,
     MemberJson,
     Predicate,
-    Shifted,
-    Type,
+    Typed,
     WhereKnown,
     shown,
 )
@@ -37,9 +35,7 @@ _ALLOWED = {
 }
 
 
-def member(
-    operand: Column | JsonPath | Arithmetic | Shifted, values: tuple[Value, ...], position: int, limits: tuple[int, int]
-) -> Predicate:
+def member(operand: Typed, values: tuple[Value, ...], position: int, limits: tuple[int, int]) -> Predicate:
     """`operand in values` for a typed operand. What is outside `limits`, those of its integer type, matches nothing."""
     kinds = set(map(type, values))
     allowed = _ALLOWED[operand.type]
@@ -67,9 +63,7 @@ def member(
     return Member(operand, listed)
 
 
-def member_of_json(
-    operand: Column | JsonPath | Arithmetic | Shifted, values: tuple[Value, ...], position: int
-) -> Predicate:
+def member_of_json(operand: Typed, values: tuple[Value, ...], position: int) -> Predicate:
     """`operand in values` where each row of the operand has a class of its own."""
     if not values:
         return WhereKnown(operand, False)

@@ -7,6 +7,7 @@ import math
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.expr.kinds import Type
 from elanus.expr.typed import (
     Always,
     Column,
@@ -17,7 +18,6 @@ from elanus.expr.typed import (
     Not,
     Operand,
     Predicate,
-    Type,
     WhereKnown,
     arrow_type_of,
 )

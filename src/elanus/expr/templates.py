@@ -14,9 +14,32 @@ from elanus.expr.errors import Refused
 from elanus.expr.lexer import MAX_INT64
 from elanus.expr.tree import Template, Value
 
+MAX_NESTED = 100
+"""How deep lists may lie in lists: as deep as messages do."""
+
 
 def template_value(template: Template, params: Mapping[str, Any]) -> Value | tuple[Value, ...]:
     """What `{name}` stands for: one value, or the values of a list, array or tuple."""
+    value = _given(template, params)
+    if isinstance(value, (list, tuple)):
+        return tuple(_checked(item, template) for item in value)
+    return _checked(value, template)
+
+
+def template_literal(template: Template, params: Mapping[str, Any]) -> Any:
+    """What `{name}` stands for where lists may hold lists: a value, or a tuple of values and tuples."""
+    return _literal(_given(template, params), template, 0)
+
+
+def _literal(value: Any, template: Template, depth: int) -> Any:
+    if not isinstance(value, (list, tuple)):
+        return _checked(value, template)
+    if depth == MAX_NESTED:
+        raise Refused(f"the lists of template {{{template.name}}} are nested too deeply", template.position)
+    return tuple(_literal(item, template, depth + 1) for item in value)
+
+
+def _given(template: Template, params: Mapping[str, Any]) -> Any:
     if template.name not in params:
         raise Refused(
             f"the value of expression template variable name {{{template.name}}} is not found: "
@@ -28,9 +51,7 @@ def template_value(template: Template, params: Mapping[str, Any]) -> Value | tup
         value = value.tolist()
     elif isinstance(value, pa.Array):
         value = value.to_pylist()
-    if isinstance(value, (list, tuple)):
-        return tuple(_checked(item, template) for item in value)
-    return _checked(value, template)
+    return value
 
 
 def _checked(value: Any, template: Template) -> Value:

@@ -18,8 +18,15 @@ import pyarrow as pa
 from elanus.expr import tree, truth
 from elanus.expr.binding import Binding, Constant, check_count
 from elanus.expr.errors import Refused
+from elanus.expr.kinds import Type
 from elanus.expr.simplify import where_known
-from elanus.expr.typed import Column, Function, Predicate, Rows, Type, shown
+from elanus.expr.typed import (
+    Column,
+    Function,
+    Predicate,
+    Rows,
+    shown,
+)
 from elanus.model.schema import Field
 from elanus.model.types import DataType
 from elanus.text.analyzer import Analyzer

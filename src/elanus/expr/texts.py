@@ -5,8 +5,14 @@ from __future__ import annotations
 from elanus.expr import tree
 from elanus.expr.binding import Binding, Constant, check_count
 from elanus.expr.errors import Refused
+from elanus.expr.kinds import Type
 from elanus.expr.like import prefix, whole
-from elanus.expr.typed import Column, JsonPath, Like, Predicate, Type
+from elanus.expr.typed import (
+    Column,
+    JsonPath,
+    Like,
+    Predicate,
+)
 
 
 def starts_with(binding: Binding, node: tree.Call) -> Predicate:

@@ -15,16 +15,22 @@ from elanus.expr import constants, tree
 from elanus.expr.binding import Constant, Values
 from elanus.expr.constants import Moment
 from elanus.expr.errors import Refused
+from elanus.expr.kinds import Type
 from elanus.expr.lexer import MAX_INT64
 from elanus.expr.tree import Value
-from elanus.expr.typed import Arithmetic, Column, Compare, JsonPath, Operand, Predicate, Shifted, Type
+from elanus.expr.typed import (
+    Column,
+    Compare,
+    Operand,
+    Predicate,
+    Shifted,
+    Typed,
+)
 from elanus.model.errors import InvalidParameter
 from elanus.model.instants import duration, moment
 from elanus.model.timezones import Zone
 
 _MICROS = 1_000_000
-
-_Side = Column | JsonPath | Arithmetic | Shifted
 
 
 def constant(node: tree.Iso, zone: Zone) -> Constant:
@@ -57,7 +63,7 @@ def shifted(op: str, left: Constant | Values | Operand, interval: tree.Interval)
     raise Refused(f"field '{name}' is not a timestamptz datatype: an INTERVAL moves nothing else", interval.position)
 
 
-def compared(op: str, operand: _Side, value: Value, node: tree.Node) -> Predicate:
+def compared(op: str, operand: Typed, value: Value, node: tree.Node) -> Predicate:
     """`operand op value`, of which one is a Timestamptz.
 
     A shift of the operand by a fixed time is taken from both sides; one by months differs from row to row and stays.

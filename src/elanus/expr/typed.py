@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,59 +17,16 @@ import pyarrow as pa
 
 from elanus.expr.constants import Bound, Moment
 from elanus.expr.json_path import Extraction, Path
+from elanus.expr.kinds import ARROW_OF, Type
 from elanus.expr.like import Pattern, Shape
 from elanus.expr.tree import Value
 from elanus.model.instants import Duration, written
 from elanus.model.schema import Field
 from elanus.model.timezones import UTC
-from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
+from elanus.model.types import TYPE_NAMES
 
 LISTED_IN_TEXT = 10
 """How many values of a list the normal form shows."""
-
-
-class Type(StrEnum):
-    """What an operand gives. INT is computed in int64, FLOAT in float32; JSON is whatever each row holds."""
-
-    BOOL = "Bool"
-    INT = "Int64"
-    FLOAT = "Float"
-    DOUBLE = "Double"
-    STRING = "VarChar"
-    JSON = "JSON"
-    TIME = "Timestamptz"
-
-
-NUMERIC = frozenset({Type.INT, Type.FLOAT, Type.DOUBLE})
-ARROW_OF = {
-    Type.BOOL: pa.bool_(),
-    Type.INT: pa.int64(),
-    Type.FLOAT: pa.float32(),
-    Type.DOUBLE: pa.float64(),
-    Type.STRING: pa.large_string(),
-    Type.TIME: pa.int64(),
-}
-NUMPY_OF: dict[Type, Callable[[Any], np.generic]] = {
-    Type.INT: np.int64,
-    Type.FLOAT: np.float32,
-    Type.DOUBLE: np.float64,
-}
-
-
-_TYPE_OF = {
-    DataType.BOOL: Type.BOOL,
-    DataType.VARCHAR: Type.STRING,
-    DataType.JSON: Type.JSON,
-    DataType.TIMESTAMPTZ: Type.TIME,
-}
-
-
-def type_of(dtype: DataType) -> Type:
-    if dtype in INTEGERS:
-        return Type.INT
-    if dtype in FLOATS:
-        return Type.FLOAT if dtype is DataType.FLOAT else Type.DOUBLE
-    return _TYPE_OF[dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +149,43 @@ class Shifted:
         return f"{self.operand} {self.text}"
 
 
-Operand = Column | JsonPath | Scalar | Arithmetic | Shifted
+class Derived(ABC):
+    """An operand that is worked out of a field; a module that knows how has its own."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def type(self) -> Type: ...
+
+    @property
+    @abstractmethod
+    def nullable(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def cost(self) -> float:
+        """Roughly the nanoseconds a row takes."""
+
+    @abstractmethod
+    def fields(self) -> Iterator[int]:
+        """The ids of the fields that it reads."""
+
+    @abstractmethod
+    def values(self, rows: Rows) -> pa.Array:
+        """What it gives in each of the rows, of the Arrow type of its `type`; null where it has none."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Its normal form."""
+
+    @property
+    def type_name(self) -> str:
+        return str(self.type)
+
+
+Typed = Column | JsonPath | Arithmetic | Shifted | Derived
+Operand = Typed | Scalar
 
 
 def arrow_type_of(operand: Operand) -> pa.DataType:
@@ -349,7 +341,7 @@ class MemberJson:
 class Like:
     """An operand of texts against a pattern, of `like` or of `=~`."""
 
-    operand: Column | JsonPath
+    operand: Column | JsonPath | Derived
     pattern: Pattern
 
     @property

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.model import vector_columns
+from elanus.model.arrays import array_column
 from elanus.model.canonical import Values
 from elanus.model.errors import SchemaMismatch
 from elanus.model.schema import MAX_JSON_BYTES, MAX_TEXT_BYTES, MAX_VECTOR_SQUARE, Field
@@ -70,8 +71,9 @@ def convert(field: Field, values: Column, zone: Zone = UTC) -> Values:
     elif isinstance(values, np.ma.MaskedArray) or (isinstance(values, np.ndarray) and values.dtype.kind in "OUST"):
         values = values.tolist()
     elif isinstance(values, np.ndarray):
-        if values.ndim != (2 if field.is_vector else 1):
-            shape = "(rows, dim)" if field.is_vector else "(rows,)"
+        wide = field.is_vector or field.dtype is DataType.ARRAY
+        if values.ndim != (2 if wide else 1):
+            shape = "(rows, dim)" if wide else "(rows,)"
             raise SchemaMismatch(f'field "{field.name}" takes an array of shape {shape}; got {values.shape}')
         if not values.dtype.isnative:
             values = values.astype(values.dtype.newbyteorder("="))
@@ -481,4 +483,5 @@ _CONVERTERS: dict[DataType, Callable[[Field, Column], Values]] = {
     DataType.BFLOAT16_VECTOR: vector_columns.half_floats,
     DataType.INT8_VECTOR: vector_columns.small_integers,
     DataType.BINARY_VECTOR: vector_columns.bits,
+    DataType.ARRAY: partial(array_column, convert=convert),
 }

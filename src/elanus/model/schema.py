@@ -19,11 +19,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from elanus.model.errors import IllegalSchema, InvalidFieldName, InvalidParameter, VectorClusteringKey
+from elanus.model.errors import (
+    IllegalSchema,
+    InvalidFieldName,
+    InvalidParameter,
+    MissingParameter,
+    VectorClusteringKey,
+)
 from elanus.model.names import check_name
 from elanus.model.types import (
     CLUSTERING_KEYS,
     DENSE_VECTORS,
+    ELEMENTS,
     FLOATS,
     INTEGERS,
     KEYS,
@@ -47,6 +54,7 @@ MAX_VARCHAR_BYTES = 65_535
 MAX_TEXT_BYTES = 2 << 20
 """Of one value of the type Text."""
 MAX_JSON_BYTES = 65_536
+MAX_ARRAY_CAPACITY = 4096
 MIN_DIM, MAX_DIM, MAX_BITS = 2, 32_768, 262_144
 MAX_VECTOR_SQUARE = 1e37
 """The square of a vector's length: scores of two such vectors are still within float32, whatever the metric."""
@@ -72,9 +80,10 @@ KEYWORDS = frozenset(
 class Field:
     """One field of a schema.
 
-    `id` is 0 until the schema has been given to a collection. `max_length` counts bytes of UTF-8. `default` is a
-    Python value of the field's type, or None for no default; that of a Timestamptz is microseconds since 1970, once the
-    schema has been given to a collection, and before that a text or datetime too.
+    `id` is 0 until the schema has been given to a collection. `max_length` counts bytes of UTF-8; of an array it is
+    that of its strings. An array holds up to `max_capacity` elements of the type `element`. `default` is a Python value
+    of the field's type, or None for no default; that of a Timestamptz is microseconds since 1970, once the schema has
+    been given to a collection, and before that a text or datetime too.
     """
 
     name: str
@@ -86,6 +95,8 @@ class Field:
     default: Any = None
     dim: int | None = None
     max_length: int | None = None
+    element: DataType | None = None
+    max_capacity: int | None = None
     is_dynamic: bool = False
     is_partition_key: bool = False
     is_clustering_key: bool = False
@@ -124,9 +135,11 @@ class Field:
         for key in ("is_primary", "auto_id", "nullable", "is_dynamic", "is_partition_key", "is_clustering_key"):
             if getattr(self, key):
                 out[key] = True
-        for key in ("default", "dim", "max_length"):
+        for key in ("default", "dim", "max_length", "max_capacity"):
             if getattr(self, key) is not None:
                 out[key] = getattr(self, key)
+        if self.element is not None:
+            out["element"] = self.element.name
         if self.description:
             out["description"] = self.description
         if self.params:
@@ -135,8 +148,9 @@ class Field:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Field:
-        rest = {key: value for key, value in data.items() if key != "type"}
-        return cls(dtype=DataType[data["type"]], **rest)
+        rest = {key: value for key, value in data.items() if key not in ("type", "element")}
+        element = DataType[data["element"]] if "element" in data else None
+        return cls(dtype=DataType[data["type"]], element=element, **rest)
 
 
 DYNAMIC = Field(DYNAMIC_FIELD, DataType.JSON, is_dynamic=True, nullable=True)
@@ -345,7 +359,8 @@ def check_field(f: Field) -> None:
             )
     elif f.dim is not None:
         raise InvalidParameter(f"field {f.name} of type {f.dtype.name} takes no dim")
-    if f.dtype is DataType.VARCHAR:
+    _check_array(f)
+    if DataType.VARCHAR in (f.dtype, f.element):
         if f.max_length is None:
             raise InvalidParameter(f"type param(max_length) should be specified for the field({f.name}) of VarChar")
         if not 1 <= f.max_length <= MAX_VARCHAR_BYTES:
@@ -377,6 +392,24 @@ def _check_dim(f: Field, dim: int | None) -> None:
     if dim > most:
         raise InvalidParameter(
             f"invalid dimension: {dim} of field {f.name}. {kind} vector dimension should be in range {MIN_DIM} ~ {most}"
+        )
+
+
+def _check_array(f: Field) -> None:
+    if f.dtype is not DataType.ARRAY:
+        if f.element is not None or f.max_capacity is not None:
+            raise InvalidParameter(f"field {f.name} of type {f.dtype.name} takes no element type and no max_capacity")
+        return
+    if f.element is None:
+        raise InvalidParameter(f"element data type None is not valid: say of what type the array {f.name} is")
+    if f.element not in ELEMENTS:
+        raise InvalidParameter(f"element type {TYPE_NAMES[f.element]} is not supported: array field {f.name}")
+    if f.max_capacity is None:
+        raise MissingParameter(f"type param(max_capacity) should be specified for array field {f.name}")
+    if not 0 < f.max_capacity <= MAX_ARRAY_CAPACITY:
+        raise InvalidParameter(
+            f"the maximum capacity specified for a Array should be in (0, {MAX_ARRAY_CAPACITY}]: field {f.name} has "
+            f"{f.max_capacity}"
         )
 
 

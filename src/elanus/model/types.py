@@ -20,6 +20,7 @@ class DataType(IntEnum):
     FLOAT = 10
     DOUBLE = 11
     VARCHAR = 21
+    ARRAY = 22
     JSON = 23
     TEXT = 25
     TIMESTAMPTZ = 26
@@ -60,6 +61,13 @@ class OnDuplicateKey(StrEnum):
     REPLACE = "replace"
 
 
+class ArrayOperation(StrEnum):
+    """What a partial update does with the array that a row holds, by the one that it is given."""
+
+    APPEND = "append"
+    REMOVE = "remove"
+
+
 class Consistency(IntEnum):
     """Which writes a read has to see; the values are the protocol's codes.
 
@@ -83,6 +91,8 @@ DENSE_VECTORS = NUMERIC_VECTORS | {DataType.BINARY_VECTOR}
 """Those that are rows of a matrix; sparse ones have a length of their own each."""
 VECTORS = DENSE_VECTORS | {DataType.SPARSE_FLOAT_VECTOR}
 KEYS = frozenset({DataType.INT64, DataType.VARCHAR})
+ELEMENTS = NUMBERS | {DataType.BOOL, DataType.VARCHAR}
+"""What arrays may be of."""
 
 CLUSTERING_KEYS = NUMBERS | {DataType.VARCHAR}
 
@@ -95,6 +105,7 @@ TYPE_NAMES: dict[DataType, str] = {
     DataType.FLOAT: "Float",
     DataType.DOUBLE: "Double",
     DataType.VARCHAR: "VarChar",
+    DataType.ARRAY: "Array",
     DataType.JSON: "JSON",
     DataType.TEXT: "Text",
     DataType.TIMESTAMPTZ: "Timestamptz",
@@ -143,6 +154,8 @@ _ARROW_OF: dict[DataType, pa.DataType] = {
     DataType.TIMESTAMPTZ: pa.int64(),
     DataType.VARCHAR: pa.large_string(),
     DataType.TEXT: pa.large_string(),
+    # The elements of one array, see `arrays`.
+    DataType.ARRAY: pa.large_binary(),
     # UTF-8 text of one JSON value; large offsets because a segment may hold more than 2 GiB of it.
     DataType.JSON: pa.large_binary(),
     # Pairs of an index (uint32) and a value (float32), little-endian, by rising index: what Milvus has on the wire.

@@ -10,6 +10,7 @@ import pyarrow as pa
 from elanus.model.batch import Rows
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field, Schema
+from elanus.model.types import ArrayOperation
 from elanus.native.results import SearchResults
 from elanus.native.rows import Row, to_rows
 from elanus.service import collections, fields, indexes, partitions, properties, query, rows, search
@@ -66,14 +67,29 @@ class Collection:
         """
         return rows.insert(self._ctx, self._instance, self.name, data, partition)
 
-    def upsert(self, data: Rows, *, partition: str = DEFAULT_PARTITION, partial: bool = False) -> WriteResult:
+    def upsert(
+        self,
+        data: Rows,
+        *,
+        partition: str = DEFAULT_PARTITION,
+        partial: bool = False,
+        array_operations: Mapping[str, str] | None = None,
+    ) -> WriteResult:
         """Insert rows, replacing those with the same keys; all at one moment.
 
         Takes what `insert` takes, with keys also under autoID, where replaced rows get new keys (returned). `partial`
         rows name their keys and some fields, all the same ones: what else the replaced rows hold stays, and dynamic
-        keys are joined. Raises as `insert` does, and `InvalidParameter` when a key stands twice.
+        keys are joined. So it is with `array_operations`: "append" or "remove" by array field, where the elements
+        given are appended to those that a row holds, or removed wherever they stand among them.
+        Raises as `insert` does, and `InvalidParameter` when a key stands twice.
         """
-        return rows.upsert(self._ctx, self._instance, self.name, data, partition, partial=partial)
+        try:
+            operations = {name: ArrayOperation(asked) for name, asked in (array_operations or {}).items()}
+        except ValueError as error:
+            raise InvalidParameter(f"an operation on arrays is append or remove: {error}") from None
+        return rows.upsert(
+            self._ctx, self._instance, self.name, data, partition, partial=partial, operations=operations
+        )
 
     def delete(
         self,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -28,6 +30,7 @@ from elanus.model.digest import digest_of
 from elanus.model.errors import InvalidParameter, SchemaOutdated
 from elanus.model.properties import ALLOW_AUTO_ID, is_set
 from elanus.model.schema import Schema
+from elanus.model.types import TYPE_NAMES, ArrayOperation
 from elanus.service import loading
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -84,37 +87,68 @@ def upsert(
     partition: str = DEFAULT_PARTITION,
     *,
     partial: bool = False,
+    operations: Mapping[str, ArrayOperation] = MappingProxyType({}),
     loaded_only: bool = False,
 ) -> WriteResult:
     """Replace the rows that have the keys of `rows`, and insert those that are new, at one moment.
 
     Keys have to be given, also with autoID, where a replaced row gets a new key: the result's keys are the new ones.
-    With `partial` what `rows` do not name stays as it is; where `loaded_only`, clients need to have loaded it for that.
+    With `partial`, and with `operations` on array fields, what `rows` do not name stays as it is; where `loaded_only`,
+    clients need to have loaded it for that.
     Raises as `insert` does, and `InvalidParameter` when a key stands twice in the batch.
     """
     found = instance.collection(ctx, collection)
     check_unnamed(found.schema, [partition])
+    partial = partial or bool(operations)
+    _check_operations(found.schema, operations)
     if partial and loaded_only:
         loading.require(found, collection)
     primary = found.schema.primary
     batch = canonical_batch(rows, found.schema, partial=partial, zone=zone_of(found.manifest.properties))
     if not batch.num_rows:
         return _nothing(found)
+    for name in operations:
+        if found.schema.field(name).id not in batch.columns:
+            raise InvalidParameter(f'partial-update op targets field "{name}" not present in fields_data: send it')
     give_way()
     if partial:
         identity = _identity(
-            ctx, found, WriteKind.UPSERT, batch.columns.values(), [partition, *map(str, batch.columns)]
+            ctx,
+            found,
+            WriteKind.UPSERT,
+            batch.columns.values(),
+            [partition, *map(str, batch.columns), *chain.from_iterable(sorted(operations.items()))],
         )
         keys = batch.arrow(primary.id)
         new_keys = instance.ids.keys(primary.dtype, len(keys)) if primary.auto_id else None
         return writes.partial_upsert(
-            found, batch, lambda schema: key_condition(schema, keys), partition, new_keys, identity, ctx.settle
+            found,
+            batch,
+            lambda schema: key_condition(schema, keys),
+            partition,
+            new_keys,
+            identity,
+            ctx.settle,
+            {found.schema.field(name).id: operation for name, operation in operations.items()},
         )
     identity = _identity(ctx, found, WriteKind.UPSERT, batch.columns.values(), [partition])
     if not primary.auto_id:
         return writes.upsert(found, batch, partition, identity=identity, settle=ctx.settle)
     made = batch.with_column(primary.id, instance.ids.keys(primary.dtype, batch.num_rows))
     return writes.upsert(found, made, partition, batch.arrow(primary.id), identity, ctx.settle)
+
+
+def _check_operations(schema: Schema, operations: Mapping[str, ArrayOperation]) -> None:
+    """Raise `InvalidParameter` where an operation is of a field that is no array."""
+    for name, operation in operations.items():
+        field = schema.get(name)
+        asked = f"ARRAY_{operation.name}"
+        if field is None or field.is_dynamic:
+            raise InvalidParameter(f'field "{name}" not found in collection schema: {asked} needs an array field')
+        if field.is_primary:
+            raise InvalidParameter(f'field "{name}" is the primary key and cannot carry a partial-update op')
+        if field.element is None:
+            raise InvalidParameter(f'op {asked} requires Array field, but field "{name}" is {TYPE_NAMES[field.dtype]}')
 
 
 def delete_keys(

@@ -28,12 +28,12 @@ AUTO = "AUTOINDEX"
 _SCALARS = frozenset({DataType.BOOL, *INTEGERS, *FLOATS, DataType.VARCHAR, DataType.JSON})
 
 _FIELDS_OF: dict[str, frozenset[DataType]] = {
-    "INVERTED": _SCALARS,
-    "BITMAP": frozenset({DataType.BOOL, *INTEGERS, DataType.VARCHAR, DataType.JSON}),
+    "INVERTED": _SCALARS | {DataType.ARRAY},
+    "BITMAP": frozenset({DataType.BOOL, *INTEGERS, DataType.VARCHAR, DataType.JSON, DataType.ARRAY}),
     "STL_SORT": frozenset({*INTEGERS, *FLOATS, DataType.VARCHAR, DataType.JSON, DataType.TIMESTAMPTZ}),
     "Trie": frozenset({DataType.VARCHAR}),
     "NGRAM": frozenset({DataType.VARCHAR, DataType.JSON}),
-    AUTO: _SCALARS | {DataType.TIMESTAMPTZ},
+    AUTO: _SCALARS | {DataType.TIMESTAMPTZ, DataType.ARRAY},
 }
 
 _REFUSALS = {
@@ -70,7 +70,7 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
         raise InvalidParameter(f"invalid parameter[expected=valid index][actual=invalid index type: {kind}]")
     if kind == "BITMAP" and field.is_primary:
         raise InvalidParameter("create bitmap index on primary key not supported")
-    if field.dtype not in _FIELDS_OF[kind]:
+    if field.dtype not in _FIELDS_OF[kind] or (kind == "BITMAP" and field.element in FLOATS):
         raise InvalidParameter(_REFUSALS[kind].format(type=TYPE_NAMES[field.dtype]))
     given = dict(params)
     if field.dtype is DataType.JSON:

@@ -21,6 +21,7 @@ from elanus.model.errors import NotSupported, SchemaMismatch
 from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, DataType
 from elanus.wire.grpc import moments, vectors
+from elanus.wire.grpc.arrays import read_arrays, write_arrays
 from elanus.wire.grpc.packing import FEW, floats, varints
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -66,7 +67,6 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
     part = scalars.WhichOneof("data")
     if part is None:
         return ()
-    values = getattr(scalars, part).data
     wanted = PART_OF.get(field.dtype) if field is not None else None
     if wanted is not None and part != wanted:
         assert field is not None
@@ -76,6 +76,9 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
             f"the data type of column {name} does not match its field, which holds {field.dtype.name}: "
             f"expected {wanted}, got {part}"
         )
+    if part == "array_data" and field is not None:
+        return read_arrays(scalars.array_data, field)
+    values = getattr(scalars, part).data
     dtype = _NUMPY_OF_PART.get(part)
     if dtype is not None:
         return np.array(values, dtype)
@@ -95,7 +98,7 @@ def _with_nulls(
         raise SchemaMismatch(f"column {name} holds {len(column)} values; its validity says {there} of {rows} rows")
     if field is not None and field.is_vector:
         return vectors.with_nulls(column, valid, name, field)
-    given = pa.array(column)
+    given = column if isinstance(column, pa.Array) else pa.array(column)
     places = np.cumsum(valid) - 1 if len(column) == there else np.arange(rows)
     return given.take(pa.array(places, mask=~valid))
 
@@ -120,6 +123,7 @@ PART_OF: dict[DataType, str] = {
     DataType.TEXT: "string_data",
     DataType.JSON: "json_data",
     DataType.TIMESTAMPTZ: "string_data",
+    DataType.ARRAY: "array_data",
 }
 """The part of a ScalarField that holds the values of each type."""
 
@@ -151,6 +155,9 @@ def field_data(
         out.valid_data.extend(array.is_valid().to_pylist())
     if field.dtype is DataType.TIMESTAMPTZ:
         moments.write(array, time_fields, out)
+        return
+    if field.element is not None:
+        write_arrays(array, field.element, out.scalars.array_data)
         return
     if field.nullable and array.null_count:
         array = array.fill_null(_FILLER[field.dtype])
@@ -203,6 +210,7 @@ def _packed(part: str) -> Callable[[schema_pb2.ScalarField, pa.Array], None]:
 _WRITERS: dict[DataType, Callable[[schema_pb2.ScalarField, pa.Array], None]] = {
     dtype: (_packed if dtype in FLOATS else _whole if dtype in INTEGERS else _writer)(part)
     for dtype, part in PART_OF.items()
+    if dtype is not DataType.ARRAY
 }
 
 _FILLER: dict[DataType, Any] = {

@@ -7,8 +7,9 @@ from functools import lru_cache
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from elanus.model.columns import Column
-from elanus.model.errors import InvalidParameter, NotSupported, SchemaMismatch
+from elanus.model.errors import InvalidParameter, MissingParameter, NotSupported, SchemaMismatch
 from elanus.model.schema import Schema
+from elanus.model.types import ArrayOperation
 from elanus.service import rows
 from elanus.service.rows import DEFAULT_PARTITION, WriteResult
 from elanus.wire.grpc.call import Call
@@ -29,8 +30,7 @@ def insert(call: Call, request: milvus_pb2.InsertRequest) -> milvus_pb2.Mutation
 
 
 def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.MutationResult:
-    if any(op.op != schema_pb2.FieldPartialUpdateOp.REPLACE for op in request.field_ops):
-        raise NotSupported("operations on arrays are not supported by this version of Elanus")
+    operations = _operations(request)
     schema, columns = _columns(call, request)
     written = rows.upsert(
         call.ctx,
@@ -39,6 +39,7 @@ def upsert(call: Call, request: milvus_pb2.UpsertRequest) -> milvus_pb2.Mutation
         columns,
         request.partition_name or DEFAULT_PARTITION,
         partial=request.partial_update or bool(request.field_ops),
+        operations=operations,
         loaded_only=True,
     )
     response = _mutation(schema, written)
@@ -61,6 +62,29 @@ def delete(call: Call, request: milvus_pb2.DeleteRequest) -> milvus_pb2.Mutation
     )
     # Clients take keys in the answer to a delete for that of a Milvus before 2.3.
     return milvus_pb2.MutationResult(acknowledged=True, timestamp=deleted.timestamp, delete_cnt=deleted.count)
+
+
+_OPERATIONS = {
+    schema_pb2.FieldPartialUpdateOp.ARRAY_APPEND: ArrayOperation.APPEND,
+    schema_pb2.FieldPartialUpdateOp.ARRAY_REMOVE: ArrayOperation.REMOVE,
+}
+
+
+def _operations(request: milvus_pb2.UpsertRequest) -> dict[str, ArrayOperation]:
+    """The operations on arrays, by field; to replace what is there is what an upsert does anyway."""
+    operations: dict[str, ArrayOperation] = {}
+    named: set[str] = set()
+    for asked in request.field_ops:
+        if not asked.field_name:
+            raise MissingParameter("FieldPartialUpdateOp.field_name is required")
+        if asked.field_name in named:
+            raise InvalidParameter(f'duplicate partial-update op for field "{asked.field_name}"')
+        named.add(asked.field_name)
+        if asked.op in _OPERATIONS:
+            operations[asked.field_name] = _OPERATIONS[asked.op]
+        elif asked.op != schema_pb2.FieldPartialUpdateOp.REPLACE:
+            raise InvalidParameter(f"unsupported partial update op: {asked.op}")
+    return operations
 
 
 def _columns(

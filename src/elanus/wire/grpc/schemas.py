@@ -12,7 +12,7 @@ from pymilvus.grpc_gen import schema_pb2
 
 from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.model.schema import Field, Schema
-from elanus.model.types import TYPE_NAMES, DataType
+from elanus.model.types import ELEMENTS, TYPE_NAMES, DataType
 from elanus.wire.grpc.columns import PART_OF
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
 
@@ -28,7 +28,7 @@ _PARTS = {
 }
 """The parts of a ValueField, and the types that they are of."""
 
-_WITHOUT_DEFAULT = (DataType.JSON, DataType.TEXT)
+_WITHOUT_DEFAULT = (DataType.JSON, DataType.TEXT, DataType.ARRAY)
 
 _DEFAULT_OF: dict[DataType, str] = {dtype: part for dtype, part in PART_OF.items() if dtype not in _WITHOUT_DEFAULT}
 _DEFAULT_OF[DataType.TIMESTAMPTZ] = "timestamptz_data"
@@ -59,7 +59,9 @@ def field_of(message: schema_pb2.FieldSchema) -> Field:
     """Raises `InvalidParameter` and `NotSupported` as `schema_of` does."""
     params = from_pairs(message.type_params)
     dim, max_length = params.pop("dim", None), params.pop("max_length", None)
+    capacity = params.pop("max_capacity", None)
     dtype = _type_of(message)
+    element = _element_of(message) if dtype is DataType.ARRAY else None
     return Field(
         name=message.name,
         dtype=dtype,
@@ -71,8 +73,10 @@ def field_of(message: schema_pb2.FieldSchema) -> Field:
         default=_default_of(message, dtype),
         dim=_whole(message.name, "dim", dim),
         max_length=_whole(message.name, "max_length", max_length)
-        if dtype in (DataType.VARCHAR, DataType.TEXT)
+        if DataType.VARCHAR in (dtype, element) or dtype is DataType.TEXT
         else None,
+        element=element,
+        max_capacity=_capacity(message.name, capacity) if element is not None else None,
         description=message.description,
         params=params,
     )
@@ -96,12 +100,15 @@ def _field_message(field: Field) -> schema_pb2.FieldSchema:
         params["dim"] = field.dim
     if field.max_length is not None:
         params["max_length"] = field.max_length
+    if field.max_capacity is not None:
+        params["max_capacity"] = field.max_capacity
     message = schema_pb2.FieldSchema(
         fieldID=field.id,
         name=field.name,
         is_primary_key=field.is_primary,
         description=field.description,
         data_type=schema_pb2.DataType.ValueType(int(field.dtype)),
+        element_type=schema_pb2.DataType.ValueType(int(field.element or 0)),
         type_params=to_pairs(params),
         autoID=field.auto_id,
         is_partition_key=field.is_partition_key,
@@ -126,6 +133,26 @@ def _type_of(message: schema_pb2.FieldSchema) -> DataType:
     raise NotSupported(
         f"field {message.name}: the type {_type_name(message.data_type)} is not supported by this version of Elanus"
     )
+
+
+def _element_of(message: schema_pb2.FieldSchema) -> DataType:
+    code = message.element_type
+    if code == schema_pb2.String:
+        raise InvalidParameter("string data type not supported yet, please use VarChar type instead")
+    if code == schema_pb2.DataType.Value("None"):
+        raise InvalidParameter(f"element data type None is not valid: say of what type the array {message.name} is")
+    if code not in set(ELEMENTS):
+        raise InvalidParameter(f"element type {_type_name(code)} is not supported: array field {message.name}")
+    return DataType(code)
+
+
+def _capacity(field: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        raise InvalidParameter(
+            f"the value for max_capacity of field {field} must be an integer: got {text!r}"
+        ) from None
 
 
 def _type_name(code: int) -> str:
