@@ -406,7 +406,7 @@ def test_what_an_index_answers_is_what_a_scan_says(asked: tuple[pa.Array, str, F
     schema = Schema((Field("id", DataType.INT64, is_primary=True), Field("v", DataType.FLOAT_VECTOR, dim=2), field))
     schema = schema.checked()
     module = module_of(kind)
-    source = Source(schema.field("f").id, False, (), len(column), lambda: column)
+    source = Source(schema.field("f").id, False, (), len(column), False, lambda: column)
     index = module.open_index(module.build(column, {"min_gram": 1, "max_gram": 2}), source)
 
     class Columns:

@@ -81,7 +81,7 @@ class IndexDefinition:
         steps = None
         if field.dtype is DataType.JSON:
             steps = steps_of(str(self.params.get(JSON_PATH, "")), is_dynamic=field.is_dynamic)
-        return IndexOf(self.kind, self.params, self.field_id, steps)
+        return IndexOf(self.kind, self.params, self.field_id, steps, field.element)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -225,11 +225,11 @@ class Manifest:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)
 
     def builds(self, definition: IndexDefinition) -> bool:
-        """Whether there is anything to build for an index: graphs are of float32; arrays, and the rest, are scanned."""
+        """Whether there is anything to build for an index: graphs and lists are of float32, the rest is scanned."""
         if not definition.has_file:
             return False
         indexed = self.schema.by_id.get(definition.field_id)
-        if indexed is None or indexed.element is not None:
+        if indexed is None:
             return False
         return not indexed.is_vector or indexed.dtype is DataType.FLOAT_VECTOR
 

@@ -26,7 +26,8 @@ class Sections:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What an index was built of: a field, or what lies at the path `steps` of a JSON one, in a segment of `rows`.
+    """What an index was built of: a field, or what lies at the path `steps` of a JSON one, in a segment of `rows`; or
+    the elements of a field of arrays.
 
     `column` gives the field's own column, for candidates that have to be looked at.
     """
@@ -35,6 +36,7 @@ class Source:
     is_json: bool
     steps: Path
     rows: int
+    is_array: bool
     column: Callable[[], pa.Array]
 
 
@@ -53,7 +55,7 @@ class ScalarKind(Protocol):
     """A module of this package."""
 
     def build(self, column: pa.Array, params: Mapping[str, Any]) -> Sections:
-        """The index of `column`, which has at least one row. Of a JSON path it is the values of the cast type."""
+        """The index of `column`, with a row at least: of a JSON path values of the cast type, of arrays lists."""
         ...
 
     def open_index(self, sections: Sections, source: Source) -> ScalarIndex: ...

@@ -1,7 +1,8 @@
 """Sorted values: the distinct values of a column in order, and for each the rows that hold it.
 
 It serves INVERTED, BITMAP, STL_SORT, Trie and AUTOINDEX: equality, lists, ranges and prefixes are binary searches among
-the values, other patterns are tried on each distinct value. Sections, of a column of n rows and d distinct values:
+the values, other patterns are tried on each distinct value. Of arrays the values are the elements, and a row holds
+several (`elements`). Sections, of a column of n rows and d distinct values:
 
     values                   (d,) numbers, booleans as uint8, rising; of strings
     values.offsets, .data    their UTF-8 end to end, rising by bytes, which is the order of code points
@@ -28,7 +29,7 @@ import pyarrow.compute as pc
 from elanus.expr.typed import Compare, CompareJson, Junction, Like, Member, MemberJson, Predicate
 from elanus.scalar import asked
 from elanus.scalar.asked import Class, Spans, spans
-from elanus.scalar.sections import Array, Sections, Source, bits_of, strings_from, strings_to
+from elanus.scalar.sections import Array, ScalarIndex, Sections, Source, bits_of, strings_from, strings_to
 
 Bits = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
@@ -52,22 +53,30 @@ FEW_VALUES = 2
 def build(column: pa.Array, params: Mapping[str, Any]) -> Sections:
     arrays: dict[str, Array] = {}
     rows = len(column)
-    known = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)).astype(np.uint32)
-    if len(known) < rows:
+    holders = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)).astype(np.uint32)
+    if len(holders) < rows:
         arrays["valid"] = bits_of(column)
         column = column.drop_null()
+    if pa.types.is_large_list(column.type):
+        holders = np.repeat(holders, np.diff(column.offsets.to_numpy()))
+        column = column.flatten()
     count, codes = _add_values(arrays, column)
     order = np.argsort(codes, kind="stable")
-    arrays["offsets"] = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=count))]).astype(np.uint32)
-    if count <= MOST_BITMAPS:
-        bitmaps = arrays["bitmaps"] = np.empty((count, (rows + 7) // 8), np.uint8)
-        held = np.zeros(rows, np.int64)
-        held[known] = codes + 1
-        for number in range(count):
-            bitmaps[number] = np.packbits(held == number + 1, bitorder="little")
-    else:
-        arrays["rows"] = known[order]
-    return Sections({"rows": rows}, arrays)
+    codes, holders = codes[order], holders[order]
+    first = np.ones(len(codes), np.bool_)
+    first[1:] = (codes[1:] != codes[:-1]) | (holders[1:] != holders[:-1])
+    codes, holders = codes[first], holders[first]
+    ends = np.cumsum(np.bincount(codes, minlength=count))
+    arrays["offsets"] = np.concatenate([[0], ends]).astype(np.uint32)
+    if count > MOST_BITMAPS:
+        arrays["rows"] = holders
+        return Sections({}, arrays)
+    bitmaps = arrays["bitmaps"] = np.empty((count, (rows + 7) // 8), np.uint8)
+    for number, of_value in enumerate(np.split(holders, ends[:-1]) if count else ()):
+        held = np.zeros(rows, np.bool_)
+        held[of_value] = True
+        bitmaps[number] = np.packbits(held, bitorder="little")
+    return Sections({}, arrays)
 
 
 def _add_values(arrays: dict[str, Array], column: pa.Array) -> tuple[int, npt.NDArray[np.int64]]:
@@ -86,7 +95,11 @@ def _add_values(arrays: dict[str, Array], column: pa.Array) -> tuple[int, npt.ND
     return len(values), codes
 
 
-def open_index(sections: Sections, source: Source) -> SortedValues:
+def open_index(sections: Sections, source: Source) -> ScalarIndex:
+    if source.is_array:
+        from elanus.scalar.elements import Elements
+
+        return Elements(sections, source)
     return SortedValues(sections, source)
 
 
@@ -165,8 +178,12 @@ class SortedValues:
 
     def _among(self, values: pa.Array) -> Spans:
         """Spans of those values of the index that are among `values`."""
+        return asked.spans_of(self._numbers_of(values))
+
+    def _numbers_of(self, values: pa.Array) -> Numbers:
+        """The numbers of those values of the index that are among `values`, rising."""
         if not len(values) or not self._count:
-            return spans()
+            return np.empty(0, np.int64)
         if self._strings is not None:
             wanted = values.cast(pa.large_binary())
             places = _first_of_each(self._strings, wanted)
@@ -178,7 +195,7 @@ class SortedValues:
             places = np.searchsorted(self._numbers, listed)
             inside = np.minimum(places, self._count - 1)
             there = self._numbers[inside] == listed
-        return asked.spans_of(np.unique(inside[there]))
+        return np.unique(inside[there])
 
     def _like(self, node: Like) -> Spans | None:
         if self._strings is None:
@@ -219,6 +236,9 @@ class SortedValues:
         bits = self._joined(chosen) if self._bitmaps is not None else self._set(chosen, held)
         if inverted:
             bits = ~bits if self._valid is None else ~bits & self._valid
+        return self._truth(bits)
+
+    def _truth(self, bits: Bits) -> pa.BooleanArray:
         validity = None if self._valid is None else pa.py_buffer(self._valid)
         return pa.Array.from_buffers(pa.bool_(), self._rows, [validity, pa.py_buffer(bits)])
 

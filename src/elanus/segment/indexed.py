@@ -3,7 +3,8 @@
 A file is an index payload (`vector.payload`) in the form of big files (`blocks`): what the kind's module makes is its
 sections, and `meta` says under "scalar" what the file is of. Task of a builder process:
 
-    scalar.build    {"kind", "params", "column": {"path", "field_id"}, "json": null or [steps], "output"}
+    scalar.build    {"kind", "params", "column": {"path", "field_id"}, "json": null or [steps],
+                     "element": null or the name of a type, "output"}
 
 It writes the bare payload `output` and returns {"rows"}. Numbers at a JSON path are indexed as doubles; where one of
 them is no double the file says so, and is not asked.
@@ -24,7 +25,9 @@ import pyarrow as pa
 
 from elanus.expr import json_path
 from elanus.expr.typed import Predicate
+from elanus.model.arrays import unpacked
 from elanus.model.errors import CorruptData, FormatTooNew
+from elanus.model.types import DataType
 from elanus.scalar import ngram
 from elanus.scalar.registry import JSON_CAST_TYPE, TEXT, module_of
 from elanus.scalar.sections import ScalarIndex, Sections, Source
@@ -41,12 +44,15 @@ _EXACT = 2**53
 
 @dataclass(frozen=True, slots=True)
 class IndexOf:
-    """What a file is built for: a kind with its parameters, of a field, or of a path (else None) of a JSON field."""
+    """What a file is built for: a kind with its parameters, of a field, or of a path (else None) of a JSON field; with
+    `element`, of a field of arrays of such elements.
+    """
 
     kind: str
     params: Mapping[str, Any]
     field_id: int
     steps: json_path.Path | None = None
+    element: DataType | None = None
 
     def to_arguments(self, column: Path, output: Path) -> dict[str, Any]:
         """Of `scalar.build`, for the column file `column`."""
@@ -55,6 +61,7 @@ class IndexOf:
             "params": dict(self.params),
             "column": {"path": str(column), "field_id": self.field_id},
             "json": None if self.steps is None else list(self.steps),
+            "element": None if self.element is None else self.element.name,
             "output": str(output),
         }
 
@@ -75,6 +82,8 @@ def build(arguments: Mapping[str, Any], progress: Callable[[float], None]) -> Ma
     steps = arguments["json"]
     progress(0.0)
     values, exact = (column, True) if steps is None else _at_path(column, tuple(steps), arguments["params"])
+    if arguments["element"] is not None:
+        values = unpacked(DataType[arguments["element"]], column)
     made = module_of(arguments["kind"]).build(values, arguments["params"])
     described = {"kind": arguments["kind"], "field_id": source["field_id"], "steps": steps, "exact": exact}
     payload.write(Path(arguments["output"]), {**made.meta, "rows": len(column), "scalar": described}, made.arrays)
@@ -138,6 +147,7 @@ class IndexFile:
             self.of.steps is not None,
             self.of.steps or (),
             self._rows,
+            self.of.element is not None,
             lambda: self._column(self.of.field_id),
         )
         return module_of(self.of.kind).open_index(Sections(file.meta, file.sections), source)

@@ -70,7 +70,9 @@ def define(field: Field, asked_for: str, kind: str, params: Mapping[str, Any], n
         raise InvalidParameter(f"invalid parameter[expected=valid index][actual=invalid index type: {kind}]")
     if kind == "BITMAP" and field.is_primary:
         raise InvalidParameter("create bitmap index on primary key not supported")
-    if field.dtype not in _FIELDS_OF[kind] or (kind == "BITMAP" and field.element in FLOATS):
+    if kind == "BITMAP" and field.element in FLOATS:
+        raise InvalidParameter("bitmap index are only supported on bool, int, string for array field")
+    if field.dtype not in _FIELDS_OF[kind]:
         raise InvalidParameter(_REFUSALS[kind].format(type=TYPE_NAMES[field.dtype]))
     given = dict(params)
     if field.dtype is DataType.JSON:
