@@ -33,6 +33,7 @@ INDEXES = (
     ("number", "STL_SORT", {}),
     ("word", "INVERTED", {}),
     ("few", "BITMAP", {}),
+    ("tags", "INVERTED", {}),
     ("note", "INVERTED", {"json_path": "note['a']['b']", "json_cast_type": "DOUBLE"}),
 )
 
@@ -42,6 +43,7 @@ FILTERS: tuple[tuple[str, str, float], ...] = (
     ("varchar like 'ab%'", "word like '{two}%'", 20.0),
     ("int in [1,000 values]", "number in {thousand}", 20.0),
     ('json["a"]["b"] > c', "note['a']['b'] > {high}", 60.0),
+    ("array_contains", "array_contains(tags, {n})", 20.0),
     ("three-way and", "number < {low} and few == {few} and word like '{two}%'", 20.0),
 )
 """What, the filter, and how many milliseconds it may take without an index."""
@@ -98,6 +100,7 @@ def build(folder: Path, count: int) -> None:
         Field("number", DataType.INT64),
         Field("few", DataType.INT32),
         Field("word", DataType.VARCHAR, max_length=16),
+        Field("tags", DataType.ARRAY, element=DataType.INT64, max_capacity=4),
         Field("note", DataType.JSON),
     )
     random = np.random.default_rng(5)
@@ -113,6 +116,7 @@ def build(folder: Path, count: int) -> None:
                 "number": random.integers(0, NUMBERS, size),
                 "few": random.integers(0, 50, size).astype(np.int32),
                 "word": words.take(pa.array(random.integers(0, WORDS, size))),
+                "tags": pa.array(random.integers(0, NUMBERS, (size, 4)).tolist()),
                 "note": pc.binary_join_element_wise('{"x": "some text", "a": {"b": ', inner, "}}", ""),
             }
             for collection in collections:
