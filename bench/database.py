@@ -29,6 +29,7 @@ BATCH_ROWS = 50_000
 
 BULK = Settings(
     seal_rows=1 << 30,
+    seal_idle_rows=1 << 30,
     seal_bytes=1 << 40,
     unsealed_bytes=1 << 40,
     log_bytes=1 << 40,
