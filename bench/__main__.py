@@ -1,7 +1,7 @@
 """Runs benchmarks and writes their figures beside their bounds.
 
     python -m bench [search insert open count ...] [--rounds 5] [--scale 1] [--data vectors.npy]
-                    [--out bench-results] [--work bench-results/data]
+                    [--out bench-results] [--work bench-results/data] [--peer URI]
 
 Without names all are run. `--work` keeps prepared databases between runs. The machine should be quiet; the load
 average stands beside every figure.
@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="a .npy of real embeddings in place of drawn vectors")
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
     parser.add_argument("--work", type=Path, help="where prepared databases are kept (default: OUT/data)")
+    parser.add_argument("--peer", metavar="URI", help="a running Milvus, to be measured beside by `filter`")
     arguments = parser.parse_args()
 
     dim = int(np.load(arguments.data, mmap_mode="r").shape[1]) if arguments.data else 128
@@ -56,6 +57,7 @@ def main() -> int:
         scale=arguments.scale,
         source=Source(dim=dim, file=arguments.data),
         say=lambda text: print(text, flush=True),
+        peer=arguments.peer,
     )
     print(f"{report.machine()}; load {load()}; vectors: {context.source.name}")
     figures: list[Figure] = []

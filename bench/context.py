@@ -24,6 +24,8 @@ class Context:
     scale: float
     source: Source
     say: Callable[[str], None]
+    peer: str | None = None
+    """The address of a Milvus to measure beside, by the benchmarks that can."""
 
     def rows(self, count: int) -> int:
         return max(1_000, int(count * self.scale))

@@ -1,39 +1,42 @@
-"""count(*) by filters through gRPC on a million sealed rows, without scalar indexes and with them."""
+"""count(*) by filters through gRPC on a million sealed rows: without scalar indexes, with them, and by another server.
+
+`--peer URI` names a running Milvus, where a collection `PEER` is made of the same rows at its first use and kept. Each
+turn asks all sides with the same constants, which are others than the turn before, so that no cache of answers is
+measured. The peer is not asked what its version does not know.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pymilvus import DataType as MilvusType
+from pymilvus import MilvusClient
 
 import elanus
 from bench import database
 from bench.context import Context
 from bench.measure import Spread
 from bench.report import Figure
+from bench.serving import served
 from elanus import DataType, Field, Schema
 
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-
 ROWS, ROUNDS = 1_000_000, 15
-NUMBERS, WORDS = 100_000, 26 * 26 * 100
+NUMBERS, WORDS, LABELS, TOLD = 100_000, 26 * 26 * 100, 1_000, 8
+PEER_BATCH = 20_000
 
-PLAIN, INDEXED = "plain", "indexed"
+PLAIN, INDEXED, PEER = "plain", "indexed", "elanus_bench_filters"
 
 INDEXES = (
     ("number", "STL_SORT", {}),
     ("word", "INVERTED", {}),
     ("few", "BITMAP", {}),
-    ("tags", "INVERTED", {}),
+    ("labels", "INVERTED", {}),
     ("note", "INVERTED", {"json_path": "note['a']['b']", "json_cast_type": "DOUBLE"}),
 )
 
@@ -43,30 +46,54 @@ FILTERS: tuple[tuple[str, str, float], ...] = (
     ("varchar like 'ab%'", "word like '{two}%'", 20.0),
     ("int in [1,000 values]", "number in {thousand}", 20.0),
     ('json["a"]["b"] > c', "note['a']['b'] > {high}", 60.0),
-    ("array_contains", "array_contains(tags, {n})", 20.0),
+    ("array_contains", "array_contains(labels, {label})", 20.0),
     ("three-way and", "number < {low} and few == {few} and word like '{two}%'", 20.0),
 )
 """What, the filter, and how many milliseconds it may take without an index."""
 
+TEXT_MATCH, TEXT_MATCH_MS = "text_match(told, '{word}')", 5.0
 WITH_INDEX_MS = 4.0
 
 
 def run(context: Context) -> list[Figure]:
     count = context.rows(ROWS)
     folder = context.prepared("filters", lambda path: build(path, count))
-    figures = []
-    with served(folder) as client:
-        for what, text, bound_ms in FILTERS:
-            for name, bound in ((PLAIN, bound_ms), (INDEXED, WITH_INDEX_MS)):
-                took = [_count_ms(client, name, _filled(text, turn)) for turn in range(-2, ROUNDS)][2:]
-                how = "with an index" if name == INDEXED else "no index"
-                label = f"count(*) where {what}, {count:,} rows, gRPC, {how}"
-                figures.append(Figure("filter", label, Spread.of(took), "ms", bound))
+    with served(folder) as address:
+        client = MilvusClient(address)
+        for name in (PLAIN, INDEXED):
+            client.load_collection(name)
+        if context.peer is None:
+            figures = _figures(client, None, count)
+        else:
+            peer = MilvusClient(context.peer)
+            fill_peer(peer, count, context.say)
+            figures = _figures(client, peer, count)
+            peer.close()
+        client.close()
     return figures
 
 
+def _figures(client: MilvusClient, peer: MilvusClient | None, count: int) -> list[Figure]:
+    figures = []
+    for what, text, bound_ms in FILTERS:
+        label = f"count(*) where {what}, {count:,} rows, gRPC"
+        plain, indexed, others = [], [], []
+        for turn in range(-2, ROUNDS):
+            asked = _filled(text, turn)
+            plain.append(_count_ms(client, PLAIN, asked))
+            indexed.append(_count_ms(client, INDEXED, asked))
+            if peer is not None:
+                others.append(_count_ms(peer, PEER, asked))
+        figures.append(Figure("filter", f"{label}, no index", Spread.of(plain[2:]), "ms", bound_ms))
+        figures.append(Figure("filter", f"{label}, with an index", Spread.of(indexed[2:]), "ms", WITH_INDEX_MS))
+        if peer is not None:
+            figures.append(Figure("filter", f"{label}, the peer, no index", Spread.of(others[2:]), "ms"))
+    took = [_count_ms(client, INDEXED, _filled(TEXT_MATCH, turn)) for turn in range(-2, ROUNDS)][2:]
+    label = f"count(*) where text_match, {count:,} rows of {TOLD} words, gRPC"
+    return [*figures, Figure("filter", label, Spread.of(took), "ms", TEXT_MATCH_MS)]
+
+
 def _filled(text: str, turn: int) -> str:
-    """The filter with other constants each time, so that no cache of answers is measured."""
     random = np.random.default_rng(turn + 100)
     word = _word(int(random.integers(WORDS)))
     return text.format(
@@ -75,6 +102,7 @@ def _filled(text: str, turn: int) -> str:
         two=word[:2],
         thousand=random.integers(0, NUMBERS, 1000).tolist(),
         high=NUMBERS - int(random.integers(100, 2000)),
+        label=int(random.integers(LABELS)),
         low=NUMBERS // 2 + turn,
         few=int(random.integers(50)),
     )
@@ -100,52 +128,72 @@ def build(folder: Path, count: int) -> None:
         Field("number", DataType.INT64),
         Field("few", DataType.INT32),
         Field("word", DataType.VARCHAR, max_length=16),
-        Field("tags", DataType.ARRAY, element=DataType.INT64, max_capacity=4),
         Field("note", DataType.JSON),
+        Field("labels", DataType.ARRAY, element=DataType.INT32, max_capacity=8),
     )
-    random = np.random.default_rng(5)
-    words = pa.array([_word(i) for i in range(WORDS)], pa.large_string())
+    told = Field("told", DataType.VARCHAR, max_length=200, params={"enable_analyzer": "true", "enable_match": "true"})
     with elanus.open(folder, settings=database.BULK) as db:
-        collections = [db.create_collection(name, Schema(fields)) for name in (PLAIN, INDEXED)]
-        for begin in range(0, count, database.BATCH_ROWS):
-            size = min(database.BATCH_ROWS, count - begin)
-            inner = pa.array(random.integers(0, NUMBERS, size)).cast(pa.string())
-            rows = {
-                "id": np.arange(begin, begin + size),
-                "vector": np.ones((size, 2), np.float32),
-                "number": random.integers(0, NUMBERS, size),
-                "few": random.integers(0, 50, size).astype(np.int32),
-                "word": words.take(pa.array(random.integers(0, WORDS, size))),
-                "tags": pa.array(random.integers(0, NUMBERS, (size, 4)).tolist()),
-                "note": pc.binary_join_element_wise('{"x": "some text", "a": {"b": ', inner, "}}", ""),
-            }
-            for collection in collections:
-                collection.insert(rows)
-        for collection in collections:
+        plain = db.create_collection(PLAIN, Schema(fields))
+        indexed = db.create_collection(INDEXED, Schema((*fields, told)))
+        for rows, told_words in _batches(count, database.BATCH_ROWS):
+            plain.insert(rows)
+            indexed.insert({**rows, "told": told_words})
+        for collection in (plain, indexed):
             collection.flush()
             collection.create_index("vector", "FLAT", metric="L2")
         for field, kind, params in INDEXES:
-            collections[1].create_index(field, kind, params=params)
-        collections[1].wait_for_indexes()
+            indexed.create_index(field, kind, params=params)
+        indexed.wait_for_indexes()
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[MilvusClient]:
-    """A client of `elanus serve` over `folder`, with both collections loaded."""
-    from pymilvus import MilvusClient
+def _batches(count: int, size: int) -> Iterator[tuple[dict[str, Any], pa.Array]]:
+    """(columns, texts of `TOLD` words) of all rows, always the same ones."""
+    random = np.random.default_rng(5)
+    words = pa.array([_word(i) for i in range(WORDS)], pa.large_string())
+    for begin in range(0, count, size):
+        rows = min(size, count - begin)
+        inner = pa.array(random.integers(0, NUMBERS, rows)).cast(pa.string())
+        labels = pa.array(random.integers(0, LABELS, 5 * rows).astype(np.int32))
+        told = [words.take(pa.array(random.integers(0, WORDS, rows))) for _ in range(TOLD)]
+        yield (
+            {
+                "id": np.arange(begin, begin + rows),
+                "vector": np.ones((rows, 2), np.float32),
+                "number": random.integers(0, NUMBERS, rows),
+                "few": random.integers(0, 50, rows).astype(np.int32),
+                "word": words.take(pa.array(random.integers(0, WORDS, rows))),
+                "note": pc.binary_join_element_wise('{"x": "some text", "a": {"b": ', inner, "}}", ""),
+                "labels": pa.ListArray.from_arrays(pa.array(np.arange(0, 5 * rows + 1, 5, np.int32)), labels),
+            },
+            pc.binary_join_element_wise(*told, pa.scalar(" ", pa.large_string())),
+        )
 
-    main = "from elanus.cli import main; main()"
-    command = [sys.executable, "-c", main, "serve", "--data", str(folder), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        client = MilvusClient(f"http://127.0.0.1:{process.stdout.readline().rsplit(':', 1)[1].strip()}")
-        for name in (PLAIN, INDEXED):
-            client.load_collection(name)
-        yield client
-        client.close()
-    finally:
-        process.terminate()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+
+def fill_peer(client: MilvusClient, count: int, say: Callable[[str], None]) -> None:
+    """The same rows as the collection `PEER` of a Milvus, unless they are there."""
+    if client.has_collection(PEER):
+        client.load_collection(PEER)
+        return
+    say(f"filling the collection {PEER} of the peer, once ...")
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", MilvusType.INT64, is_primary=True)
+    schema.add_field("vector", MilvusType.FLOAT_VECTOR, dim=2)
+    schema.add_field("number", MilvusType.INT64)
+    schema.add_field("few", MilvusType.INT32)
+    schema.add_field("word", MilvusType.VARCHAR, max_length=16)
+    schema.add_field("note", MilvusType.JSON)
+    schema.add_field("labels", MilvusType.ARRAY, element_type=MilvusType.INT32, max_capacity=8)
+    client.create_collection(PEER, schema=schema, consistency_level="Strong")
+    for columns, _ in _batches(count, PEER_BATCH):
+        lists = {
+            name: values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
+            for name, values in columns.items()
+        }
+        lists["note"] = [{"x": "some text", "a": {"b": int(text[30:-2])}} for text in lists["note"]]
+        names = list(lists)
+        client.insert(PEER, [dict(zip(names, row, strict=True)) for row in zip(*lists.values(), strict=True)])
+    client.flush(PEER)
+    indexes = client.prepare_index_params()
+    indexes.add_index("vector", index_type="FLAT", metric_type="L2")
+    client.create_index(PEER, indexes)
+    client.load_collection(PEER)
