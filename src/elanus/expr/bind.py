@@ -282,7 +282,7 @@ class _Binder:
         assert not isinstance(right, Scalar)
         if Type.JSON in (left.type, right.type):
             self._incomparable(left.type_name, right.type_name, node, ": a JSON value compares with constants only")
-        if left.type is not right.type and not (left.type in NUMERIC and right.type in NUMERIC):
+        if not ({left.type, right.type} <= NUMERIC or left.type is right.type is not Type.GEOMETRY):
             self._incomparable(left.type_name, right.type_name, node)
         if left.type is Type.BOOL and op not in ("==", "!="):
             self._no_order(op, node)
@@ -296,7 +296,7 @@ class _Binder:
             return times.compared(op, operand, value, node)
         if operand.type is Type.JSON:
             return self._compared_json(op, operand, value, value_type, node)
-        expected = {Type.BOOL: "Bool", Type.STRING: "String"}.get(operand.type, "Number")
+        expected = {Type.BOOL: "Bool", Type.STRING: "String", Type.GEOMETRY: "none"}.get(operand.type, "Number")
         if constants.classify(value) != expected:
             self._incomparable(operand.type_name, value_type, node)
         if operand.type is Type.INT:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from elanus.expr import text_match, texts
+from elanus.expr import geometry, text_match, texts
 from elanus.expr.arrays import bind_contains, bind_length
 from elanus.expr.binding import BindCall
 
 CALLS: dict[str, BindCall] = {
+    **geometry.CALLS,
     "array_contains": bind_contains,
     "array_contains_all": bind_contains,
     "array_contains_any": bind_contains,

@@ -23,6 +23,7 @@ class Type(StrEnum):
     JSON = "JSON"
     TIME = "Timestamptz"
     ARRAY = "Array"
+    GEOMETRY = "Geometry"
 
 
 NUMERIC = frozenset({Type.INT, Type.FLOAT, Type.DOUBLE})
@@ -47,6 +48,7 @@ _TYPE_OF = {
     DataType.JSON: Type.JSON,
     DataType.ARRAY: Type.ARRAY,
     DataType.TIMESTAMPTZ: Type.TIME,
+    DataType.GEOMETRY: Type.GEOMETRY,
 }
 
 

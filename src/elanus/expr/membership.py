@@ -32,6 +32,7 @@ _ALLOWED = {
     Type.DOUBLE: frozenset({int, float}),
     Type.STRING: frozenset({str}),
     Type.TIME: frozenset({int, Moment}),
+    Type.GEOMETRY: frozenset(),
 }
 
 

@@ -201,7 +201,7 @@ def _absent(field: Field, rows: int) -> Values:
     if field.is_dense and field.nullable:
         return null_vectors(field, rows)
     if field.default is not None or field.nullable:
-        return _repeated(field.arrow_type, field.default, rows)
+        return _repeated(field.arrow_type, field.held_default, rows)
     raise SchemaMismatch(
         f'Insert missed a field "{field.name}": it is not nullable and has no default. Send a value in every row.'
     )

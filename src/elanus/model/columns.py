@@ -30,6 +30,7 @@ from elanus.model import vector_columns
 from elanus.model.arrays import array_column
 from elanus.model.canonical import Values
 from elanus.model.errors import SchemaMismatch
+from elanus.model.geometry_column import geometry_column
 from elanus.model.schema import MAX_JSON_BYTES, MAX_TEXT_BYTES, MAX_VECTOR_SQUARE, Field
 from elanus.model.time_column import moments
 from elanus.model.timezones import UTC, Zone
@@ -127,7 +128,7 @@ def _resolve_nulls(field: Field, array: pa.Array) -> pa.Array:
     if not array.null_count:
         return array
     if field.default is not None:
-        return array.fill_null(pa.scalar(field.default, field.arrow_type))
+        return array.fill_null(pa.scalar(field.held_default, field.arrow_type))
     if field.nullable:
         return array
     row = pc.index(array.is_null(), True).as_py()
@@ -478,6 +479,7 @@ _CONVERTERS: dict[DataType, Callable[[Field, Column], Values]] = {
     DataType.VARCHAR: _strings,
     DataType.TEXT: _strings,
     DataType.JSON: _json,
+    DataType.GEOMETRY: geometry_column,
     DataType.FLOAT_VECTOR: _vectors,
     DataType.FLOAT16_VECTOR: vector_columns.half_floats,
     DataType.BFLOAT16_VECTOR: vector_columns.half_floats,

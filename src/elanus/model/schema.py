@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from elanus.model import geometries
 from elanus.model.errors import (
     IllegalSchema,
     InvalidFieldName,
@@ -83,7 +84,7 @@ class Field:
     `id` is 0 until the schema has been given to a collection. `max_length` counts bytes of UTF-8; of an array it is
     that of its strings. An array holds up to `max_capacity` elements of the type `element`. `default` is a Python value
     of the field's type, or None for no default; that of a Timestamptz is microseconds since 1970, once the schema has
-    been given to a collection, and before that a text or datetime too.
+    been given to a collection, and before that a text or datetime too; that of a Geometry is WKT.
     """
 
     name: str
@@ -122,6 +123,13 @@ class Field:
         """Elements of `NUMPY_OF` in a dense vector: its `dim`, of bits an eighth of it."""
         assert self.dim is not None, "a field of dense vectors has a dim"
         return self.dim // 8 if self.dtype is DataType.BINARY_VECTOR else self.dim
+
+    @property
+    def held_default(self) -> Any:
+        """The default as a column holds it."""
+        if self.dtype is DataType.GEOMETRY and self.default is not None:
+            return geometries.wkb_of(self.default)
+        return self.default
 
     @property
     def metadata(self) -> dict[str, str] | None:
@@ -428,6 +436,11 @@ def _check_default(f: Field) -> None:
     elif dtype is DataType.TIMESTAMPTZ:
         if type(value) is not int:
             raise wrong
+    elif dtype is DataType.GEOMETRY:
+        try:
+            geometries.wkb_of(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidParameter(f"invalid default value for geometry field {f.name}: {error}") from None
     elif dtype in FLOATS:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             raise wrong

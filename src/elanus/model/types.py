@@ -22,6 +22,7 @@ class DataType(IntEnum):
     VARCHAR = 21
     ARRAY = 22
     JSON = 23
+    GEOMETRY = 24
     TEXT = 25
     TIMESTAMPTZ = 26
     BINARY_VECTOR = 100
@@ -107,6 +108,7 @@ TYPE_NAMES: dict[DataType, str] = {
     DataType.VARCHAR: "VarChar",
     DataType.ARRAY: "Array",
     DataType.JSON: "JSON",
+    DataType.GEOMETRY: "Geometry",
     DataType.TEXT: "Text",
     DataType.TIMESTAMPTZ: "Timestamptz",
     DataType.BINARY_VECTOR: "BinaryVector",
@@ -158,6 +160,8 @@ _ARROW_OF: dict[DataType, pa.DataType] = {
     DataType.ARRAY: pa.large_binary(),
     # UTF-8 text of one JSON value; large offsets because a segment may hold more than 2 GiB of it.
     DataType.JSON: pa.large_binary(),
+    # WKB, see `geometries`.
+    DataType.GEOMETRY: pa.large_binary(),
     # Pairs of an index (uint32) and a value (float32), little-endian, by rising index: what Milvus has on the wire.
     DataType.SPARSE_FLOAT_VECTOR: pa.large_binary(),
 }

@@ -97,7 +97,7 @@ def absent_column(field: Field, rows: int) -> pa.Array:
     """What rows written before `field` was added hold for it: its default, or null; no dynamic keys."""
     if field.is_dense:
         return null_vectors(field, rows)
-    value = b"{}" if field.is_dynamic else field.default
+    value = b"{}" if field.is_dynamic else field.held_default
     if value is None:
         return pa.nulls(rows, field.arrow_type)
     return pa.repeat(pa.scalar(value, field.arrow_type), rows)

@@ -4,8 +4,9 @@ Names are those of fields, `*` for all of them, `$meta` for the whole dynamic ob
 dynamic field, any other name or `$meta["name"]` for one of its keys. A key that is no plain name has to come in the
 second form: `sum(price)` and `about["author"]` would otherwise be taken for keys that no row has.
 
-In a table a Timestamptz is Arrow's timestamp in microseconds, in the time zone in which it is to be told. The dynamic
-field is the column `$meta` of JSON text (large_binary), cut down to the keys asked for.
+In a table a Timestamptz is Arrow's timestamp in microseconds, in the time zone in which it is to be told, a Geometry
+its WKT (large_string). The dynamic field is the column `$meta` of JSON text (large_binary), cut down to the keys asked
+for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import orjson
 import pyarrow as pa
 
+from elanus.model import geometries
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import DYNAMIC_FIELD, Schema
 from elanus.model.timezones import DEFAULT_TIMEZONE
@@ -30,12 +32,13 @@ _PLAIN = re.compile(r"[^\W\d]\w*\Z")
 class Output:
     """`fields` are names of the schema's fields; `dynamic_keys` those of the dynamic object to keep, None for all.
 
-    `times` are those of `fields` that hold Timestamptz, which is told in `timezone`.
+    `times` are those of `fields` that hold Timestamptz, which is told in `timezone`; `geometries` those of Geometry.
     """
 
     fields: tuple[str, ...] = ()
     dynamic_keys: frozenset[str] | None = None
     times: tuple[str, ...] = ()
+    geometries: tuple[str, ...] = ()
     timezone: str = DEFAULT_TIMEZONE
 
 
@@ -66,7 +69,8 @@ def resolve(schema: Schema, names: Iterable[str], timezone: str = DEFAULT_TIMEZO
     if not fields:
         return NOTHING
     times = tuple(name for name in fields if schema.field(name).dtype is DataType.TIMESTAMPTZ)
-    return Output(tuple(fields), None if whole else frozenset(keys), times, timezone)
+    shapes = tuple(name for name in fields if schema.field(name).dtype is DataType.GEOMETRY)
+    return Output(tuple(fields), None if whole else frozenset(keys), times, shapes, timezone)
 
 
 def dynamic_key(name: str) -> str:
@@ -81,6 +85,9 @@ def dynamic_key(name: str) -> str:
 
 def cut(table: pa.Table, output: Output) -> pa.Table:
     """`table` as it is told: its dynamic column cut down to the keys asked for, times in their time zone."""
+    for name in output.geometries:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, geometries.texts_of(table.column(place).combine_chunks()))
     for name in output.times:
         place = table.schema.get_field_index(name)
         table = table.set_column(place, name, table.column(place).cast(pa.timestamp("us", output.timezone)))

@@ -82,7 +82,7 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
     dtype = _NUMPY_OF_PART.get(part)
     if dtype is not None:
         return np.array(values, dtype)
-    if part not in ("string_data", "json_data", "bytes_data"):
+    if part not in ("string_data", "json_data", "bytes_data", "geometry_wkt_data"):
         raise NotSupported(f"column {name}: {part} is not supported by this version of Elanus")
     return list(values)
 
@@ -124,6 +124,7 @@ PART_OF: dict[DataType, str] = {
     DataType.JSON: "json_data",
     DataType.TIMESTAMPTZ: "string_data",
     DataType.ARRAY: "array_data",
+    DataType.GEOMETRY: "geometry_wkt_data",
 }
 """The part of a ScalarField that holds the values of each type."""
 
@@ -218,6 +219,7 @@ _FILLER: dict[DataType, Any] = {
     DataType.VARCHAR: "",
     DataType.TEXT: "",
     DataType.JSON: b"",
+    DataType.GEOMETRY: "",
     **dict.fromkeys(INTEGERS, 0),
     **dict.fromkeys(FLOATS, 0.0),
 }

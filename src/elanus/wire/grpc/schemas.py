@@ -32,6 +32,7 @@ _WITHOUT_DEFAULT = (DataType.JSON, DataType.TEXT, DataType.ARRAY)
 
 _DEFAULT_OF: dict[DataType, str] = {dtype: part for dtype, part in PART_OF.items() if dtype not in _WITHOUT_DEFAULT}
 _DEFAULT_OF[DataType.TIMESTAMPTZ] = "timestamptz_data"
+_DEFAULT_OF[DataType.GEOMETRY] = "string_data"
 """The part of a ValueField that holds a default of each type."""
 
 
