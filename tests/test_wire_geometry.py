@@ -84,6 +84,23 @@ def test_filters_read_wkt_also_from_templates(client: MilvusClient) -> None:
         client.query("places", "at == 'POINT (1 1)'")
 
 
+def test_an_index_is_kept_and_finished_at_once(client: MilvusClient) -> None:
+    make_places(client)
+    client.insert("places", places())
+    client.flush("places")
+    for field, kind in (("shape", "RTREE"), ("at", "AUTOINDEX")):
+        indexes = client.prepare_index_params()
+        indexes.add_index(field, index_type=kind)
+        client.create_index("places", indexes)
+        told = client.describe_index("places", field)
+        assert (told["index_type"], told["state"], told["pending_index_rows"]) == (kind, "Finished", 0)
+    assert keys(client, "places", "st_within(shape, 'POLYGON ((0 0, 4 0, 4 4, 0 4, 0 0))')") == [2, 3]
+    indexes = client.prepare_index_params()
+    indexes.add_index("id", index_type="RTREE")
+    with refused(1100, "RTREE index can only be built on geometry field"):
+        client.create_index("places", indexes)
+
+
 def test_what_is_no_geometry_is_refused(client: MilvusClient) -> None:
     make_places(client)
     for shape in ("", "POLYGON ((0 0, 1 0, 1 1))", "LINESTRING (1 1)", "POINT (1 2 3 4 5)"):

@@ -225,13 +225,13 @@ class Manifest:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)
 
     def builds(self, definition: IndexDefinition) -> bool:
-        """Whether there is anything to build for an index: graphs and lists are of float32, the rest is scanned."""
+        """Whether there is anything to build for an index: not of geometries, nor of vectors but those of float32."""
         if not definition.has_file:
             return False
         indexed = self.schema.by_id.get(definition.field_id)
         if indexed is None:
             return False
-        return not indexed.is_vector or indexed.dtype is DataType.FLOAT_VECTOR
+        return indexed.dtype is DataType.FLOAT_VECTOR or not (indexed.is_vector or indexed.dtype is DataType.GEOMETRY)
 
     def keys(self) -> frozenset[str]:
         """Every Store key this version names."""

@@ -33,7 +33,8 @@ _FIELDS_OF: dict[str, frozenset[DataType]] = {
     "STL_SORT": frozenset({*INTEGERS, *FLOATS, DataType.VARCHAR, DataType.JSON, DataType.TIMESTAMPTZ}),
     "Trie": frozenset({DataType.VARCHAR}),
     "NGRAM": frozenset({DataType.VARCHAR, DataType.JSON}),
-    AUTO: _SCALARS | {DataType.TIMESTAMPTZ, DataType.ARRAY},
+    "RTREE": frozenset({DataType.GEOMETRY}),
+    AUTO: _SCALARS | {DataType.TIMESTAMPTZ, DataType.ARRAY, DataType.GEOMETRY},
 }
 
 _REFUSALS = {
@@ -42,6 +43,7 @@ _REFUSALS = {
     "STL_SORT": "STL_SORT are only supported on numeric, varchar or timestamptz field, got {type}",
     "Trie": "TRIE are only supported on varchar field",
     "NGRAM": "ngram index can only be created on VARCHAR or JSON field",
+    "RTREE": "RTREE index can only be built on geometry field",
     AUTO: "create auto index on type:{type} is not supported",
 }
 
