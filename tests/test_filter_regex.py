@@ -93,3 +93,20 @@ def test_no_expression_takes_long(pattern: str) -> None:
     if compiled is not None:
         compiled.match(column)
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(" + ".?" * 20 + "[[:alpha:])]){1000}Z",
+        "(" + "a?" * 100 + r"\Q)\E){1000}",
+        "(" + "a?" * 100 + "[[:alpha:](]){1000}",
+    ],
+)
+def test_what_looks_like_the_end_of_a_group_hides_no_weight(pattern: str) -> None:
+    with pytest.raises(ValueError, match="repeats too much"):
+        compile_regex(pattern)
+
+
+def test_a_character_by_its_number_is_one_character() -> None:
+    assert compile_regex(r"\x{2028}|\x{2029}|\x{3000}")[1] < 10

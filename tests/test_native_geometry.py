@@ -160,6 +160,18 @@ def test_what_is_no_geometry_is_refused_and_nothing_written(tmp_path: Path, shap
                 collection.query(f"st_within(shape, '{shape}')")
 
 
+@pytest.mark.parametrize("deep", [101, 100_000])
+def test_geometries_too_deep_for_geos_are_refused(tmp_path: Path, deep: int) -> None:
+    shape = "GEOMETRYCOLLECTION (" * deep + "POINT (1 1)" + ")" * deep
+    with open_folder(tmp_path) as db:
+        collection = db.create_collection("places", PLACES)
+        with pytest.raises(SchemaMismatch, match="more than 100 collections"):
+            collection.insert([{**place(1), "shape": shape}])
+        with pytest.raises(InvalidParameter, match="more than 100 collections"):
+            collection.query(f"st_within(shape, '{shape}')")
+        assert collection.count() == 0
+
+
 @pytest.mark.parametrize(
     ("filter", "reason"),
     [

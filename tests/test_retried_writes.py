@@ -25,6 +25,7 @@ from elanus.log.carry import CarryRecord
 from elanus.log.record import WriteRecord
 from elanus.model.digest import digest_of
 from elanus.model.timestamps import FakeClock, compose
+from elanus.model.types import VECTORS
 from elanus.service import rows
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
@@ -466,15 +467,27 @@ COLUMNS: dict[DataType, st.SearchStrategy[Any]] = {
     DataType.DOUBLE: st.floats(allow_nan=False),
     DataType.VARCHAR: st.text(max_size=4),
     DataType.JSON: st.binary(max_size=4),
+    DataType.ARRAY: st.binary(max_size=4),
+    DataType.GEOMETRY: st.binary(max_size=4),
+    DataType.TEXT: st.text(max_size=4),
+    DataType.TIMESTAMPTZ: st.integers(-(2**63), 2**63 - 1),
     DataType.FLOAT_VECTOR: st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=2),
+    DataType.BINARY_VECTOR: st.lists(st.integers(0, 255), min_size=1, max_size=1),
+    DataType.FLOAT16_VECTOR: st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=2),
+    DataType.BFLOAT16_VECTOR: st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=2),
+    DataType.INT8_VECTOR: st.lists(st.integers(-128, 127), min_size=2, max_size=2),
+    DataType.SPARSE_FLOAT_VECTOR: st.binary(max_size=4),
 }
+"""What a column of each type holds."""
+
+DIMS = {**dict.fromkeys(VECTORS - {DataType.SPARSE_FLOAT_VECTOR}, 2), DataType.BINARY_VECTOR: 8}
 
 
 @pytest.mark.parametrize("dtype", DataType)
 @given(data=st.data())
 def test_columns_have_one_digest_if_they_hold_the_same(dtype: DataType, data: st.DataObject) -> None:
-    kind = Field("f", dtype, dim=2 if dtype is DataType.FLOAT_VECTOR else None).arrow_type
-    values = st.lists(COLUMNS[dtype] if dtype is DataType.FLOAT_VECTOR else st.none() | COLUMNS[dtype], max_size=9)
+    kind = Field("f", dtype, dim=DIMS.get(dtype)).arrow_type
+    values = st.lists(st.none() | COLUMNS[dtype], max_size=9)
     one, other, around = data.draw(values), data.draw(values), data.draw(values)
     column = pa.array(one, kind)
     sliced = pa.array([*around, *one, *around], kind).slice(len(around), len(one))

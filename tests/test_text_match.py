@@ -216,7 +216,9 @@ def test_matches_are_those_of_a_plain_reading(rows: list[list[str]], query: list
     column = pa.array([" ".join(words) for words in rows], pa.large_string())
     text = " ".join(query)
     least, distance = number + 1, number % 2 + 1
-    index = word_index.open_index(word_index.build(column, {}), Source(101, False, (), len(rows), lambda: column))
+    index = word_index.open_index(
+        word_index.build(column, {}), Source(101, False, (), len(rows), False, lambda: column)
+    )
     expected: list[tuple[TextQuery, list[bool]]] = [
         (Words.of(STANDARD, text, least), [sum(word in words for word in query) >= least for words in rows]),
         (

@@ -176,11 +176,11 @@ def test_an_upsert_replaces_rows_whole(client: MilvusClient) -> None:
     assert keys(client) == [1, 2, 3]
 
 
-def test_operations_on_arrays_are_not_supported(stub: Any, client: MilvusClient) -> None:
+def test_operations_on_arrays_need_an_array(stub: Any, client: MilvusClient) -> None:
     make_books(client, rows=1)
     request = milvus_pb2.UpsertRequest(collection_name="books", num_rows=1)
     request.field_ops.add(field_name="title", op=schema_pb2.FieldPartialUpdateOp.ARRAY_APPEND)
-    assert refusal(stub.Upsert(request).status) == 10
+    assert refusal(stub.Upsert(request).status) == 1100
 
 
 def test_rows_are_deleted_by_key_or_filter(client: MilvusClient) -> None:

@@ -54,9 +54,14 @@ def compile_filter(
 
 def _params_key(params: Mapping[str, Any]) -> tuple[Any, ...]:
     """The parameters as a key, or () where some value is a list or the like: those are rarely the same twice."""
-    if not all(
-        type(value) in (bool, int, float, str) and len(str(value)) <= MAX_CACHED_CHARACTERS for value in params.values()
-    ):
-        return ()
+    for value in params.values():
+        if type(value) is str:
+            if len(value) > MAX_CACHED_CHARACTERS:
+                return ()
+        elif type(value) is int:
+            if value.bit_length() > 64:
+                return ()
+        elif type(value) not in (bool, float):
+            return ()
     # 1, 1.0 and True are equal keys but not the same filter, nor are 0.0 and -0.0.
     return tuple((name, type(value), repr(value)) for name, value in params.items())

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from elanus.expr import truth
 from elanus.expr.binding import Literal
-from elanus.expr.constants import MIN_INT64
+from elanus.expr.constants import MIN_INT64, Moment
 from elanus.expr.errors import Refused
 from elanus.expr.json_path import Extraction, Kind, documents, elements_at, lengths_at
 from elanus.expr.kinds import Type
@@ -202,6 +202,8 @@ def _key(value: Literal) -> tuple[str, Any]:
     """Equal for equal values alone: 1 is 1.0 and not true."""
     if isinstance(value, bool):
         return "bool", value
+    if isinstance(value, Moment):
+        return "time", value
     if isinstance(value, str):
         return "string", value
     if isinstance(value, tuple):

@@ -20,12 +20,13 @@ MAX_WEIGHT = 16_000
 _TOKEN = re.compile(
     r"""
       (?P<property>\\[pP](?:\{[^}]{0,64}\}|.))
-    | (?P<class>\[\^?\]?(?:\\.|[^\]\\])*+\]?)
+    | (?P<quoted>\\Q.*?(?:\\E|\Z))
+    | (?P<class>\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*+\]?)
     | (?P<times>\{(?P<least>\d{1,4})(?P<more>,(?P<most>\d{0,4}))?\}\??)
     | (?P<any>[*+?]\??)
     | (?P<open>\((?:\?P?<[^>]{0,64}>|\?[a-zA-Z-]{0,8}:)?)
     | (?P<close>\))
-    | (?P<plain>\\.|.)
+    | (?P<plain>\\x\{[0-9a-fA-F]{1,8}\}|\\.|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -67,7 +68,13 @@ def weight(source: str) -> int:
             groups.append(0)
             continue
         if kind == "close":
-            last = groups.pop() if len(groups) > 1 else 0
+            if len(groups) > 1:
+                last = groups.pop()
+                groups[-1] += last
+            else:
+                last = groups[0]
+        elif kind == "quoted":
+            last = len(token.group())
             groups[-1] += last
         elif kind in ("property", "class", "plain"):
             text = token.group()

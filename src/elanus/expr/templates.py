@@ -63,7 +63,8 @@ def _checked(value: Any, template: Template) -> Value:
     if kind is int:
         if MIN_INT64 <= value <= MAX_INT64:
             return value  # type: ignore[no-any-return]
-        raise Refused(f"value {value} of template {{{template.name}}} is out of the range of Int64", template.position)
+        spelled = f"value {value}" if value.bit_length() < 1000 else "the value"
+        raise Refused(f"{spelled} of template {{{template.name}}} is out of the range of Int64", template.position)
     if kind is float:
         if not math.isnan(value):
             return value  # type: ignore[no-any-return]

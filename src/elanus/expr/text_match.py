@@ -36,6 +36,8 @@ from elanus.text.match import MAX_EDITS, NearWords, Phrase, TextQuery, Words
 MINIMUM = "minimum_should_match"
 EDITS = "max_edit_distance"
 MAX_MINIMUM = 1000
+MAX_PHRASE = 256
+"""Where a text says one word over and over, the time that a phrase of it takes grows with the cube of its length."""
 MAX_SLOP = 2**32 - 1
 
 
@@ -101,7 +103,14 @@ def phrase_match(binding: Binding, node: tree.Call) -> Predicate:
         if slop > MAX_SLOP:
             raise Refused(f'"slop" exceeds the range of "uint32". "slop" expression passed: {slop}', given.position)
     detail = f", {slop}" if slop else ""
-    return _bound(binding, node, "phrase match", detail, lambda analyzer, text: Phrase.of(analyzer, text, slop))
+
+    def query(analyzer: Analyzer, text: str) -> TextQuery:
+        phrase = Phrase.of(analyzer, text, slop)
+        if len(phrase.said) > MAX_PHRASE:
+            raise Refused(f"a phrase has at most {MAX_PHRASE} words; this one has {len(phrase.said)}", node.position)
+        return phrase
+
+    return _bound(binding, node, "phrase match", detail, query)
 
 
 def _bound(

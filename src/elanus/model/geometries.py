@@ -19,6 +19,11 @@ import pyarrow as pa
 POINT_BYTES = 21
 """The length of a point's WKB: byte order, type, and two doubles."""
 
+MOST_NESTED = 100
+"""How many collections one geometry may hold, since each may be within the other."""
+SHORT = 1_000
+"""So many characters do not spell more of them than that."""
+
 PIECE = 512
 """How many geometries are read or written while nobody else runs: about a millisecond."""
 
@@ -41,13 +46,26 @@ def parsed(texts: Objects) -> tuple[Objects, npt.NDArray[np.bool_]]:
     """(geometries, wrong): those that `texts`, strings or None, spell. Where one spells none it is wrong, and None."""
     import shapely
 
+    deep = _is_deep(texts)
+    if deep.any():
+        texts = texts.copy()
+        texts[deep] = None
     with np.errstate(invalid="ignore"):
         try:
             found = _in_pieces(partial(shapely.from_wkt, on_invalid="ignore"), texts)
         except (*_UNREADABLE, shapely.errors.ShapelyError):  # one of them cannot even be ignored: find it
             found = np.array([_one(text) for text in texts], object)
     wrong = (texts != np.array(None)) & shapely.is_missing(found)
-    return found, wrong | is_unbounded(found)
+    return found, wrong | deep | is_unbounded(found)
+
+
+def _is_deep(texts: Objects) -> npt.NDArray[np.bool_]:
+    """Which texts may hold collections within collections so deep that GEOS, which recurses, would end the process."""
+    return np.fromiter(map(MOST_NESTED.__lt__, map(_collections_of, texts)), np.bool_, len(texts))
+
+
+def _collections_of(text: Any) -> int:
+    return text.upper().count("COLLECTION") if isinstance(text, str) and len(text) > SHORT else 0
 
 
 def _one(text: str | None) -> Any:
@@ -73,6 +91,8 @@ def why_wrong(text: str) -> str:
     """What is wrong with a text that spells no geometry."""
     import shapely
 
+    if _collections_of(text) > MOST_NESTED:
+        return f"syntax error in {text[:100]!r}: more than {MOST_NESTED} collections in one geometry"
     try:
         shapely.from_wkt(text)
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
@@ -80,7 +100,7 @@ def why_wrong(text: str) -> str:
     return f"syntax error in {text[:100]!r}: coordinates are finite numbers"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def geometry_of(text: str) -> Any:
     """The geometry that `text` spells. Raises `ValueError`."""
     found, wrong = parsed(np.array([text], object))
@@ -89,7 +109,7 @@ def geometry_of(text: str) -> Any:
     return found[0]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def wkb_of(text: str) -> bytes:
     """The WKB of the geometry that `text` spells. Raises `ValueError`."""
     import shapely

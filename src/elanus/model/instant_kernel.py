@@ -17,7 +17,7 @@ WRONG, ABSOLUTE, LOCAL, FAR_OFFSET = range(4)
 
 MAX_OFFSET, MIN_OFFSET = 14 * 3600, -12 * 3600
 
-LONGEST = 33
+LONGEST = 34
 """Bytes of the longest text that `write` writes, of a year outside 0000 to 9999: zones make such of its ends."""
 
 

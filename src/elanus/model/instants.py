@@ -30,7 +30,11 @@ PARTS = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 Micros = npt.NDArray[np.int64]
 
 _MILLION = 1_000_000
-_DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?\Z", re.ASCII)
+_DURATION = re.compile(
+    r"P(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})D)?(?:T(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})S)?)?\Z", re.A
+)
+FIRST, LAST = -62_167_219_200_000_000, 253_402_300_799_999_999
+"""The years 0000 to 9999, which are those that texts can name."""
 _MOST = (1 << 31) - 1
 """The largest number of a duration: those of Milvus are added to C's ints."""
 

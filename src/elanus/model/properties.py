@@ -59,8 +59,9 @@ def is_set(properties: Mapping[str, str], name: str) -> bool:
 
 
 def ttl_s(properties: Mapping[str, str]) -> int:
-    """For how many seconds a row is there; 0 is for ever."""
-    return max(0, int(properties.get(TTL, 0)))
+    """For how many seconds a row is there; 0 is for ever, as is a text that an earlier version took for what it was."""
+    text = properties.get(TTL, "")
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def check(properties: Mapping[str, str], schema: Schema) -> None:

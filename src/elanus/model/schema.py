@@ -11,7 +11,6 @@ The dynamic field is an ordinary JSON field named `$meta`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from elanus.model import geometries
+from elanus.model import geometries, instants
 from elanus.model.errors import (
     IllegalSchema,
     InvalidFieldName,
@@ -35,6 +34,7 @@ from elanus.model.types import (
     FLOATS,
     INTEGERS,
     KEYS,
+    MAX_OF,
     NUMPY_OF,
     TYPE_NAMES,
     VECTORS,
@@ -436,14 +436,18 @@ def _check_default(f: Field) -> None:
     elif dtype is DataType.TIMESTAMPTZ:
         if type(value) is not int:
             raise wrong
+        if not instants.FIRST <= value <= instants.LAST:
+            raise InvalidParameter(f"[{value}] is out of range for default value of field {f.name} ({dtype.name})")
     elif dtype is DataType.GEOMETRY:
         try:
             geometries.wkb_of(value)
         except (TypeError, ValueError) as error:
             raise InvalidParameter(f"invalid default value for geometry field {f.name}: {error}") from None
     elif dtype in FLOATS:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise wrong
+        if not abs(value) <= MAX_OF[dtype]:
+            raise InvalidParameter(f"[{value}] is out of range for default value of field {f.name} ({dtype.name})")
     elif dtype is DataType.VARCHAR:
         if not isinstance(value, str):
             raise wrong

@@ -22,8 +22,6 @@ from elanus.model.schema import Field
 from elanus.model.timezones import Zone
 
 _MILLION = 1_000_000
-_FIRST, _LAST = -62_167_219_200 * _MILLION, 253_402_300_800 * _MILLION - 1
-"""The years 0000 to 9999, which are those that texts can name."""
 
 
 def moments(field: Field, values: Any, zone: Zone) -> Any:
@@ -65,7 +63,7 @@ def _of_arrow(field: Field, values: pa.Array, zone: Zone) -> Any:
     except pa.ArrowInvalid as error:
         raise SchemaMismatch(f'field "{field.name}" holds Timestamptz; {error}') from error
     micros = array.fill_null(0).to_numpy(zero_copy_only=False)
-    outside = (micros < _FIRST) | (micros > _LAST)
+    outside = (micros < instants.FIRST) | (micros > instants.LAST)
     if outside.any():
         row = int(np.argmax(outside))
         raise SchemaMismatch(

@@ -144,6 +144,9 @@ METRICS_OF: dict[DataType, tuple[Metric, ...]] = {
 }
 """The metrics of each vector type, the one first that stands where none is named."""
 
+MAX_OF = {DataType.FLOAT: float(np.finfo(np.float32).max), DataType.DOUBLE: float(np.finfo(np.float64).max)}
+"""The largest finite number of each type of floats."""
+
 _ARROW_OF: dict[DataType, pa.DataType] = {
     DataType.BOOL: pa.bool_(),
     DataType.INT8: pa.int8(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import log, nan
 from typing import Any
 
@@ -76,7 +76,7 @@ def jieba_of(params: Mapping[str, Any]) -> Jieba:
     return Jieba(words, _DEFAULT in listed, mode == "search", hmm)
 
 
-@cache
+@lru_cache(maxsize=4)
 def _dictionary(words: tuple[str, ...], with_dictionary: bool) -> _Dictionary:
     from elanus.text import jieba_kernels
 
@@ -112,7 +112,7 @@ def _model() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDAr
     return start, moves, emitted
 
 
-@cache
+@lru_cache(maxsize=4)
 def _cutter(words: tuple[str, ...], with_dictionary: bool) -> Any:
     jieba = _package()
     cutter = jieba.Tokenizer()

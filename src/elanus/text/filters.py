@@ -118,7 +118,9 @@ class Stopped:
             words = words.kept(pc.invert(listed))
         for language in self.languages:
             left = _through(tantivy.Filter.stopword(language), words.texts)
-            words = words.kept(pc.is_in(words.texts, value_set=pa.array(left, pa.large_string())))
+            # A word with a NUL in it is cut there on the way through, and is no stop word.
+            stays = pc.is_in(words.texts, value_set=pa.array(left, pa.large_string()))
+            words = words.kept(pc.or_(stays, pc.match_substring(words.texts, "\0")))
         return words
 
 

@@ -76,6 +76,10 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
             f"the data type of column {name} does not match its field, which holds {field.dtype.name}: "
             f"expected {wanted}, got {part}"
         )
+    if field is not None and field.is_vector:
+        raise SchemaMismatch(
+            f"the data type of column {name} does not match its field, which holds vectors: got {part}"
+        )
     if part == "array_data" and field is not None:
         return read_arrays(scalars.array_data, field)
     values = getattr(scalars, part).data

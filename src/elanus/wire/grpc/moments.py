@@ -17,7 +17,7 @@ from elanus.model.timezones import zone_named
 def time_fields_of(text: str) -> tuple[str, ...]:
     """The parts that the parameter `time_fields` names, with commas or spaces between. Raises `InvalidParameter`."""
     names = tuple(text.replace(",", " ").split(" "))
-    names = tuple(name.lower() for name in names if name)
+    names = tuple(dict.fromkeys(name.lower() for name in names if name))
     for name in names:
         if name not in PARTS:
             raise InvalidParameter(

@@ -48,7 +48,7 @@ def column_of(vectors: schema_pb2.VectorField, name: str, field: Field | None) -
     """The vectors that are there: a matrix, of sparse ones a list of bytes. Raises `SchemaMismatch`, `NotSupported`."""
     part = vectors.WhichOneof("data")
     if part is None:
-        return np.empty((0, max(1, vectors.dim)), np.float32)
+        return np.empty((0, 1), np.float32)
     dtype = _TYPE_OF.get(part)
     if dtype is None:
         raise NotSupported(f"column {name}: {part} is not supported by this version of Elanus")
