@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from elanus.engine.collection import Collection
 from elanus.engine.jobs.collect import collect
 from elanus.engine.jobs.improve import build_index, due_build, merge
 from elanus.engine.jobs.seal import seal
+from elanus.log.record import WriteRecord
 from elanus.model.types import DataType
 from tests.conftest import Effort
 from tests.engine_case import EngineCase, config
@@ -130,6 +131,26 @@ def test_writes_between_the_steps_of_two_jobs_are_kept(
         run_schedule(case, schedule)
         check_and_reopen(case)
         shutil.rmtree(quick_path / str(number))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_delete_that_is_applied_but_not_yet_seen_when_a_job_begins_is_kept(
+    quick_path: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    case = start(quick_path)
+    follower, steps = case.collection.follower, JOBS[job](case.collection)
+    prepare = follower.prepare
+
+    def and_the_job_begins(records: Sequence[WriteRecord]) -> None:
+        prepare(records)
+        next(steps, None)
+
+    monkeypatch.setattr(follower, "prepare", and_the_job_begins)
+    case.delete(sorted(case.expected)[::2])
+    monkeypatch.undo()
+    for _ in steps:
+        case.check()
+    check_and_reopen(case)
 
 
 def test_a_varchar_key_behaves_the_same(quick_path: Path) -> None:

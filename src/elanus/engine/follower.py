@@ -213,12 +213,13 @@ class LogFollower:
 
     @contextmanager
     def remembering(self) -> Iterator[int]:
-        """Keep all deletes from now on within reach of `missed_deletes`; yields the newest timestamp applied so far.
+        """Keep all deletes from now on within reach of `missed_deletes`; yields the timestamp of the picture shown.
 
-        A job takes its picture of the rows inside, and commits inside.
+        A job takes its picture of the rows inside, and commits inside. What is applied but not shown yet is not in that
+        picture, so it counts as missed.
         """
         with self._lock:
-            since = self._timestamp
+            since = self._snapshot.timestamp
             self._remembered_since.append(since)
         try:
             yield since
