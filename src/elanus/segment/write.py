@@ -32,9 +32,6 @@ from elanus.segment.rows import SegmentRows
 from elanus.segment.statistics import statistics_of
 from elanus.segment.view import Rows, Timestamps
 
-_BOUND_LENGTH = 64
-"""Characters of a VarChar key kept as the segment's smallest or largest: the manifest holds it for every segment."""
-
 
 @dataclass(frozen=True, slots=True)
 class WrittenSegment:
@@ -91,7 +88,9 @@ def write_segment(
                     paths[field.id], path_files[field.id] = size, path
     index_path = folder / KEYS_FILE
     index = write_keys(index_path, schema.primary.id, keys)
-    min_key, max_key = _bounds(keys)
+    of_keys = statistics[schema.primary.id]
+    assert isinstance(of_keys.low, (int, str))  # there are rows, and no key is null
+    assert of_keys.high is None or isinstance(of_keys.high, (int, str))
     meta = SegmentMeta(
         id=segment_id,
         prefix=prefix,
@@ -103,8 +102,8 @@ def write_segment(
         min_timestamp=int(timestamps.min()),
         max_timestamp=int(timestamps.max()),
         partitions=_runs(partitions),
-        min_key=min_key,
-        max_key=max_key,
+        min_key=of_keys.low,
+        max_key=of_keys.high,
         unique=index.unique,
         clustered_by=schema.sorted_by[0].id if schema.sorted_by else 0,
         null_vectors=null_vectors,
@@ -156,14 +155,6 @@ def _runs(partitions: Rows) -> tuple[tuple[int, int, int], ...]:
     """(partition id, first row, rows) of the runs of sorted `partitions`."""
     ids, starts, counts = np.unique(partitions, return_index=True, return_counts=True)
     return tuple(zip(ids.tolist(), starts.tolist(), counts.tolist(), strict=True))
-
-
-def _bounds(keys: pa.Array) -> tuple[int | str, int | str | None]:
-    bounds = pc.min_max(keys).as_py()
-    lowest, highest = bounds["min"], bounds["max"]
-    if isinstance(lowest, int):
-        return lowest, highest
-    return lowest[:_BOUND_LENGTH], highest if len(highest) <= _BOUND_LENGTH else None
 
 
 def _deletes(rows: SegmentRows, order: Rows | None) -> Deletes:
