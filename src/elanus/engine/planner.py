@@ -99,9 +99,9 @@ class Plan:
     interims: Mapping[Place, InterimIndex] = field(repr=False, compare=False)
     """Those of the snapshot: a step for the same view holds as long as they are the same."""
     pruned: tuple[Unit, ...] = field(default=(), repr=False, compare=False)
-    """The sealed segments whose statistics say that the filter is true in none of their rows."""
+    """The sealed segments whose statistics say that the filter is true in none of their rows; in `explained` plans."""
     indexes: tuple[str, ...] = ()
-    """The scalar indexes that answer some of the filter; only `explained` plans say so."""
+    """The scalar indexes that answer some of the filter; in `explained` plans."""
 
     def __str__(self) -> str:
         lines = [f"search for {self.k} by {self.metric}, {self.kind or 'no index'}"]
@@ -136,11 +136,8 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
     spec, metric, interims = decided.spec, decided.metric, snapshot.interims
     wanted = snapshot.partition_ids(request.partitions)
     known_of = {step.unit: step for step in decided.steps}
-    steps, pruned = [], []
+    steps = []
     for number, unit in enumerate(snapshot.units):
-        if condition is not None and foreseen(unit, condition) is False:
-            pruned.append(unit)
-            continue
         mask = select_vectors(snapshot, unit, condition, wanted, searched)
         known = known_of.get(number)
         same = known is not None and mask is None and known.mask is None and known.view is unit.view
@@ -153,19 +150,18 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
                 known = _step(number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0)
         if known is not None:
             steps.append(known)
-    return Plan(
-        metric, decided.k, decided.kind, decided.params, decided.filter, tuple(steps), spec, interims, tuple(pruned)
-    )
+    return Plan(metric, decided.k, decided.kind, decided.params, decided.filter, tuple(steps), spec, interims)
 
 
 def explained(snapshot: Snapshot, request: SearchRequest) -> Plan:
     """`plan`, with what only a reader wants to know."""
-    wanted = snapshot.partition_ids(request.partitions)
+    condition, wanted = request.condition, snapshot.partition_ids(request.partitions)
     heard: set[str] = set()
     for unit in snapshot.units:
         if unit.indexed is not None:
-            select(snapshot, replace(unit, indexed=unit.indexed.heard_by(heard)), request.condition, wanted)
-    return replace(plan(snapshot, request), indexes=tuple(sorted(heard)))
+            select(snapshot, replace(unit, indexed=unit.indexed.heard_by(heard)), condition, wanted)
+    pruned = [unit for unit in snapshot.units if condition is not None and foreseen(unit, condition) is False]
+    return replace(plan(snapshot, request), pruned=tuple(pruned), indexes=tuple(sorted(heard)))
 
 
 def _without_steps(snapshot: Snapshot, request: SearchRequest) -> Plan:
