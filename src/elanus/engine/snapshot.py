@@ -60,6 +60,7 @@ class Unit:
     indexes: Mapping[int, IndexHandle] = field(default_factory=dict)
     indexed: Indexed | None = None
     _partition_masks: dict[frozenset[int], Mask | None] = field(default_factory=dict, compare=False, repr=False)
+    _unexpired: dict[int, Mask] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def sealed(self) -> SealedSegment | None:
@@ -75,6 +76,17 @@ class Unit:
     def oldest(self) -> int:
         """No row was written before this timestamp."""
         return self.sealed.meta.min_timestamp if self.sealed is not None else int(self.view.timestamps[0])
+
+    def unexpired(self, before: int) -> Mask | None:
+        """The rows written at `before` or later; None for all. The last answer is kept: `before` moves in steps."""
+        if self.oldest >= before:
+            return None
+        mask = self._unexpired.get(before)
+        if mask is None:
+            mask = masks.from_bools(self.view.timestamps >= before)
+            self._unexpired.clear()
+            self._unexpired[before] = mask
+        return mask
 
     def partition_mask(self, partitions: frozenset[int]) -> Mask | None:
         """The rows that belong to `partitions`; remembered, since the same few sets come back."""
@@ -145,19 +157,14 @@ class Snapshot:
 
     def alive(self, unit: Unit) -> Mask | None:
         """The rows of `unit` that are neither deleted nor expired, whatever their partition; None for all of them."""
-        alive = unit.view.alive(self.timestamp)
-        if unit.oldest < self.expired_before:
-            alive = masks.both(alive, masks.from_bools(unit.view.timestamps >= self.expired_before))
-        return alive
+        return masks.both(unit.view.alive(self.timestamp), unit.unexpired(self.expired_before))
 
     def droppable_rows(self, unit: Unit, timestamp: int) -> int:
         """How many rows of `unit` a merge may leave out: deleted before `timestamp`, expired, or of a dropped
         partition.
         """
         deleted, _ = unit.view.deletions(timestamp)
-        kept = unit.partition_mask(self.manifest.live_partitions)
-        if unit.oldest < self.expired_before:
-            kept = masks.both(kept, masks.from_bools(unit.view.timestamps >= self.expired_before))
+        kept = masks.both(unit.partition_mask(self.manifest.live_partitions), unit.unexpired(self.expired_before))
         if kept is None:
             return len(deleted)
         in_kept = int(masks.bits(kept, deleted).sum())
