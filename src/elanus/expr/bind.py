@@ -14,7 +14,7 @@ What the rules are, beyond Milvus's grammar:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ from elanus.expr.casting import arithmetic_operand, integer_range, rounded
 from elanus.expr.constants import FLIPPED, NotComputable
 from elanus.expr.errors import Refused
 from elanus.expr.kinds import NUMERIC, Type, type_of
-from elanus.expr.like import compile_pattern
+from elanus.expr.like import Pattern, compile_pattern
 from elanus.expr.membership import member, member_of_json
 from elanus.expr.regex import compile_regex
 from elanus.expr.sampling import Sample, bind_share
@@ -366,37 +366,41 @@ class _Binder:
 
     # --- the other predicates ---
 
-    def _texts(self, node: tree.Node, what: str) -> Column | JsonPath | Derived:
-        bound = self.value(node)
-        return bound if isinstance(bound, Derived) else self.operand(node, what)
+    def _matched(
+        self,
+        node: tree.Like | tree.Regex,
+        what: str,
+        unsupported: str,
+        no_text: str,
+        compiled: Callable[[str], Pattern],
+    ) -> Like:
+        """Texts against the pattern that is `compiled` from a constant."""
+        bound = self.value(node.operand)
+        operand = bound if isinstance(bound, Derived) else self.operand(node.operand, what)
+        if operand.type not in (Type.STRING, Type.JSON):
+            raise Refused(unsupported, node.position)
+        pattern = self.value(node.pattern)
+        if not isinstance(pattern, Constant) or not isinstance(pattern.value, str):
+            raise Refused(no_text, node.pattern.position)
+        checked_text(pattern.value, node.pattern)
+        try:
+            return Like(operand, compiled(pattern.value))
+        except ValueError as reason:
+            raise Refused(str(reason), node.pattern.position) from None
 
     def _like(self, node: tree.Like) -> _Bound:
-        operand = self._texts(node.operand, "like")
-        if operand.type not in (Type.STRING, Type.JSON):
-            raise Refused("like operation on non-string or no-json field is unsupported", node.position)
-        pattern = self.value(node.pattern)
-        if not isinstance(pattern, Constant) or not isinstance(pattern.value, str):
-            raise Refused("the pattern of like must be a string", node.pattern.position)
-        checked_text(pattern.value, node.pattern)
-        try:
-            return Like(operand, compile_pattern(pattern.value))
-        except ValueError as reason:
-            raise Refused(str(reason), node.pattern.position) from None
+        unsupported = "like operation on non-string or no-json field is unsupported"
+        return self._matched(node, "like", unsupported, "the pattern of like must be a string", compile_pattern)
 
     def _regex(self, node: tree.Regex) -> _Bound:
-        operand = self._texts(node.operand, "regex match")
-        if operand.type not in (Type.STRING, Type.JSON):
-            raise Refused("regex match on non-string or non-json field is unsupported", node.position)
-        pattern = self.value(node.pattern)
-        if not isinstance(pattern, Constant) or not isinstance(pattern.value, str):
-            raise Refused("the value of regex expression template variable is not string", node.pattern.position)
-        checked_text(pattern.value, node.pattern)
-        try:
-            compiled, weight = compile_regex(pattern.value, self._regex_weight)
-        except ValueError as reason:
-            raise Refused(str(reason), node.pattern.position) from None
-        self._regex_weight += weight
-        found = Like(operand, compiled)
+        def compiled(source: str) -> Pattern:
+            pattern, weight = compile_regex(source, self._regex_weight)
+            self._regex_weight += weight
+            return pattern
+
+        unsupported = "regex match on non-string or non-json field is unsupported"
+        no_text = "the value of regex expression template variable is not string"
+        found = self._matched(node, "regex match", unsupported, no_text, compiled)
         return negated(found) if node.negated else found
 
     def _exists(self, node: tree.Exists) -> _Bound:
