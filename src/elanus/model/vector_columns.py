@@ -96,15 +96,7 @@ def half_floats(field: Field, values: Any) -> Matrix:
 
 def small_integers(field: Field, values: Any) -> Matrix:
     """Int8 vectors, (rows, dim) int8. Raises `SchemaMismatch`."""
-    given = _matrix(field, values)
-    if given.dtype != np.int8:
-        if given.dtype.kind not in "iu":
-            raise _mismatch(field, given.dtype, 0)
-        outside = (given < -128) | (given > 127)
-        if outside.any():
-            row = int(np.argmax(outside.any(axis=1)))
-            raise _mismatch(field, given[row][np.argmax(outside[row])], row)
-    return np.ascontiguousarray(given, np.int8)
+    return _whole(field, _matrix(field, values), np.dtype(np.int8))
 
 
 def bits(field: Field, values: Any) -> Matrix:
@@ -112,14 +104,20 @@ def bits(field: Field, values: Any) -> Matrix:
     given = _matrix(field, values)
     if given.dtype == np.bool_:
         return np.packbits(given, axis=1)
-    if given.dtype != np.uint8:
+    return _whole(field, given, np.dtype(np.uint8))
+
+
+def _whole(field: Field, given: Matrix, dtype: np.dtype[Any]) -> Matrix:
+    """Whole numbers in the `dtype` of a byte."""
+    if given.dtype != dtype:
         if given.dtype.kind not in "iu":
             raise _mismatch(field, given.dtype, 0)
-        outside = (given < 0) | (given > 255)
+        range_of = np.iinfo(dtype)
+        outside = (given < range_of.min) | (given > range_of.max)
         if outside.any():
             row = int(np.argmax(outside.any(axis=1)))
             raise _mismatch(field, given[row][np.argmax(outside[row])], row)
-    return np.ascontiguousarray(given, np.uint8)
+    return np.ascontiguousarray(given, dtype)
 
 
 def _matrix(field: Field, values: Any) -> Matrix:
