@@ -149,7 +149,26 @@ class Shifted:
         return f"{self.operand} {self.text}"
 
 
-class Derived(ABC):
+class Reading(ABC):
+    """What a node of the tree is that a module of its own knows to evaluate."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def cost(self) -> float:
+        """Roughly the nanoseconds a row takes."""
+
+    @abstractmethod
+    def fields(self) -> Iterator[int]:
+        """The ids of the fields that it reads."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Its normal form."""
+
+
+class Derived(Reading):
     """An operand that is worked out of a field; a module that knows how has its own."""
 
     __slots__ = ()
@@ -162,22 +181,9 @@ class Derived(ABC):
     @abstractmethod
     def nullable(self) -> bool: ...
 
-    @property
-    @abstractmethod
-    def cost(self) -> float:
-        """Roughly the nanoseconds a row takes."""
-
-    @abstractmethod
-    def fields(self) -> Iterator[int]:
-        """The ids of the fields that it reads."""
-
     @abstractmethod
     def values(self, rows: Rows) -> pa.Array:
         """What it gives in each of the rows, of the Arrow type of its `type`; null where it has none."""
-
-    @abstractmethod
-    def __str__(self) -> str:
-        """Its normal form."""
 
     @property
     def type_name(self) -> str:
@@ -420,27 +426,14 @@ class Rows(Protocol):
         ...
 
 
-class Function(ABC):
+class Function(Reading):
     """A predicate that a function of the language gives; each module of functions has its own."""
 
     __slots__ = ()
 
-    @property
-    @abstractmethod
-    def cost(self) -> float:
-        """Roughly the nanoseconds a row takes."""
-
-    @abstractmethod
-    def fields(self) -> Iterator[int]:
-        """The ids of the fields that it reads."""
-
     @abstractmethod
     def truth(self, rows: Rows) -> pa.BooleanArray:
         """True, false or, as null, unknown for each of the rows."""
-
-    @abstractmethod
-    def __str__(self) -> str:
-        """Its normal form."""
 
 
 Predicate = (
