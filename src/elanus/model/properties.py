@@ -77,7 +77,7 @@ def check(properties: Mapping[str, str], schema: Schema) -> None:
                 "at collection level"
             )
         if name in COLLECTION_WARMUPS and value not in WARMUP_POLICIES:
-            raise InvalidParameter(f"invalid warmup value for key {name}: {_wrong_warmup(value)}")
+            raise InvalidParameter(f"invalid warmup value for key {name}: {wrong_warmup(value)}")
         for known in (QUERY_MODE, *_NAMESPACES):
             if name != known and name.lower() == known:
                 raise InvalidParameter(f'invalid property key "{name}", did you mean "{known}"?')
@@ -132,7 +132,7 @@ def check_warmup(params: Mapping[str, object]) -> None:
     """Raise `InvalidParameter` for a warmup of a field or an index that is none."""
     value = params.get(WARMUP)
     if value is not None and value not in WARMUP_POLICIES:
-        raise InvalidParameter(_wrong_warmup(value))
+        raise InvalidParameter(wrong_warmup(value))
 
 
 def check_database(properties: Mapping[str, str], removed: Iterable[str] = ()) -> None:
@@ -141,7 +141,7 @@ def check_database(properties: Mapping[str, str], removed: Iterable[str] = ()) -
         raise InvalidParameter("can not alter cipher related properties")
 
 
-def _wrong_warmup(value: object) -> str:
+def wrong_warmup(value: object) -> str:
     return f"invalid warmup policy: {value}, must be 'disable', 'sync' or 'async'"
 
 

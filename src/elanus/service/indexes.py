@@ -12,7 +12,7 @@ from elanus.engine.jobs.improve import wants_index
 from elanus.engine.manifest import JSON_PATH, IndexDefinition
 from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
 from elanus.model.names import check_name
-from elanus.model.properties import MMAP, check_warmup, flag
+from elanus.model.properties import MMAP, WARMUP, WARMUP_POLICIES, check_warmup, flag, wrong_warmup
 from elanus.model.schema import Field, Schema
 from elanus.model.types import METRICS_OF, Metric
 from elanus.scalar.paths import steps_of
@@ -31,11 +31,6 @@ class IndexState(StrEnum):
 
 ALTERABLE = frozenset({"mmap.enabled", "indexoffsetcache.enabled", "warmup"})
 """Parameters that say how Milvus loads an index, and may be changed. Elanus maps every index file; it keeps them."""
-
-
-_TRUE = frozenset({"true", "t", "1"})
-_BOOLEANS = _TRUE | {"false", "f", "0"}
-_WARMUPS = frozenset({"disable", "sync", "async"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +89,16 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
 
 def check_loading(kind: str, params: Mapping[str, Any]) -> None:
     """Raise `InvalidParameter` for a value of one of `ALTERABLE` that Milvus does not know, or not for this kind."""
-    for key in ("mmap.enabled", "indexoffsetcache.enabled"):
-        if key in params and str(params[key]).lower() not in _BOOLEANS:
+    flags = {key: flag(str(params[key]).lower()) for key in (MMAP, "indexoffsetcache.enabled") if key in params}
+    for key, value in flags.items():
+        if value is None:
             raise InvalidParameter(f"invalid {key} value: {params[key]}, expected: true, false")
-    if str(params.get("mmap.enabled", "")).lower() in _TRUE and kind.upper() in scalar_indexes.NEVER_MAPPED:
+    if flags.get(MMAP) and kind.upper() in scalar_indexes.NEVER_MAPPED:
         raise InvalidParameter(f"invalid mmap type params: index type {kind} does not support mmap")
-    if str(params.get("indexoffsetcache.enabled", "")).lower() in _TRUE and kind != "BITMAP":
+    if flags.get("indexoffsetcache.enabled") and kind != "BITMAP":
         raise InvalidParameter("only bitmap index support indexoffsetcache.enabled now")
-    if params.get("warmup", "sync") not in _WARMUPS:
-        raise InvalidParameter(
-            f"invalid warmup params: invalid warmup policy: {params['warmup']}, must be 'disable', 'sync' or 'async'"
-        )
+    if params.get(WARMUP, "sync") not in WARMUP_POLICIES:
+        raise InvalidParameter(f"invalid warmup params: {wrong_warmup(params[WARMUP])}")
 
 
 def create(ctx: RequestContext, instance: Instance, collection: str, request: IndexRequest) -> None:

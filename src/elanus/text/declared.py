@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from elanus.model.errors import InvalidParameter
+from elanus.model.properties import is_set
 from elanus.model.schema import Field
 from elanus.model.types import DataType
 from elanus.text.analyzer import Analyzer
@@ -20,16 +21,14 @@ from elanus.text.parse import analyzer_of
 ANALYZER = "analyzer_params"
 """The parameter that says what analyzer a field has."""
 
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-
 
 def has_analyzer(field: Field) -> bool:
-    return _is_text(field) and field.params.get("enable_analyzer", "") in _TRUE
+    return _is_text(field) and is_set(field.params, "enable_analyzer")
 
 
 def is_matched(field: Field) -> bool:
     """Whether filters may ask for the words of `field`."""
-    return _is_text(field) and field.params.get("enable_match", "") in _TRUE
+    return _is_text(field) and is_set(field.params, "enable_match")
 
 
 def analyzer_for(field: Field) -> Analyzer:
