@@ -31,6 +31,7 @@ from elanus.expr.lookup import ints_among
 from elanus.expr.simplify import joined, negated, where_known
 from elanus.expr.tree import Value
 from elanus.expr.typed import (
+    LISTED_IN_TEXT,
     Column,
     Derived,
     Function,
@@ -39,6 +40,7 @@ from elanus.expr.typed import (
     Predicate,
     Rows,
     shown,
+    shown_list,
 )
 from elanus.model import arrays
 from elanus.model.arrays import Layout, layout, numbers_of, string_counts
@@ -199,9 +201,8 @@ class Contains(Function):
 
     def __str__(self) -> str:
         how = "all" if self.all_of_them else "any"
-        listed = ", ".join(map(shown, self.values[:10].to_pylist()))
-        more = f", … {len(self.values)} values" if len(self.values) > 10 else ""
-        return f"array_contains_{how}({self.column}, [{listed}{more}])"
+        listed = shown_list(self.values[:LISTED_IN_TEXT].to_pylist(), len(self.values))
+        return f"array_contains_{how}({self.column}, {listed})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,14 @@ from elanus.expr.json_path import Extraction, Kind, documents, elements_at, leng
 from elanus.expr.kinds import Type
 from elanus.expr.lexer import MAX_INT64
 from elanus.expr.typed import (
+    LISTED_IN_TEXT,
     Column,
     Derived,
     Function,
     JsonPath,
     Rows,
     shown,
+    shown_list,
 )
 
 BLOCK_ROWS = 16_384
@@ -241,6 +243,5 @@ def _look_up(
 
 def _shown(value: Literal) -> str:
     if isinstance(value, tuple):
-        more = f", … {len(value)} values" if len(value) > 10 else ""
-        return f"[{', '.join(map(_shown, value[:10]))}{more}]"
+        return shown_list(value[:LISTED_IN_TEXT], len(value), _shown)
     return shown(value)

@@ -290,7 +290,7 @@ class Member:
 
     def __str__(self) -> str:
         spell = _shown_single if self.values.type == pa.float32() else shown
-        return f"{self.operand} in {_listed(self.values[:LISTED_IN_TEXT].to_pylist(), len(self.values), spell)}"
+        return f"{self.operand} in {shown_list(self.values[:LISTED_IN_TEXT].to_pylist(), len(self.values), spell)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +340,7 @@ class MemberJson:
         return self.operand.fields()
 
     def __str__(self) -> str:
-        return f"{self.operand} in {_listed(self.values[:LISTED_IN_TEXT], len(self.values))}"
+        return f"{self.operand} in {shown_list(self.values[:LISTED_IN_TEXT], len(self.values))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,6 +470,7 @@ def _shown_single(value: Value) -> str:
     return str(np.float32(value)).replace("inf", "1e+39")
 
 
-def _listed(values: Any, count: int, spell: Callable[[Value], str] = shown) -> str:
+def shown_list(values: Any, count: int, spell: Callable[[Any], str] = shown) -> str:
+    """A list of `count` values of which these are the first."""
     more = f", … {count} values" if count > LISTED_IN_TEXT else ""
     return f"[{', '.join(map(spell, values))}{more}]"
