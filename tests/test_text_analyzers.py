@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elanus import DataType, Field, InvalidParameter, Schema
+from elanus.model.layout import layout
 from elanus.text.analyzer import BLOCK_ROWS
 from elanus.text.chinese import Jieba, _cutter
-from elanus.text.filters import buffers_of
 from elanus.text.parse import analyzer_of
 from elanus.text.tokenizers import Texts
 from tests.native_case import open_folder
@@ -115,7 +115,7 @@ def test_chinese_is_cut_as_the_package_jieba_cuts_it(
     tokenizer = Jieba(words, True, search, hmm)
     theirs = _cutter(words, True)
     column = pa.array(texts, pa.large_string())
-    spans = tokenizer.spans(Texts(*buffers_of(column)))
+    spans = tokenizer.spans(Texts(*layout(column)))
     for i, text in enumerate(texts):
         own = range(spans.rows[i], spans.rows[i + 1])
         begin = sum(len(before.encode()) for before in texts[:i])

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from elanus.model.arrays import listed, packed, unpacked
 from elanus.model.errors import SchemaMismatch
+from elanus.model.layout import offsets_of, places
 from elanus.model.schema import Field
 from elanus.model.types import ArrayOperation
 
@@ -43,11 +44,11 @@ def operated(
 def _appended(old: pa.LargeListArray, new: pa.LargeListArray) -> tuple[Numbers, pa.Array]:
     """(offsets, elements)."""
     before, more = _lengths(old), _lengths(new)
-    offsets = _offsets(before + more)
+    offsets = offsets_of(before + more)
     elements = pa.concat_arrays([old.flatten(), new.flatten()])
     source = np.empty(len(elements), np.int64)
-    source[_places(offsets[:-1], before)] = np.arange(before.sum())
-    source[_places(offsets[:-1] + before, more)] = np.arange(before.sum(), len(elements))
+    source[places(offsets[:-1], before)] = np.arange(before.sum())
+    source[places(offsets[:-1] + before, more)] = np.arange(before.sum(), len(elements))
     return offsets, elements.take(pa.array(source))
 
 
@@ -57,7 +58,7 @@ def _remaining(old: pa.LargeListArray, new: pa.LargeListArray) -> tuple[Numbers,
     codes, kinds = _codes(pa.concat_arrays([elements, new.flatten()]))
     mine, others = codes[: len(rows)] + rows * kinds, codes[len(rows) :] + gone * kinds
     stays = ~np.isin(mine, others)
-    return _offsets(np.bincount(rows[stays], minlength=len(old))), elements.filter(pa.array(stays))
+    return offsets_of(np.bincount(rows[stays], minlength=len(old))), elements.filter(pa.array(stays))
 
 
 def _codes(elements: pa.Array) -> tuple[Numbers, int]:
@@ -75,15 +76,6 @@ def _lengths(lists: pa.LargeListArray) -> Numbers:
     return lengths
 
 
-def _offsets(lengths: Numbers) -> Numbers:
-    return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
-
-
 def _rows(lengths: Numbers) -> Numbers:
     """The row of each element."""
     return np.repeat(np.arange(len(lengths)), lengths)
-
-
-def _places(starts: Numbers, lengths: Numbers) -> Numbers:
-    """The indexes of `lengths[i]` places from `starts[i]` on, one run after the other."""
-    return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(int(lengths.sum()))

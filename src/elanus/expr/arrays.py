@@ -43,7 +43,8 @@ from elanus.expr.typed import (
     shown_list,
 )
 from elanus.model import arrays
-from elanus.model.arrays import Layout, layout, numbers_of, string_counts
+from elanus.model.arrays import numbers_of, string_counts
+from elanus.model.layout import Layout, layout
 from elanus.model.schema import Field
 from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
 from elanus.model.types import NUMPY_OF as DTYPES
@@ -179,7 +180,7 @@ class Contains(Function):
         held = layout(column)
         found = np.zeros(len(column), np.bool_)
         if self.column.field.element is DataType.VARCHAR:
-            listed = layout(self.values.cast(pa.large_binary()))
+            listed = layout(self.values)
             array_kernel.strings_in_rows(held.data, held.offsets, *listed, self.all_of_them, found)
         else:
             kind = _dtype(self.column.field)

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model.layout import layout, offsets_of
+
 Path = tuple[str | int, ...]
 
 
@@ -118,7 +120,7 @@ def elements_at(texts: Documents, path: Path) -> tuple[npt.NDArray[np.int64], Ex
 
     places, counts = _counted(texts, path)
     known = counts >= 0
-    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.maximum(counts, 0))))
+    offsets = offsets_of(np.maximum(counts, 0))
     total = int(offsets[-1])
     kinds, doubles = np.empty(total, np.uint8), np.empty(total, np.float64)
     ints, starts, ends = (np.empty(total, np.int64) for _ in range(3))
@@ -173,19 +175,11 @@ def validate(column: pa.LargeBinaryArray, *, require_object: bool = False) -> in
 def _layout(
     column: pa.LargeBinaryArray,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """(data, data as words, offsets) of the column, read-only so that the kernels are compiled for one type only.
+    """(data, data as words, offsets) of the column, read-only.
 
     There are no words where the data is not aligned, as a foreign buffer may be; that only costs speed.
     """
-    _, offset_buffer, data_buffer = column.buffers()
-    if offset_buffer is None or not offset_buffer.size:
-        offsets = np.zeros(1, np.int64)
-    else:
-        offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
-    data = (
-        np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.empty(0, np.uint8)
-    )
-    data.flags.writeable = offsets.flags.writeable = False
+    data, offsets = layout(column)
     return data, _words(data), offsets
 
 

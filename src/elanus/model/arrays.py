@@ -13,21 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.model.errors import SchemaMismatch
+from elanus.model.layout import Bytes, Layout, Offsets, layout, offsets_of, places
 from elanus.model.schema import Field
 from elanus.model.types import NUMPY_OF, TYPE_NAMES, DataType, arrow_type
 
 Convert = Callable[[Field, Any], Any]
 """`columns.convert`, which this module cannot import: arrays are columns whose elements are a column."""
 
-Offsets = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
 Truths = npt.NDArray[np.bool_]
 
 
@@ -72,25 +71,6 @@ def listed(offsets: Offsets, elements: pa.Array, known: Truths | None) -> pa.Lar
     return pa.LargeListArray.from_arrays(pa.array(offsets), elements, mask=mask)
 
 
-class Layout(NamedTuple):
-    """The memory of a large_binary column: row i is `data[offsets[i]:offsets[i + 1]]`. Both are read-only."""
-
-    data: Bytes
-    offsets: Offsets
-
-
-def layout(column: pa.LargeBinaryArray) -> Layout:
-    _, offset_buffer, data_buffer = column.buffers()
-    if offset_buffer is None or not offset_buffer.size:
-        offsets = np.zeros(1, np.int64)
-    else:
-        offsets = np.frombuffer(offset_buffer, np.int64, len(column) + 1, column.offset * 8)
-    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.empty(0, "u1")
-    for array in (data, offsets):
-        array.flags.writeable = False
-    return Layout(data, offsets)
-
-
 def numbers_of(held: Layout, kind: np.dtype[Any]) -> npt.NDArray[Any]:
     """All elements of arrays of numbers or booleans, those before the first row too, so that offsets fit."""
     data = held.data[: len(held.data) - len(held.data) % kind.itemsize]
@@ -103,21 +83,21 @@ def string_counts(held: Layout) -> npt.NDArray[np.int64]:
     counts = np.zeros(len(held.offsets) - 1, np.int64)
     there = np.flatnonzero(np.diff(held.offsets))
     if len(there):
-        places = held.offsets[there][:, None] + np.arange(4)
-        counts[there] = np.ascontiguousarray(held.data[places]).view("<u4")[:, 0]
+        words = held.offsets[there][:, None] + np.arange(4)
+        counts[there] = np.ascontiguousarray(held.data[words]).view("<u4")[:, 0]
     return counts
 
 
 def _packed_strings(offsets: Offsets, texts: pa.LargeStringArray, known: Truths | None) -> tuple[Offsets, Bytes]:
     """(offsets, bytes) of a column of arrays, row i of which has the texts from `offsets[i]` to `offsets[i + 1]`."""
-    data, ends = layout(texts.cast(pa.large_binary()))
+    data, ends = layout(texts)
     data, ends = data[ends[0] : ends[-1]], ends - ends[0]
     there = np.ones(len(offsets) - 1, np.bool_) if known is None else known
     counts = np.diff(offsets)
     sizes = np.where(there, 4 + 4 * counts, 0)
-    out_offsets = np.concatenate(([0], np.cumsum(sizes + np.diff(ends[offsets]))))
+    out_offsets = offsets_of(sizes + np.diff(ends[offsets]))
     out = np.empty(int(out_offsets[-1]), np.uint8)
-    header = _places(out_offsets[:-1], sizes)
+    header = places(out_offsets[:-1], sizes)
     words = np.empty(len(header) // 4, "<u4")
     is_end = np.ones(len(words), np.bool_)
     is_end[(np.cumsum(sizes)[there] - sizes[there]) // 4] = False
@@ -134,7 +114,7 @@ def _unpacked_strings(held: Layout) -> tuple[Offsets, pa.LargeStringArray]:
     data, starts = held.data[held.offsets[0] : held.offsets[-1]], held.offsets - held.offsets[0]
     counts = string_counts(held)
     sizes = np.where(np.diff(starts) > 0, 4 + 4 * counts, 0)
-    header = _places(starts[:-1], sizes)
+    header = places(starts[:-1], sizes)
     words = np.ascontiguousarray(data[header]).view("<u4")
     is_end = np.ones(len(words), np.bool_)
     there = sizes > 0
@@ -145,13 +125,7 @@ def _unpacked_strings(held: Layout) -> tuple[Offsets, pa.LargeStringArray]:
     ends = np.concatenate(([0], words[is_end].astype(np.int64) + np.repeat(before, counts)))
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(data[is_text])]
     texts = pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers)
-    return np.concatenate(([0], np.cumsum(counts))), texts
-
-
-def _places(starts: Offsets, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The indexes of `sizes[i]` bytes from `starts[i]` on, one run after the other."""
-    before = np.cumsum(sizes) - sizes
-    return np.repeat(starts - before, sizes) + np.arange(int(sizes.sum()))
+    return offsets_of(counts), texts
 
 
 def _flat(lists: pa.Array) -> tuple[Offsets, pa.Array]:
@@ -161,7 +135,7 @@ def _flat(lists: pa.Array) -> tuple[Offsets, pa.Array]:
         lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64),
         0,
     )
-    return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths))), lists.flatten()
+    return offsets_of(lengths), lists.flatten()
 
 
 # --- from what a user gives ------------------------------------------------------------------------------------------
@@ -208,7 +182,7 @@ def _chained(field: Field, rows: list[Any]) -> tuple[Truths | None, Offsets, lis
             wrong = next(row for row, value in enumerate(rows) if type(value) is kind)
             raise SchemaMismatch(f"{_holds(field)}; got {str(rows[wrong])[:60]!r} in row {wrong}. Send a list.")
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    return known, np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths))), list(chain.from_iterable(rows))
+    return known, offsets_of(lengths), list(chain.from_iterable(rows))
 
 
 def _elements(field: Field, offsets: Offsets, given: Any, convert: Convert) -> pa.Array:
@@ -256,7 +230,7 @@ def _too_long(field: Field, length: int, row: int) -> NoReturn:
 
 
 def _check_lengths(field: Field, offsets: Offsets, texts: pa.LargeStringArray) -> None:
-    lengths = np.diff(layout(texts.cast(pa.large_binary())).offsets)
+    lengths = np.diff(layout(texts).offsets)
     if lengths.max(initial=0) > (field.max_length or 0):
         place = int(np.argmax(lengths > (field.max_length or 0)))
         row = _row_of(offsets, place)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elanus.text.filters import TokenFilter, Words, buffers_of, texts_of
+from elanus.model.layout import layout
+from elanus.text.filters import TokenFilter, Words, texts_of
 from elanus.text.tokenizers import Spans, Texts, Tokenizer
 
 Ints = npt.NDArray[np.int64]
@@ -73,7 +74,7 @@ class Analyzer:
         """(number of its first row, what it holds) of each block of a large_string column; null is an empty text."""
         if not len(column):
             return
-        data, offsets = buffers_of(column)
+        data, offsets = layout(column)
         begin = 0
         while begin < len(column):
             end = int(np.searchsorted(offsets, offsets[begin] + BLOCK_BYTES, "right")) - 1

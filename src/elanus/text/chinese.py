@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.model.errors import InvalidParameter
-from elanus.text.filters import buffers_of
+from elanus.model.layout import layout
 from elanus.text.tokenizers import Spans, Texts
 
 _DEFAULT = "_default_"
@@ -84,7 +84,7 @@ def _dictionary(words: tuple[str, ...], with_dictionary: bool) -> _Dictionary:
     known = pa.array(list(cutter.FREQ), pa.large_string())
     # The logarithms are Python's, to the bit: words of nearly equal probability shall be cut as jieba cuts them.
     logs = np.array([log(frequency) if frequency else nan for frequency in cutter.FREQ.values()], np.float64)
-    data, offsets = buffers_of(known)
+    data, offsets = layout(known)
     hashes = np.empty(len(known), np.uint64)
     jieba_kernels.hash_words(data, offsets, hashes)
     assert len(np.unique(hashes)) == len(hashes), "two words of the dictionary have one hash"

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tantivy
 
+from elanus.model.layout import layout
 from elanus.text.unicode import CharacterMap
 
 LANGUAGES = (
@@ -72,7 +73,7 @@ class Replaced:
     def __call__(self, words: Words) -> Words:
         from elanus.text import kernels
 
-        data, offsets = buffers_of(words.texts)
+        data, offsets = layout(words.texts)
         table = self.characters()
         new_offsets = np.empty(len(offsets), np.int64)
         source = data, offsets, table.first, table.last, table.text, new_offsets
@@ -193,13 +194,6 @@ def _through(token_filter: Any, texts: pa.Array) -> Sequence[str]:
     analyzer = tantivy.TextAnalyzerBuilder(parted).filter(token_filter).build()
     left: list[str] = analyzer.analyze("\0".join(texts.to_pylist()))
     return left
-
-
-def buffers_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """(data, offsets) of a large_string array without nulls, from its first text on."""
-    offsets = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, texts.offset * 8)
-    data = texts.buffers()[2]
-    return np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8), offsets
 
 
 def texts_of(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> pa.Array:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model.layout import layout
 from elanus.text.analyzer import Analyzed, Analyzer
-from elanus.text.filters import buffers_of
 
 MAX_EDITS = 2
 NOWHERE = -1
@@ -89,7 +89,7 @@ class NearWords(TextQuery):
         """Which terms are near one of the words."""
         from elanus.text import kernels
 
-        data, offsets = buffers_of(vocabulary)
+        data, offsets = layout(vocabulary)
         found = np.zeros(len(vocabulary), np.uint8)
         for word in self.words:
             kernels.near(data, offsets, np.array(list(map(ord, word)), np.int64), self.edits, found)

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pymilvus.grpc_gen import schema_pb2
 
-from elanus.model.arrays import layout, listed
+from elanus.model.arrays import listed
 from elanus.model.errors import SchemaMismatch
+from elanus.model.layout import layout, offsets_of
 from elanus.model.schema import Field
 from elanus.model.types import INTEGERS, NUMPY_OF, TYPE_NAMES, DataType
 
@@ -72,7 +73,7 @@ def read_arrays(message: schema_pb2.ArrayArray, field: Field) -> pa.LargeListArr
     counts, sizes = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     width = 0 if element is DataType.VARCHAR or element in _VARINTS else NUMPY_OF[element].itemsize
     array_kernels.measure(data, spans, width, element is DataType.VARCHAR, counts, sizes)
-    offsets = np.concatenate(([0], np.cumsum(counts)))
+    offsets = offsets_of(counts)
     total = int(offsets[-1])
     if element is DataType.VARCHAR:
         ends, texts = np.zeros(total + 1, np.int64), np.empty(int(sizes.sum()), np.uint8)
@@ -95,11 +96,11 @@ def write_arrays(lists: pa.LargeListArray, element: DataType, out: schema_pb2.Ar
     out.element_type = schema_pb2.DataType.ValueType(int(element))
     known = lists.is_valid().to_numpy(zero_copy_only=False)
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+    offsets = offsets_of(lengths)
     elements = lists.flatten()
     part, rows, total = _PART_OF[element], len(lists), len(elements)
     if element is DataType.VARCHAR:
-        texts = layout(elements.cast(pa.large_binary()))
+        texts = layout(elements)
         buffer = np.empty(24 * rows + 6 * total + int(texts.offsets[-1] - texts.offsets[0]), np.uint8)
         end = array_kernels.write_strings(offsets, known, texts.data, texts.offsets, part, buffer)
     elif element in _VARINTS:
