@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elanus.expr import json_path, numbers, times, truth
+from elanus.expr import json_path, numbers, truth
 from elanus.expr.constants import FLIPPED
 from elanus.expr.kinds import ARROW_OF, NUMPY_OF, Type
 from elanus.expr.lookup import ints_among, is_member
@@ -41,7 +41,6 @@ from elanus.expr.typed import (
     Operand,
     Predicate,
     Scalar,
-    Shifted,
     WhereKnown,
 )
 
@@ -125,8 +124,6 @@ class _Rows:
         """A typed operand's values, null where it has none."""
         if isinstance(operand, Arithmetic):
             return _computed(self, operand)
-        if isinstance(operand, Shifted):
-            return times.moved(self.column(operand.operand), operand)
         if isinstance(operand, Derived):
             return operand.values(self)
         assert isinstance(operand, Column)

@@ -7,6 +7,8 @@ them. A whole number is taken as microseconds since 1970, as Milvus takes it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -21,16 +23,51 @@ from elanus.expr.tree import Value
 from elanus.expr.typed import (
     Column,
     Compare,
+    Derived,
     Operand,
     Predicate,
-    Shifted,
+    Rows,
     Typed,
 )
 from elanus.model.errors import InvalidParameter
-from elanus.model.instants import duration, moment
+from elanus.model.instants import Duration, duration, moment
 from elanus.model.timezones import Zone
 
 _MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted(Derived):
+    """A Timestamptz operand moved `by` so much; `text` is how the filter says it."""
+
+    operand: Column | Shifted
+    by: Duration
+    text: str
+
+    @property
+    def type(self) -> Type:
+        return Type.TIME
+
+    @property
+    def nullable(self) -> bool:
+        return self.operand.nullable
+
+    @property
+    def cost(self) -> float:
+        return self.operand.cost + 10
+
+    def fields(self) -> Iterator[int]:
+        return self.operand.fields()
+
+    def values(self, rows: Rows) -> pa.Array:
+        column = rows.column(self.operand)
+        micros = self.by.after(column.fill_null(0).to_numpy(zero_copy_only=False))
+        if not column.null_count:
+            return pa.array(micros)
+        return pa.array(micros, mask=column.is_null().to_numpy(zero_copy_only=False))
+
+    def __str__(self) -> str:
+        return f"{self.operand} {self.text}"
 
 
 def constant(node: tree.Iso, zone: Zone) -> Constant:
@@ -81,14 +118,6 @@ def compared(op: str, operand: Typed, value: Value, node: tree.Node) -> Predicat
         operand = operand.operand
     value = Moment(min(max(value, constants.MIN_INT64), MAX_INT64))
     return Compare(op, operand, value, pa.scalar(int(value), pa.int64()))
-
-
-def moved(column: pa.Array, operand: Shifted) -> pa.Array:
-    """The moments of `column`, moved."""
-    micros = operand.by.after(column.fill_null(0).to_numpy(zero_copy_only=False))
-    if not column.null_count:
-        return pa.array(micros)
-    return pa.array(micros, mask=column.is_null().to_numpy(zero_copy_only=False))
 
 
 def is_moment(value: object) -> bool:

@@ -20,7 +20,7 @@ from elanus.expr.json_path import Extraction, Path
 from elanus.expr.kinds import ARROW_OF, Type
 from elanus.expr.like import Pattern, Shape
 from elanus.expr.tree import Value
-from elanus.model.instants import Duration, written
+from elanus.model.instants import written
 from elanus.model.schema import Field
 from elanus.model.timezones import UTC
 from elanus.model.types import TYPE_NAMES
@@ -121,34 +121,6 @@ class Arithmetic:
         return f"({self.left} {self.op} {self.right})"
 
 
-@dataclass(frozen=True, slots=True)
-class Shifted:
-    """A Timestamptz operand moved `by` so much; `text` is how the filter says it."""
-
-    operand: Column | Shifted
-    by: Duration
-    text: str
-    type: Type = Type.TIME
-
-    @property
-    def type_name(self) -> str:
-        return str(self.type)
-
-    @property
-    def nullable(self) -> bool:
-        return self.operand.nullable
-
-    @property
-    def cost(self) -> float:
-        return self.operand.cost + 10
-
-    def fields(self) -> Iterator[int]:
-        return self.operand.fields()
-
-    def __str__(self) -> str:
-        return f"{self.operand} {self.text}"
-
-
 class Reading(ABC):
     """What a node of the tree is that a module of its own knows to evaluate."""
 
@@ -190,7 +162,7 @@ class Derived(Reading):
         return str(self.type)
 
 
-Typed = Column | JsonPath | Arithmetic | Shifted | Derived
+Typed = Column | JsonPath | Arithmetic | Derived
 Operand = Typed | Scalar
 
 
