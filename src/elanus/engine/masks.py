@@ -35,13 +35,17 @@ def from_bools(truth: npt.NDArray[np.bool_]) -> Mask:
 
 
 def from_rows(rows: Rows, length: int) -> Mask:
-    if len(rows) < length >> 6:
-        mask = np.zeros((length + 7) // 8, np.uint8)
-        np.bitwise_or.at(mask, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))
+    mask = np.zeros((length + 7) // 8, np.uint8)
+    if not len(rows):
         return mask
-    chosen = np.zeros(length, np.bool_)
-    chosen[rows] = True
-    return from_bools(chosen)
+    first, last = int(rows.min()) & ~7, int(rows.max())
+    if last - first < len(rows) << 6:
+        chosen = np.zeros(last + 1 - first, np.bool_)
+        chosen[rows - first] = True
+        mask[first >> 3 : (last >> 3) + 1] = from_bools(chosen)
+    else:
+        np.bitwise_or.at(mask, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))
+    return mask
 
 
 def from_ranges(ranges: Iterable[tuple[int, int]], length: int) -> Mask:

@@ -93,7 +93,7 @@ class Plan:
     k: int
     kind: str
     params: SearchParams
-    filter: str
+    condition: BoundFilter | None
     steps: tuple[Step, ...]
     spec: IndexSpec = field(repr=False, compare=False)
     interims: Mapping[Place, InterimIndex] = field(repr=False, compare=False)
@@ -105,9 +105,9 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"search for {self.k} by {self.metric}, {self.kind or 'no index'}"]
-        if self.filter:
+        if self.condition is not None:
             by = f", asking {'index' if len(self.indexes) == 1 else 'indexes'} {', '.join(self.indexes)}"
-            lines.append(f"  filter {self.filter}{by if self.indexes else ''}")
+            lines.append(f"  filter {self.condition}{by if self.indexes else ''}")
         lines += [_line(step) for step in self.steps]
         lines += [
             f"  segment {unit.sealed.id}: left out, {unit.view.rows} rows, by its statistics"
@@ -134,7 +134,7 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
     is_float = searched.dtype is DataType.FLOAT_VECTOR
     decided = earlier if earlier is not None else _without_steps(snapshot, request)
     spec, metric, interims = decided.spec, decided.metric, snapshot.interims
-    wanted = snapshot.partition_ids(request.partitions)
+    wanted = snapshot.partition_ids(request.partitions, condition)
     known_of = {step.unit: step for step in decided.steps}
     steps = []
     for number, unit in enumerate(snapshot.units):
@@ -150,12 +150,12 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
                 known = _step(number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0)
         if known is not None:
             steps.append(known)
-    return Plan(metric, decided.k, decided.kind, decided.params, decided.filter, tuple(steps), spec, interims)
+    return Plan(metric, decided.k, decided.kind, decided.params, decided.condition, tuple(steps), spec, interims)
 
 
 def explained(snapshot: Snapshot, request: SearchRequest) -> Plan:
     """`plan`, with what only a reader wants to know."""
-    condition, wanted = request.condition, snapshot.partition_ids(request.partitions)
+    condition, wanted = request.condition, snapshot.partition_ids(request.partitions, request.condition)
     heard: set[str] = set()
     for unit in snapshot.units:
         if unit.indexed is not None:
@@ -172,8 +172,7 @@ def _without_steps(snapshot: Snapshot, request: SearchRequest) -> Plan:
     k = request.limit + request.offset
     params = search_params(spec, request.params, k)
     kind = definition.kind if definition is not None else ""
-    condition = request.condition.describe() if request.condition is not None else ""
-    return Plan(metric, k, kind, params, condition, (), spec, snapshot.interims)
+    return Plan(metric, k, kind, params, request.condition, (), spec, snapshot.interims)
 
 
 def _step(

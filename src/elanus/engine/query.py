@@ -87,7 +87,7 @@ def _matching(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, par
         return masks.both(snapshot.visible(unit, partitions), _rows_of(unit, unit.view.find(keys), rest))
     if condition.tenants is not None and unit.sealed is not None:
         tenants, rest = condition.tenants
-        rows = unit.sealed.tenant_rows(tenants, partitions & snapshot.manifest.partitions_of(tenants))
+        rows = unit.sealed.tenant_rows(tenants, partitions)
         if rows is not None:
             return masks.both(snapshot.alive(unit), _rows_of(unit, rows, rest))
     if condition.ordered is not None and unit.sealed is not None:
@@ -147,7 +147,7 @@ def _rows_of(unit: Unit, rows: Rows, condition: BoundFilter | None) -> Mask:
 
 def count(snapshot: Snapshot, condition: BoundFilter | None = None, partitions: Sequence[str] = ()) -> int:
     """How many rows match, copies of a key counted each."""
-    wanted = snapshot.partition_ids(partitions)
+    wanted = snapshot.partition_ids(partitions, condition)
     total = 0
     for unit in snapshot.units:
         mask = select(snapshot, unit, condition, wanted)
@@ -189,7 +189,7 @@ def existing_keys(snapshot: Snapshot, keys: pa.Array) -> pa.Array:
 
 def find(snapshot: Snapshot, condition: BoundFilter | None, partitions: Sequence[str], need: int | None) -> Found:
     """The matching rows in key order, one a key, at least the first `need` of them (None: all)."""
-    wanted = snapshot.partition_ids(partitions)
+    wanted = snapshot.partition_ids(partitions, condition)
     units: list[npt.NDArray[np.int32]] = []
     rows: list[Rows] = []
     for number, unit in enumerate(snapshot.units):

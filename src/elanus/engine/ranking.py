@@ -83,7 +83,7 @@ def rank(snapshot: Snapshot, request: SearchRequest, query: int, bounds: Bounds)
     Takes 4 bytes a row while it runs and 16 a row that stays.
     """
     metric = metric_of(snapshot, request)
-    wanted = snapshot.partition_ids(request.partitions)
+    wanted = snapshot.partition_ids(request.partitions, request.condition)
     units, rows, scores = [], [], []
     for number, unit in enumerate(snapshot.units):
         mask = select_vectors(snapshot, unit, request.condition, wanted, request.vector_field)

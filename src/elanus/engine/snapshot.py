@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from elanus.engine import masks
 from elanus.engine.manifest import Manifest
 from elanus.engine.masks import Mask
+from elanus.expr.bound import BoundFilter
 from elanus.model.types import Metric
 from elanus.segment.growing import GrowingView
 from elanus.segment.indexed import Indexed
@@ -145,11 +146,16 @@ class Snapshot:
             index = self.interims.get(place_of(unit, field_id))
         return index if index is not None and index.metric is metric else None
 
-    def partition_ids(self, names: Sequence[str]) -> frozenset[int]:
-        """The ids of `names`, or of every partition where none is named. Raises `PartitionNotFound`."""
-        if not names:
-            return self.manifest.live_partitions
-        return frozenset(self.manifest.partition_id(name) for name in names)
+    def partition_ids(self, names: Sequence[str], condition: BoundFilter | None = None) -> frozenset[int]:
+        """The ids of `names`, or of every partition where none is named; without those where `condition` names its
+        tenants and they are not. Raises `PartitionNotFound`.
+        """
+        ids = self.manifest.live_partitions
+        if names:
+            ids = frozenset(self.manifest.partition_id(name) for name in names)
+        if condition is not None and condition.tenants is not None:
+            ids &= self.manifest.partitions_of(condition.tenants[0])
+        return ids
 
     def visible(self, unit: Unit, partitions: frozenset[int]) -> Mask | None:
         """The rows of `unit` in `partitions` that are not deleted; None when that is all of them."""

@@ -34,6 +34,25 @@ def layout(column: pa.Array) -> Layout:
     return Layout(data, offsets)
 
 
+class Items:
+    """The rows of a large_binary or large_string column, bytes each, as `bisect` looks at them.
+
+    Bytes of UTF-8 keep the order of code points.
+    """
+
+    __slots__ = ("_data", "_offsets")
+
+    def __init__(self, column: pa.Array) -> None:
+        data, offsets = layout(column)
+        self._data, self._offsets = data.data, offsets.data
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> bytes:
+        return self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
+
+
 def offsets_of(lengths: npt.NDArray[Any]) -> Offsets:
     """Where rows of these lengths begin that lie end to end, and where the last one ends."""
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 
 from elanus.expr.text_match import TextMatch
 from elanus.expr.typed import Predicate
+from elanus.model.layout import Items
 from elanus.scalar.sections import Array, Sections, Source, bits_of, strings_to
 from elanus.text.declared import ANALYZER
 from elanus.text.filters import texts_of
@@ -200,26 +201,11 @@ class WordIndex:
 
     def _numbers(self, words: Iterable[str]) -> Iterator[int | None]:
         """The number of each word among the terms; None where it is none."""
-        for word in words:
-            place = bisect_left(_Terms(self._terms), word.encode())
-            yield place if place < len(self._terms) and self._terms[place].as_py() == word else None
+        terms = Items(self._terms)
+        for word in map(str.encode, words):
+            place = bisect_left(terms, word)
+            yield place if place < len(terms) and terms[place] == word else None
 
     def _packed(self, bits: Bits) -> pa.BooleanArray:
         valid = None if self._valid is None else pa.py_buffer(self._valid)
         return pa.Array.from_buffers(pa.bool_(), self._rows_count, [valid, pa.py_buffer(bits)])
-
-
-class _Terms:
-    """Terms as `bisect` looks at them, in the order of their bytes."""
-
-    __slots__ = ("_terms",)
-
-    def __init__(self, terms: pa.LargeStringArray) -> None:
-        self._terms = terms
-
-    def __len__(self) -> int:
-        return len(self._terms)
-
-    def __getitem__(self, number: int) -> bytes:
-        term: str = self._terms[number].as_py()
-        return term.encode()

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from elanus.model.canonical import numbers_of
+from elanus.model.layout import Items
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ def ranges_of(column: pa.Array, span: Span, runs: Iterable[tuple[int, int]]) -> 
     left: Any
     right: Any
     if pa.types.is_large_string(column.type):
-        values, left, right = Texts(column), bisect_left, bisect_right
+        values, left, right = Items(column), bisect_left, bisect_right
+        span = Span(_bytes(span.low), _bytes(span.high), span.low_open, span.high_open)
     else:
         values, left, right = numbers_of(column, column.type.to_pandas_dtype()), _numbers_left, _numbers_right
     found = []
@@ -69,15 +71,5 @@ def _numbers_right(values: np.ndarray[Any, Any], value: Any, start: int, stop: i
     return start + int(np.searchsorted(values[start:stop], values.dtype.type(value), side="right"))
 
 
-class Texts:
-    """An Arrow array of texts, one by one. Python orders them as Arrow does: UTF-8 keeps the order of code points."""
-
-    def __init__(self, column: pa.Array) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    def __getitem__(self, row: int) -> str:
-        text: str = self._column[row].as_py()
-        return text
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from elanus.model.canonical import Values, numbers_of
-from elanus.segment.clustering import Texts
+from elanus.model.layout import Items
 from elanus.segment.probe import mix, probe
 from elanus.segment.view import Rows
 
@@ -28,17 +28,18 @@ def rows_of(column: pa.Array, values: pa.Array, runs: Iterable[tuple[int, int]])
 
     A few comparisons for each value and run: `values` are those that a filter names.
     """
-    found = []
-    for start, stop in runs:
-        if pa.types.is_int64(column.type):
-            numbers = numbers_of(column, np.int64)[start:stop]
-            wanted = np.unique(numbers_of(values, np.int64))
-            begins = start + np.searchsorted(numbers, wanted, side="left")
-            ends = start + np.searchsorted(numbers, wanted, side="right")
-        else:
-            texts = Texts(column)
-            names = sorted(set(values.to_pylist()))
-            begins = np.array([bisect_left(texts, name, start, stop) for name in names], np.int64)
-            ends = np.array([bisect_right(texts, name, start, stop) for name in names], np.int64)
-        found += [np.arange(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+    found: list[Rows] = []
+    if pa.types.is_int64(column.type):
+        numbers, wanted = numbers_of(column, np.int64), np.unique(numbers_of(values, np.int64))
+        for start, stop in runs:
+            begins = start + np.searchsorted(numbers[start:stop], wanted, side="left")
+            ends = start + np.searchsorted(numbers[start:stop], wanted, side="right")
+            found += [np.arange(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+    else:
+        texts, names = Items(column), sorted({name.encode() for name in values.to_pylist()})
+        for start, stop in runs:
+            for name in names:
+                begin = bisect_left(texts, name, start, stop)
+                if begin < stop and texts[begin] == name:
+                    found.append(np.arange(begin, bisect_right(texts, name, begin, stop)))
     return np.concatenate(found) if found else np.empty(0, np.int64)
