@@ -72,7 +72,8 @@ class Collection:
         self._pending: list[str] = []
         self.recent = RecentWrites(host.config.retry_writes, host.config.retry_s, host.clock)
         is_published = host.log.is_published if host.log is not None else _always
-        self.follower = LogFollower(host.store, versions.state, index_opener(host.store), self.recent, is_published)
+        opener = index_opener(host.store, self._wake)
+        self.follower = LogFollower(host.store, versions.state, opener, self.recent, is_published, self._wake)
         self.expiry = Expiry(host.clock)
         self.cover_step = 0
         """How many steps of growing rows there were when the sealer was last woken to cover them."""
@@ -225,7 +226,7 @@ class Collection:
             with self.commit_mutex:
                 if name in self.versions.state.partitions:
                     self.commit_locked(PartitionDropped(name))
-        self.host.jobs.wake(self)
+        self._wake()
 
     def create_index(self, definition: IndexDefinition) -> None:
         """Define an index; its files are built behind the caller's back, and until then searches scan.
@@ -250,7 +251,7 @@ class Collection:
                     f"({existing.kind}, {existing.metric or 'scalar'}). Drop it first."
                 )
             self.commit_locked(IndexDefined(definition))
-        self.host.jobs.wake(self)
+        self._wake()
 
     def drop_index(self, name: str) -> None:
         """Drop an index; one that does not exist is fine."""
@@ -271,13 +272,17 @@ class Collection:
 
     def set_properties(self, properties: Mapping[str, str], removed: Sequence[str] = ()) -> None:
         self.commit(PropertiesSet(dict(properties), tuple(removed)))
-        self.host.jobs.wake(self)  # rows may have expired
+        self._wake()  # rows may have expired
 
     def truncate(self) -> None:
         """Drop every row written so far; schema, partitions and indexes stay."""
         with self.write_mutex:
             self.log.barrier()
             self.commit(Truncated(self.follower.timestamp))
+
+    def _wake(self) -> None:
+        """Let jobs look at what there is to be improved."""
+        self.host.jobs.wake(self)
 
     # --- background work on request --------------------------------------------------------------------------------
 

@@ -95,11 +95,14 @@ class LogFollower:
         open_index: IndexOpener,
         recent: RecentWrites,
         is_published: Callable[[], bool],
+        on_lost: Callable[[], None],
     ) -> None:
+        """`on_lost` is called when a file turns out to be lost or damaged that no answer needs."""
         self._store = store
         self._recent = recent
         self._is_published = is_published
         self._open_index = open_index
+        self._on_lost = on_lost
         self._lock = threading.Lock()
         self._manifest = manifest
         self._timestamp = manifest.sealed_to
@@ -375,15 +378,20 @@ class LogFollower:
         if known is not None:
             segment, deletes, handles = known.segment, known.deletes, known.indexes
         else:
-            segment = SealedSegment.open(self._store, entry.meta)
+            segment = SealedSegment.open(self._store, entry.meta, self._on_lost)
             deletes = Deletes.none(entry.meta.rows)
             if entry.deletes is not None:
                 deletes = Deletes.from_bytes(self._store.get(entry.deletes.key), entry.deletes.key)
         indexes = {
-            i: handles.get(i) or self._open_index(segment, manifest.definitions[i], manifest.schema, key)
+            i: _of_key(handles.get(i), key) or self._open_index(segment, manifest.definitions[i], manifest.schema, key)
             for i, key in entry.indexes.items()
         }
         return _Sealed(segment, deletes, saved, None, indexes)
+
+
+def _of_key(handle: Handle | None, key: str) -> Handle | None:
+    """`handle`, unless the file was built anew since."""
+    return None if isinstance(handle, IndexFile) and handle.key != key else handle
 
 
 def _growing(manifest: Manifest) -> GrowingSegment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from elanus.engine.follower import Handle, IndexOpener
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from elanus.vector.open import VectorIndex
 
 
-def index_opener(store: Store) -> IndexOpener:
-    """How a follower over `store` opens an index file: mapped, over the mapped column of its segment."""
+def index_opener(store: Store, on_lost: Callable[[], None]) -> IndexOpener:
+    """How a follower over `store` opens an index file: mapped, over the mapped column of its segment.
+
+    `on_lost` is called when that of a scalar field turns out to be lost or damaged.
+    """
 
     def handle(segment: SealedSegment, definition: IndexDefinition, schema: Schema, key: str) -> Handle:
         if definition.metric is None:
-            return IndexFile(definition.of(schema), segment.rows, lambda: store.local_path(key), segment.column)
+            of = definition.of(schema)
+            return IndexFile(of, key, segment.rows, store.local_path, segment.column, on_lost)
 
         def open_index() -> VectorIndex:
             from elanus.vector.open import VectorIndex

@@ -51,8 +51,8 @@ def _held(snapshot: Snapshot, found: Found, field: Field, old: pa.Array) -> Valu
     if old.null_count and not field.nullable and field.default is None and not field.is_dynamic:
         row = pc.index(old.is_null(), True).as_py()
         raise SchemaMismatch(
-            f'Insert missed a field "{field.name}": the key in row {row} is new, and the field is not nullable and has '
-            "no default. Send a value in every row."
+            f"fieldSchema({field.name}) has no corresponding fieldData pass in: invalid parameter: the key in row "
+            f"{row} is new, and the field is not nullable and has no default. Send a value in every row."
         )
     held = column_of(snapshot, found, field.id)
     if field.is_dense:

@@ -84,7 +84,9 @@ class ContainsJson(Function):
 
     @classmethod
     def of(cls, path: JsonPath, listed: tuple[Literal, ...], all_of_them: bool, position: int) -> ContainsJson:
-        """Raises `Refused` for strings that are no UTF-8."""
+        """Raises `Refused` for times, and for strings that are no UTF-8."""
+        if _has_moment(listed):
+            raise Refused("a JSON value is no Timestamptz: look for numbers, strings or booleans", position)
         try:
             return cls(path, Wanted.of(listed), all_of_them)
         except UnicodeEncodeError:
@@ -200,12 +202,14 @@ class Wanted:
         return items, [(code, np.array([place[_key(item)] for item in value], np.int64)) for code, value in coded]
 
 
+def _has_moment(listed: Iterable[Literal]) -> bool:
+    return any(_has_moment(v) if isinstance(v, tuple) else isinstance(v, Moment) for v in listed)
+
+
 def _key(value: Literal) -> tuple[str, Any]:
     """Equal for equal values alone: 1 is 1.0 and not true."""
     if isinstance(value, bool):
         return "bool", value
-    if isinstance(value, Moment):
-        return "time", value
     if isinstance(value, str):
         return "string", value
     if isinstance(value, tuple):

@@ -26,13 +26,13 @@ MODULES: Mapping[str, str] = {
 }
 """Kind → its module. It is imported by whoever builds or opens the first file of one."""
 
-UNBUILT_CASTS = frozenset({"ARRAY_BOOL", "ARRAY_DOUBLE", "ARRAY_VARCHAR", "JSON"})
-"""Paths of JSON fields with these cast types are scanned."""
+UNBUILT_CAST = "JSON"
+"""Paths of JSON fields with this cast type are scanned."""
 
 
 def has_file(kind: str, params: Mapping[str, Any]) -> bool:
     """Whether there is anything to build for an index of this kind."""
-    return kind in MODULES and params.get(JSON_CAST_TYPE) not in UNBUILT_CASTS
+    return kind in MODULES and params.get(JSON_CAST_TYPE) != UNBUILT_CAST
 
 
 def module_of(kind: str) -> ScalarKind:

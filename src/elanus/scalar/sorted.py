@@ -4,7 +4,7 @@ It serves INVERTED, BITMAP, STL_SORT, Trie and AUTOINDEX: equality, lists, range
 the values, other patterns are tried on each distinct value. Of arrays the values are the elements, and a row holds
 several (`elements`). Sections, of a column of n rows and d distinct values:
 
-    values                   (d,) numbers, booleans as uint8, rising; of strings
+    values                   (d,) numbers, booleans as uint8, pairs as complex128 (`exact`), rising; of strings
     values.offsets, .data    their UTF-8 end to end, rising by bytes, which is the order of code points
     offsets                  (d + 1,) uint32: value i stands in offsets[i + 1] - offsets[i] rows
     rows                     uint32, the rows of value 0, rising, then those of value 1 …; where d is small instead
@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from elanus.expr.typed import Compare, CompareJson, Junction, Like, Member, MemberJson, Predicate
 from elanus.scalar import asked
 from elanus.scalar.asked import Class, Spans, spans
+from elanus.scalar.exact import keys_of, pair, rests_of
 from elanus.scalar.sections import Array, ScalarIndex, Sections, Source, bits_of, strings_from, strings_to
 
 Bits = npt.NDArray[np.uint8]
@@ -89,7 +90,7 @@ def _add_values(arrays: dict[str, Array], column: pa.Array) -> tuple[int, npt.ND
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
         return len(order), rank[encoded.indices.to_numpy()]
-    numbers = column.to_numpy(zero_copy_only=False)
+    numbers = keys_of(column)
     values, codes = np.unique(numbers.view(np.uint8) if numbers.dtype == np.bool_ else numbers, return_inverse=True)
     arrays["values"] = values
     return len(values), codes
@@ -117,6 +118,7 @@ class SortedValues:
         self._places = arrays.get("rows")
         self._bitmaps = arrays.get("bitmaps")
         self._valid = arrays.get("valid")
+        self._pairs = self._numbers is not None and self._numbers.dtype.kind == "c"
         if self._numbers is None:
             self._class = Class.STRING
         else:
@@ -134,6 +136,8 @@ class SortedValues:
                 return self._compared(node)
             case Member() | MemberJson():
                 values = asked.values_of(node, self._class)
+                if values is not None and self._pairs:
+                    return asked.spans_of(self._numbers_among(_pairs_of(node)))
                 return None if values is None else self._among(values)
             case Like():
                 return self._like(node)
@@ -143,6 +147,8 @@ class SortedValues:
 
     def _compared(self, node: Compare | CompareJson) -> Spans | None:
         comparison = asked.comparison_of(node, self._class)
+        if comparison is not None and self._pairs:
+            comparison = node.op, pair(node.value)  # type: ignore[arg-type]
         if comparison is None:
             return None
         if isinstance(comparison, bool):
@@ -182,20 +188,24 @@ class SortedValues:
 
     def _numbers_of(self, values: pa.Array) -> Numbers:
         """The numbers of those values of the index that are among `values`, rising."""
+        if self._strings is None:
+            return self._numbers_among(values.to_numpy(zero_copy_only=False))
         if not len(values) or not self._count:
             return np.empty(0, np.int64)
-        if self._strings is not None:
-            wanted = values.cast(pa.large_binary())
-            places = _first_of_each(self._strings, wanted)
-            inside = np.minimum(places, self._count - 1)
-            there = pc.equal(self._strings.take(pa.array(inside)), wanted).to_numpy(zero_copy_only=False)
-        else:
-            assert self._numbers is not None
-            listed = values.to_numpy(zero_copy_only=False).astype(self._numbers.dtype, copy=False)
-            places = np.searchsorted(self._numbers, listed)
-            inside = np.minimum(places, self._count - 1)
-            there = self._numbers[inside] == listed
+        wanted = values.cast(pa.large_binary())
+        places = _first_of_each(self._strings, wanted)
+        inside = np.minimum(places, self._count - 1)
+        there = pc.equal(self._strings.take(pa.array(inside)), wanted).to_numpy(zero_copy_only=False)
         return np.unique(inside[there])
+
+    def _numbers_among(self, listed: Array) -> Numbers:
+        """As `_numbers_of`, of numbers as they are sorted."""
+        assert self._numbers is not None
+        if not len(listed) or not self._count:
+            return np.empty(0, np.int64)
+        listed = listed.astype(self._numbers.dtype, copy=False)
+        inside = np.minimum(np.searchsorted(self._numbers, listed), self._count - 1)
+        return np.unique(inside[self._numbers[inside] == listed])
 
     def _like(self, node: Like) -> Spans | None:
         if self._strings is None:
@@ -267,6 +277,16 @@ class SortedValues:
             before = np.cumsum(lengths) - lengths
             truth[self._places[np.arange(held) + np.repeat(begins - before, lengths)]] = True
         return np.packbits(truth, bitorder="little")
+
+
+def _pairs_of(node: Member | MemberJson) -> Array:
+    """The numbers of a list as pairs."""
+    assert isinstance(node, MemberJson)
+    assert node.ints is not None
+    assert node.doubles is not None
+    ints, doubles = (numbers.to_numpy(zero_copy_only=False) for numbers in (node.ints, node.doubles))
+    pairs: Array = np.concatenate([ints + 1j * rests_of(ints), doubles.astype(np.complex128)])
+    return pairs
 
 
 def _first_of_each(sorted_values: pa.Array, wanted: pa.Array) -> Numbers:

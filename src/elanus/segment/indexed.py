@@ -6,10 +6,10 @@ sections, and `meta` says under "scalar" what the file is of. Task of a builder 
     scalar.build    {"kind", "params", "column": {"path", "field_id"}, "json": null or [steps],
                      "element": null or the name of a type, "output"}
 
-It writes the bare payload `output` and returns {"rows"}. Numbers at a JSON path are indexed as doubles; where one of
-them is no double the file says so, and is not asked.
+It writes the bare payload `output` and returns {"rows"}. What lies at a JSON path is read by `scalar.casts`. Files of
+older versions may say that they are not "exact", and are not asked.
 
-A damaged file is as none: filters scan, and the log says which it was.
+A damaged or lost file is as none: filters scan, the log says which it was, and a job builds it anew.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from elanus.expr import json_path
 from elanus.expr.typed import Predicate
 from elanus.model.arrays import unpacked
-from elanus.model.errors import CorruptData, FormatTooNew
+from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound
 from elanus.model.types import DataType
-from elanus.scalar import ngram
-from elanus.scalar.registry import JSON_CAST_TYPE, TEXT, module_of
+from elanus.scalar import casts, ngram
+from elanus.scalar.registry import TEXT, module_of
 from elanus.scalar.sections import ScalarIndex, Sections, Source
 from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.column import open_column
@@ -37,9 +36,6 @@ from elanus.store.header import FileKind
 from elanus.vector import payload
 
 _log = logging.getLogger("elanus.indexes")
-
-_EXACT = 2**53
-"""Up to here every integer is a double."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,8 @@ class IndexOf:
 
 def build_memory(of: IndexOf, rows: int, column_bytes: int) -> int:
     """About how many bytes building takes, for a column file of `column_bytes`."""
-    paths = 40 * rows if of.steps is not None else 0
+    # The elements of arrays may be all that the texts hold.
+    paths = 0 if of.steps is None else 40 * rows + (8 * column_bytes if casts.is_array(of.params) else 0)
     grams = 64 * min(column_bytes, ngram.MOST_BYTES) if of.kind == "NGRAM" else 0
     if of.kind == TEXT:
         return 64 * rows + 12 * column_bytes
@@ -81,36 +78,40 @@ def build(arguments: Mapping[str, Any], progress: Callable[[float], None]) -> Ma
     column = open_column(Path(source["path"]), source["field_id"])
     steps = arguments["json"]
     progress(0.0)
-    values, exact = (column, True) if steps is None else _at_path(column, tuple(steps), arguments["params"])
-    if arguments["element"] is not None:
+    values, more = column, {}
+    if steps is not None:
+        values, more[casts.PRESENT] = casts.at_path(column, tuple(steps), arguments["params"])
+    elif arguments["element"] is not None:
         values = unpacked(DataType[arguments["element"]], column)
     made = module_of(arguments["kind"]).build(values, arguments["params"])
-    described = {"kind": arguments["kind"], "field_id": source["field_id"], "steps": steps, "exact": exact}
-    payload.write(Path(arguments["output"]), {**made.meta, "rows": len(column), "scalar": described}, made.arrays)
+    described = {"kind": arguments["kind"], "field_id": source["field_id"], "steps": steps}
+    meta = {**made.meta, "rows": len(column), "scalar": described}
+    payload.write(Path(arguments["output"]), meta, {**made.arrays, **more})
     return {"rows": len(column)}
 
 
-def _at_path(column: pa.Array, steps: json_path.Path, params: Mapping[str, Any]) -> tuple[pa.Array, bool]:
-    """(values of the cast type at a path, whether they are what the path holds); null where it holds something else."""
-    found = json_path.extract(column, steps)
-    cast = params[JSON_CAST_TYPE]
-    if cast == "VARCHAR":
-        return found.strings, True
-    if cast == "BOOL":
-        return pa.array(found.ints == 1, mask=found.kinds != json_path.Kind.BOOL), True
-    is_int, is_double = found.kinds == json_path.Kind.INT, found.kinds == json_path.Kind.DOUBLE
-    exact = bool((np.abs(np.where(is_int, found.ints, 0)).astype(np.uint64) <= _EXACT).all())
-    return pa.array(np.where(is_int, found.ints, found.doubles), mask=~(is_int | is_double)), exact
-
-
 class IndexFile:
-    """The file at the path that `locate` gives, opened when it is first asked."""
+    """The file with a Store key, at the path that `locate` gives for it, opened when it is first asked.
 
-    def __init__(self, of: IndexOf, rows: int, locate: Callable[[], Path], column: Callable[[int], pa.Array]) -> None:
+    `is_lost` says that it was found to be lost or damaged; `on_lost` is called then.
+    """
+
+    def __init__(
+        self,
+        of: IndexOf,
+        key: str,
+        rows: int,
+        locate: Callable[[str], Path],
+        column: Callable[[int], pa.Array],
+        on_lost: Callable[[], None],
+    ) -> None:
         self.of = of
+        self.key = key
+        self.is_lost = False
         self._rows = rows
         self._locate = locate
         self._column = column
+        self._on_lost = on_lost
         self._opened: ScalarIndex | None = None
         self._unusable = False
 
@@ -123,13 +124,14 @@ class IndexFile:
         """The index; None where there is none to be asked. Two threads may both open it; one result is kept."""
         if self._unusable:
             return None
-        path = self._locate()
         try:
-            opened = self._read(path)
-        except (CorruptData, FormatTooNew) as error:
+            opened = self._read(self._locate(self.key))
+        except (CorruptData, FormatTooNew, KeyNotFound) as error:
             _log.warning("an index is left aside, filters scan instead: %s", error)
-            opened = None
+            opened, self.is_lost = None, not isinstance(error, FormatTooNew)
         self._opened, self._unusable = opened, opened is None
+        if self.is_lost:
+            self._on_lost()
         return opened
 
     def _read(self, path: Path) -> ScalarIndex | None:
@@ -140,17 +142,19 @@ class IndexFile:
         expected = {"kind": self.of.kind, "field_id": self.of.field_id, "steps": steps}
         if file.meta.get("rows") != self._rows or any(described.get(key) != value for key, value in expected.items()):
             raise CorruptData(f"index file {path} was built for other data: drop and rebuild the index")
-        if not described["exact"]:
+        if not described.get("exact", True):
             return None
         source = Source(
             self.of.field_id,
             self.of.steps is not None,
             self.of.steps or (),
             self._rows,
-            self.of.element is not None,
+            self.of.element is not None or casts.is_array(self.of.params),
             lambda: self._column(self.of.field_id),
         )
-        return module_of(self.of.kind).open_index(Sections(file.meta, file.sections), source)
+        index = module_of(self.of.kind).open_index(Sections(file.meta, file.sections), source)
+        present = file.sections.get(casts.PRESENT)
+        return index if present is None else casts.AtPath(index, present, source)
 
 
 class Indexed:
@@ -173,6 +177,11 @@ class Indexed:
                     self._heard.add(name)
                 return answer
         return None
+
+    @property
+    def lost(self) -> set[str]:
+        """The Store keys of those whose file was found to be lost or damaged."""
+        return {file.key for file in self._files.values() if file.is_lost}
 
     def heard_by(self, heard: set[str]) -> Indexed:
         """The same, for somebody who wants to know which of them answer."""

@@ -10,14 +10,14 @@ path p, of those that it has values for:
     p.strings  large_string, escapes read; null in rows of other kinds
 
 What a path gives is exactly `json_path.extract` of the column. A segment without the file answers the same, slower, as
-does one whose file is damaged. Paths are found in a sample of rows of fixed size, whatever the number of rows.
+does one whose file is damaged or lost, until a job has written it anew. Paths are found in a sample of rows of fixed
+size, whatever the number of rows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,11 +29,9 @@ import pyarrow as pa
 
 from elanus.expr import json_path
 from elanus.expr.json_path import Extraction, Kind
-from elanus.model.errors import CorruptData, FormatTooNew
+from elanus.model.errors import CorruptData
 from elanus.segment.blocks import BlockWriter, map_payload
 from elanus.store.header import FileKind
-
-_log = logging.getLogger("elanus.segments")
 
 SAMPLED_ROWS = 256
 LEAST_SHARE = 0.3
@@ -105,7 +103,7 @@ def write_chosen(path: Path, field_id: int, column: pa.Array, paths: Sequence[js
 
 
 class StoredPaths:
-    """The extracted paths of one JSON field of a segment."""
+    """The extracted paths of one JSON field of a segment; of None there are none."""
 
     def __init__(self, batch: pa.RecordBatch | None) -> None:
         self._batch = batch
@@ -115,16 +113,16 @@ class StoredPaths:
 
     @classmethod
     def open(cls, path: Path, field_id: int, rows: int) -> StoredPaths:
-        """Map the file. One that is damaged is as none, and the log says so. Raises `StoreError`."""
+        """Map the file. Raises `CorruptData` and other `StoreError`s."""
+        payload = map_payload(path, FileKind.PATHS, field_id)
         try:
-            with pa.ipc.open_file(map_payload(path, FileKind.PATHS, field_id)) as file:
+            with pa.ipc.open_file(payload) as file:
                 batch = file.get_batch(0)
-            if batch.num_rows != rows:
-                raise CorruptData(f"{path}: it holds {batch.num_rows} rows for the segment's {rows}")
-            return cls(batch)
-        except (CorruptData, FormatTooNew, pa.ArrowException) as error:
-            _log.warning("columns of JSON paths are left aside, filters read the texts instead: %s", error)
-            return cls(None)
+        except pa.ArrowException as error:
+            raise CorruptData(f"{path}: it is not a table of JSON paths: {error}") from error
+        if batch.num_rows != rows:
+            raise CorruptData(f"{path}: it holds {batch.num_rows} rows for the segment's {rows}")
+        return cls(batch)
 
     def at(self, steps: json_path.Path) -> Extraction | None:
         """What rows hold at a path; None where it is not among those extracted."""

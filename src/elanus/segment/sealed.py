@@ -10,7 +10,8 @@ that ask first may both do so, and one mapping is kept. Nobody waits for a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 
 from elanus.expr import json_path
 from elanus.model.canonical import vectors_of
-from elanus.model.errors import CorruptData, StoreError
+from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound, StoreError
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
 from elanus.model.statistics import FieldStatistics
 from elanus.segment.clustering import Span, ranges_of
@@ -38,23 +39,31 @@ from elanus.store.base import Store
 
 __all__ = ["SealedSegment", "SealedView", "SegmentMeta", "WrittenSegment", "write_segment"]
 
+_log = logging.getLogger("elanus.segments")
+
 
 class SealedSegment:
     """The files of one sealed segment. Deletes are not its business: see `SealedView`."""
 
-    def __init__(self, store: Store, meta: SegmentMeta) -> None:
+    def __init__(self, store: Store, meta: SegmentMeta, on_lost: Callable[[], None]) -> None:
         self.meta = meta
         self._store = store
         self._columns: dict[int, pa.Array] = {}
         self._sparse: dict[int, SparseVectors] = {}
         self._paths: dict[int, StoredPaths] = {}
+        self.lost_paths: set[int] = set()
+        """The JSON fields whose paths' file was found to be lost or damaged: a job writes it anew."""
+        self._on_lost = on_lost
         self._key_numbers: Rows | None = None
         self._keys: KeyIndex | None = None
 
     @classmethod
-    def open(cls, store: Store, meta: SegmentMeta) -> SealedSegment:
-        """The segment that `meta` names. Nothing is read before it is needed."""
-        return cls(store, meta)
+    def open(cls, store: Store, meta: SegmentMeta, on_lost: Callable[[], None] = lambda: None) -> SealedSegment:
+        """The segment that `meta` names. Nothing is read before it is needed.
+
+        `on_lost` is called when a file turns out to be lost or damaged that is needed for speed alone.
+        """
+        return cls(store, meta, on_lost)
 
     @property
     def id(self) -> int:
@@ -105,9 +114,25 @@ class SealedSegment:
             return None
         stored = self._paths.get(field_id)
         if stored is None:
-            path = self._store.local_path(self.meta.paths_key(field_id))
-            stored = self._paths[field_id] = StoredPaths.open(path, field_id, self.meta.rows)
+            stored = self._paths[field_id] = self._open_paths(field_id)
         return stored.at(steps)
+
+    def _open_paths(self, field_id: int) -> StoredPaths:
+        try:
+            path = self._store.local_path(self.meta.paths_key(field_id))
+            return StoredPaths.open(path, field_id, self.meta.rows)
+        except (CorruptData, FormatTooNew, KeyNotFound) as error:
+            _log.warning("columns of JSON paths are left aside, filters read the texts instead: %s", error)
+            if not isinstance(error, FormatTooNew):
+                self.lost_paths.add(field_id)
+                self._on_lost()
+            return StoredPaths(None)
+
+    def restored(self, field_id: int, is_written: bool) -> None:
+        """The file of a field's paths was written anew, and is asked again; or there are none."""
+        if is_written:
+            self._paths.pop(field_id, None)
+        self.lost_paths.discard(field_id)
 
     def vectors(self, field_id: int) -> Vectors:
         return vectors_of(self.column(field_id))

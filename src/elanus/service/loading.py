@@ -136,14 +136,14 @@ def info(ctx: RequestContext, instance: Instance, collection: str) -> LoadInfo |
     return LoadInfo(manifest.loaded.replicas, tuple(name for name, i in manifest.partitions.items() if i in ids), ids)
 
 
-def require(collection: Collection, name: str, partitions: Sequence[str] = ()) -> None:
-    """Raise unless a read of `partitions` (none named: of all that are loaded) may go on.
+def require(collection: Collection, name: str, partitions: Sequence[str] = (), doing: str = "query") -> None:
+    """Raise unless a read of `partitions` (none named: of all that are loaded) may go on, which is `doing` something.
 
     Raises `CollectionNotLoaded`, `PartitionNotLoaded`.
     """
     loaded = collection.manifest.loaded
     if loaded is None:
-        raise _not_loaded(name)
+        raise CollectionNotLoaded(f"failed to {doing}: {_not_loaded(name).message}")
     if loaded.partitions is not None:
         manifest = collection.manifest
         for partition in partitions:

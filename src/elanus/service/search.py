@@ -147,7 +147,7 @@ class ClientSearch:
         bound = self.bound
         if bound is None or bound.manifest is not manifest:
             iteration.check_same(collection, self.began_with)
-            loading.require(collection, self.collection, self.partitions)
+            loading.require(collection, self.collection, self.partitions, "search")
             schema = manifest.schema
             zone = self.timezone or timezone_of(manifest.properties)
             wanted = output.resolve(schema, self.output_fields, zone) if self.output_fields else output.NOTHING

@@ -21,7 +21,15 @@ from elanus.engine.config import EngineConfig
 from elanus.engine.jobs import policy
 from elanus.engine.jobs.collect import collect
 from elanus.engine.jobs.cover import COVER_ROWS, cover
-from elanus.engine.jobs.improve import build_index, due_build, due_merge, merge, segment_facts
+from elanus.engine.jobs.improve import (
+    build_index,
+    due_build,
+    due_merge,
+    lost_paths,
+    merge,
+    restore_paths,
+    segment_facts,
+)
 from elanus.engine.jobs.seal import seal
 from elanus.model.errors import ElanusError, MemoryLimit
 from elanus.model.timestamps import Clock
@@ -135,6 +143,7 @@ class JobBoard:
                 if build is None:
                     break
                 run(build_index(collection, *build, self.builders))
+            self._restore_lost(collection)
             run(collect(collection))
 
     def make_room(self, collection: Collection) -> None:
@@ -256,6 +265,11 @@ class JobBoard:
     def _build_missing(self, collection: Collection) -> None:
         while (build := due_build(collection)) is not None:
             run(build_index(collection, *build, self.builders))
+        self._restore_lost(collection)
+
+    def _restore_lost(self, collection: Collection) -> None:
+        for segment, field_id in lost_paths(collection):
+            run(restore_paths(collection, segment, field_id))
 
 
 def _expected(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Merge and build: what makes searches faster and changes no answer.
+"""Merge, build and restore: what makes searches faster and changes no answer.
 
 A merge writes the live rows of several segments as one and brings its indexes along: the graph of the largest input is
 extended, so that nobody searches the merged segment without one. A build makes the index of one segment. Both run
@@ -25,8 +25,9 @@ from elanus.segment.blocks import PAYLOAD_OFFSET, wrap_payload
 from elanus.segment.column import data_offset, open_column
 from elanus.segment.indexed import build_memory
 from elanus.segment.meta import SegmentMeta
+from elanus.segment.paths import write_paths
 from elanus.segment.rows import SegmentRows
-from elanus.segment.sealed import WrittenSegment, write_segment
+from elanus.segment.sealed import SealedSegment, WrittenSegment, write_segment
 from elanus.store.header import FileKind
 from elanus.store.reasons import store_error
 from elanus.vector.cost import BUILDER_BYTES, build_bytes
@@ -52,13 +53,18 @@ def due_merge(collection: Collection) -> tuple[int, ...]:
 
 
 def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
-    """The next segment without the file of an index it is large enough for: the largest first."""
+    """The next segment without the file of an index it is large enough for, or with one that is lost or damaged: the
+    largest first.
+    """
     manifest = collection.manifest
+    units = collection.follower.snapshot.sealed
+    unusable: set[str | None] = {None}.union(*(unit.indexed.lost for unit in units if unit.indexed is not None))
     missing = [
         (entry.meta.rows, entry.meta.id, definition)
         for entry in manifest.segments.values()
         for definition in manifest.definitions.values()
-        if definition.id not in entry.indexes and wants_index(manifest, entry.meta, definition, collection.host.config)
+        if entry.indexes.get(definition.id) in unusable
+        and wants_index(manifest, entry.meta, definition, collection.host.config)
     ]
     if not missing:
         return None
@@ -100,6 +106,26 @@ def build_index(
         yield "published"
         collection.commit(IndexBuilt(segment_id, definition.id, key))
         yield "committed"
+
+
+def lost_paths(collection: Collection) -> list[tuple[SealedSegment, int]]:
+    """The segments, and in each the JSON field, whose columns of paths were found to be lost or damaged."""
+    segments = [unit.sealed for unit in collection.follower.snapshot.sealed if unit.sealed is not None]
+    return [(segment, field_id) for segment in segments for field_id in sorted(segment.lost_paths)]
+
+
+def restore_paths(collection: Collection, segment: SealedSegment, field_id: int) -> Iterator[str]:
+    """Write the columns of a JSON field's paths anew, in place of what is there: nobody has that mapped."""
+    key, store = segment.meta.paths_key(field_id), collection.store
+    with collection.pending(segment.meta.prefix), collection.scratch() as scratch:
+        path = scratch / "paths"
+        is_written = write_paths(path, field_id, segment.column(field_id)) > 0
+        yield "written"
+        store.delete([key])
+        if is_written:
+            store.publish({key: path})
+        segment.restored(field_id, is_written)
+        yield "published"
 
 
 def merge(collection: Collection, chosen: Sequence[int], builders: Builders) -> Iterator[str]:

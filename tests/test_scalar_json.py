@@ -1,0 +1,154 @@
+"""Indexes of JSON paths: what their arrays contain, whether there is something, and numbers that are no doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from elanus import Collection, DataType, Elanus, Field, Schema
+from tests.native_case import open_folder
+
+MIN, MAX = -(2**63), 2**63 - 1
+SCHEMA = Schema(
+    (
+        Field("id", DataType.INT64, is_primary=True),
+        Field("vector", DataType.FLOAT_VECTOR, dim=2),
+        Field("note", DataType.JSON, nullable=True),
+    ),
+    enable_dynamic_field=True,
+)
+CASTS = {
+    "note['flags']": "ARRAY_BOOL",
+    "note['nums']": "ARRAY_DOUBLE",
+    "note['bigs']": "ARRAY_DOUBLE",
+    "note['in']['texts']": "ARRAY_VARCHAR",
+    "note['big']": "DOUBLE",
+    "tags": "ARRAY_VARCHAR",
+}
+TEXTS = ["", "a", "ab", "zürich", "\U0010ffff", 'q"\n', *(f"t{i}" for i in range(150))]
+LARGE = [MIN, MIN + 1, -(2**53) - 1, 2**53, 2**53 + 1, 2**53 + 2, MAX - 1, MAX, 2.0**63, 1e300, 0.5, 3]
+ARRAYS: dict[str, list[Any]] = {
+    "flags": [True, False, 1, "true"],
+    "nums": [0, -0.0, 1, 1.0, 2.5, -3, 1e300, *range(150), "1", True, None, [1], {"a": 1}],
+    "bigs": [*LARGE, 2.0**53, "x"],
+    "texts": [*TEXTS, 1, None, ["a"]],
+}
+
+ASKED = {  # the filter, and the index that answers it
+    "json_contains(note['flags'], true)": "note/flags",
+    "json_contains_all(note['flags'], [true, false])": "note/flags",
+    "json_contains_any(note['flags'], [true, 1])": "",
+    "not json_contains(note['flags'], false)": "note/flags",
+    "json_contains(note['nums'], 1)": "note/nums",
+    "json_contains(note['nums'], 0.0)": "note/nums",
+    "array_contains(note['nums'], 2.5)": "note/nums",
+    "json_contains(note['nums'], '1')": "",
+    "json_contains(note['nums'], true)": "",
+    "json_contains(note['nums'], [1])": "",
+    "json_contains_all(note['nums'], [1, 1.0, 7])": "note/nums",
+    "json_contains_all(note['nums'], [1, 9007199254740993])": "note/nums",
+    "json_contains_any(note['nums'], [1000, 7, 8])": "note/nums",
+    "json_contains_any(note['nums'], [])": "",
+    "json_contains_all(note['nums'], [])": "",
+    "json_contains(note['bigs'], 9007199254740993)": "note/bigs",
+    "json_contains(note['bigs'], 9007199254740992)": "note/bigs",
+    "json_contains(note['bigs'], 9223372036854775807)": "note/bigs",
+    "json_contains(note['bigs'], 9223372036854775808.0)": "note/bigs",
+    "json_contains_all(note['bigs'], [9007199254740993, -9223372036854775807])": "note/bigs",
+    "json_contains(note['in']['texts'], 'zürich')": "note/in/texts",
+    "json_contains_any(note['in']['texts'], ['', 't7', 'nowhere'])": "note/in/texts",
+    "json_contains_all(note['in']['texts'], ['t1', 'a'])": "note/in/texts",
+    "json_contains(tags, 't7')": "$meta/tags",
+    "exists note['flags']": "note/flags",
+    "not exists note['big']": "note/big",
+    "note['in']['texts'] is null": "note/in/texts",
+    "note['nums'] is not null and json_contains(note['nums'], 3)": "note/nums",
+    "exists note['in']": "",
+    "exists tags": "$meta/tags",
+    "note['big'] == 9007199254740993": "note/big",
+    "note['big'] == 9007199254740992.0": "note/big",
+    "note['big'] > 9007199254740992": "note/big",
+    "note['big'] >= 9223372036854775807": "note/big",
+    "note['big'] < -9223372036854775807": "note/big",
+    "note['big'] != 9223372036854775806": "note/big",
+    "note['big'] in [9007199254740993, 9223372036854775807, 0.5, 3.0]": "note/big",
+    "note['big'] > 9007199254740992 and note['big'] < 9007199254740994": "note/big",
+    "not (note['big'] <= 1e300)": "note/big",
+    "note['nums'] == 1": "",
+    "note['nums'][0] == 1": "",
+    "array_length(note['nums']) == 2": "",
+}
+
+
+def a_row(random: Random, key: int) -> dict[str, Any]:
+    def an_array(name: str) -> Any:
+        return random.choice([[], "x", None, *([random.choices(ARRAYS[name], k=random.randint(1, 6))] * 7)])
+
+    note: dict[str, Any] = {name: an_array(name) for name in ("flags", "nums", "bigs")}
+    note |= {"in": {"texts": an_array("texts")}, "big": random.choice([*LARGE, "x", None, True])}
+    for name in list(note):
+        if random.random() < 0.1:
+            del note[name]
+    row: dict[str, Any] = {"id": key, "vector": [1.0, 0.0], "note": note if random.random() < 0.9 else None}
+    if random.random() < 0.8:
+        row["tags"] = an_array("texts")
+    return row
+
+
+@pytest.fixture
+def db(quick_path: Path) -> Iterator[Elanus]:
+    with open_folder(quick_path / "db") as opened:
+        yield opened
+
+
+def with_indexes(collection: Collection, kind: str) -> None:
+    for path, cast in CASTS.items():
+        field = path.partition("[")[0]
+        if kind == "INVERTED" or not cast.startswith("ARRAY"):
+            collection.create_index(field, kind, params={"json_path": path, "json_cast_type": cast})
+
+
+def asks(collection: Collection, text: str) -> str:
+    """The index that a filter asks; empty for none."""
+    return str(collection.explain([1.0, 0.0], filter=text)).partition("asking index ")[2].partition("\n")[0]
+
+
+@pytest.mark.parametrize("kind", ["INVERTED", "STL_SORT"])
+def test_paths_are_answered_alike_with_an_index_and_without(quick_path: Path, kind: str) -> None:
+    random = Random(kind)
+    db = open_folder(quick_path / "db")
+    indexed, plain = (db.create_collection(name, SCHEMA) for name in ("indexed", "plain"))
+    with_indexes(indexed, kind)
+
+    def check() -> None:
+        for text in ASKED:
+            found = [c.query(text, output_fields=["id"]).column("id").to_pylist() for c in (indexed, plain)]
+            assert found[0] == found[1], text
+
+    def write(keys: range) -> None:
+        rows = [a_row(random, key) for key in keys]
+        for collection in (indexed, plain):
+            collection.upsert(rows)
+
+    write(range(400))
+    for collection in (indexed, plain):
+        collection.flush()
+    indexed.wait_for_indexes()
+    write(range(350, 430))
+    check()
+    for collection in (indexed, plain):
+        collection.delete(filter="id % 7 == 3")
+        collection.compact()
+    check()
+    db.close()
+    with open_folder(quick_path / "db") as again:
+        indexed, plain = (again.collection(name) for name in ("indexed", "plain"))
+        built = {i.name for i in indexed.list_indexes()}
+        assert {text: asks(indexed, text) for text in ASKED} == {
+            text: name if name in built else "" for text, name in ASKED.items()
+        }
+        check()
