@@ -63,6 +63,29 @@ def _drop_field(one: dict[str, Any]) -> Any:
     return request
 
 
+def _bm25() -> Any:
+    function = schema_pb2.FunctionSchema(name="bm25", type=schema_pb2.BM25)
+    function.input_field_names.append("title")
+    function.output_field_names.append("words")
+    return function
+
+
+def _add_function(one: dict[str, Any]) -> Any:
+    request = milvus_pb2.AlterCollectionSchemaRequest(**one)
+    field = schema_pb2.FieldSchema(name="words", data_type=schema_pb2.SparseFloatVector)
+    index = _pairs(index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", bm25_k1="1.2")
+    request.action.add_request.field_infos.add(field_schema=field, index_name="words", extra_params=index)
+    request.action.add_request.func_schema.append(_bm25())
+    return request
+
+
+def _drop_function(one: dict[str, Any]) -> Any:
+    request = milvus_pb2.AlterCollectionSchemaRequest(**one)
+    request.action.drop_request.function_name = "bm25"
+    request.action.drop_request.drop_function_output_fields = True
+    return request
+
+
 def _pairs(**values: Any) -> list[common_pb2.KeyValuePair]:
     return [
         common_pb2.KeyValuePair(key=key, value=value if isinstance(value, str) else orjson.dumps(value).decode())
@@ -216,7 +239,12 @@ def _important() -> dict[str, list[Any]]:
         ],
         "AlterCollection": [m.AlterCollectionRequest(**one, properties=_pairs(**{"collection.ttl.seconds": "60"}))],
         "AddCollectionField": [m.AddCollectionFieldRequest(**one, schema=schema("x").fields[2].SerializeToString())],
-        "AlterCollectionSchema": [_add_field(one), _drop_field(one)],
+        "AlterCollectionSchema": [_add_field(one), _drop_field(one), _add_function(one), _drop_function(one)],
+        "AddCollectionFunction": [m.AddCollectionFunctionRequest(**one, functionSchema=_bm25())],
+        "AlterCollectionFunction": [
+            m.AlterCollectionFunctionRequest(**one, function_name="bm25", functionSchema=_bm25())
+        ],
+        "DropCollectionFunction": [m.DropCollectionFunctionRequest(**one, function_name="bm25")],
         "CreateDatabase": [
             m.CreateDatabaseRequest(db_name="made_db", properties=_text("database.max.collections", "3"))
         ],

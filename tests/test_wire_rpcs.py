@@ -18,17 +18,18 @@ UNARY = [m for m in SERVICE.methods if not m.client_streaming and not m.server_s
 STREAMING = [m for m in SERVICE.methods if m.client_streaming or m.server_streaming]
 
 SUPPORTED = {
-    "AddCollectionField", "AllocTimestamp", "AlterAlias", "AlterCollection", "AlterCollectionField",
-    "AlterCollectionSchema", "AlterDatabase", "AlterIndex", "BatchDescribeCollection", "CheckHealth", "Connect",
-    "CreateAlias", "CreateCollection", "CreateDatabase", "CreateIndex", "CreatePartition", "Delete", "DescribeAlias",
-    "DescribeCollection", "DescribeDatabase", "DescribeIndex", "DescribeResourceGroup", "DropAlias", "DropCollection",
-    "DropDatabase", "DropIndex", "DropPartition", "Flush", "FlushAll", "GetCollectionStatistics",
-    "GetCompactionState", "GetCompactionStateWithPlans", "GetComponentStates", "GetFlushAllState", "GetFlushState",
-    "GetIndexBuildProgress", "GetIndexState", "GetIndexStatistics", "GetLoadState", "GetLoadingProgress",
-    "GetMetrics", "GetPartitionStatistics", "GetPersistentSegmentInfo", "GetQuerySegmentInfo", "GetReplicas",
-    "GetVersion", "HasCollection", "HasPartition", "Insert", "ListAliases", "ListDatabases", "ListResourceGroups",
-    "LoadCollection", "LoadPartitions", "ManualCompaction", "Query", "ReleaseCollection", "ReleasePartitions",
-    "RenameCollection", "RunAnalyzer", "Search", "ShowCollections", "ShowPartitions", "TruncateCollection", "Upsert",
+    "AddCollectionField", "AddCollectionFunction", "AllocTimestamp", "AlterAlias", "AlterCollection",
+    "AlterCollectionField", "AlterCollectionFunction", "AlterCollectionSchema", "AlterDatabase", "AlterIndex",
+    "BatchDescribeCollection", "CheckHealth", "Connect", "CreateAlias", "CreateCollection", "CreateDatabase",
+    "CreateIndex", "CreatePartition", "Delete", "DescribeAlias", "DescribeCollection", "DescribeDatabase",
+    "DescribeIndex", "DescribeResourceGroup", "DropAlias", "DropCollection", "DropCollectionFunction", "DropDatabase",
+    "DropIndex", "DropPartition", "Flush", "FlushAll", "GetCollectionStatistics", "GetCompactionState",
+    "GetCompactionStateWithPlans", "GetComponentStates", "GetFlushAllState", "GetFlushState", "GetIndexBuildProgress",
+    "GetIndexState", "GetIndexStatistics", "GetLoadState", "GetLoadingProgress", "GetMetrics",
+    "GetPartitionStatistics", "GetPersistentSegmentInfo", "GetQuerySegmentInfo", "GetReplicas", "GetVersion",
+    "HasCollection", "HasPartition", "Insert", "ListAliases", "ListDatabases", "ListResourceGroups", "LoadCollection",
+    "LoadPartitions", "ManualCompaction", "Query", "ReleaseCollection", "ReleasePartitions", "RenameCollection",
+    "RunAnalyzer", "Search", "ShowCollections", "ShowPartitions", "TruncateCollection", "Upsert",
 }  # fmt: skip
 """What Elanus has; every other RPC says by its name that it is not supported."""
 

@@ -40,6 +40,7 @@ from elanus.model.errors import (
     StoreError,
     WriterStopped,
 )
+from elanus.model.functions import Function, FunctionType
 from elanus.model.schema import Field, Schema
 from elanus.model.types import DataType, Metric, OnDuplicateKey
 from elanus.version import __version__
@@ -84,6 +85,8 @@ __all__ = [
     "ElanusError",
     "Field",
     "FormatTooNew",
+    "Function",
+    "FunctionType",
     "Hit",
     "Hits",
     "IndexNotFound",

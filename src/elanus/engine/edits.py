@@ -18,6 +18,7 @@ from elanus.engine.manifest import (
     SegmentEntry,
 )
 from elanus.model.errors import IndexNotFound, InvalidParameter
+from elanus.model.functions import Function
 from elanus.model.schema import Field, Schema
 from elanus.model.types import Consistency
 
@@ -127,6 +128,28 @@ class FieldDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionAdded:
+    """The schema has a function more from `timestamp` on, with the `field` whose values it makes, also of the rows
+    that are there, and the index of that. `field` has the next id.
+    """
+
+    function: Function
+    field: Field
+    definition: IndexDefinition
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDropped:
+    """The schema is without this function from `timestamp` on, and without the fields that it makes, and their
+    indexes.
+    """
+
+    name: str
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
 class PropertiesSet:
     """`properties` are set, `removed` are taken away."""
 
@@ -166,6 +189,8 @@ Edit = (
     | FieldAltered
     | FieldAdded
     | FieldDropped
+    | FunctionAdded
+    | FunctionDropped
     | PartitionAdded
     | PartitionDropped
     | Truncated
@@ -216,10 +241,15 @@ def apply(state: Manifest, edit: Edit) -> Manifest:
         case FieldAdded(field, timestamp):
             return _with_schema(state, state.schema.with_field(field), timestamp)
         case FieldDropped(field_id, timestamp):
-            for definition in [d for d in state.definitions.values() if d.field_id == field_id]:
-                state = _without_files(state, definition.id)
-                state = replace(state, indexes={n: d for n, d in state.indexes.items() if d.id != definition.id})
-            return _with_schema(state, state.schema.without(field_id), timestamp)
+            return _with_schema(_without_indexes(state, field_id), state.schema.without(field_id), timestamp)
+        case FunctionAdded(function, field, definition, timestamp):
+            state = _with_schema(state, state.schema.with_function(field, function), timestamp)
+            return _define_index(state, definition)
+        case FunctionDropped(name, timestamp):
+            schema = state.schema
+            for field_id in [i for i, function in schema.outputs.items() if function.name == name]:
+                state = _without_indexes(state, field_id)
+            return _with_schema(state, schema.without_function(name), timestamp)
         case PartitionAdded(name):
             if len(state.partitions) >= MAX_PARTITIONS:
                 raise InvalidParameter(
@@ -281,6 +311,13 @@ def _drop_index(state: Manifest, name: str) -> Manifest:
     return replace(_without_files(state, dropped.id), indexes=indexes)
 
 
+def _without_indexes(state: Manifest, field_id: int) -> Manifest:
+    for definition in [d for d in state.definitions.values() if d.field_id == field_id]:
+        state = _without_files(state, definition.id)
+        state = replace(state, indexes={n: d for n, d in state.indexes.items() if d.id != definition.id})
+    return state
+
+
 def _without_files(state: Manifest, index_id: int) -> Manifest:
     segments = {
         segment_id: replace(entry, indexes={i: key for i, key in entry.indexes.items() if i != index_id})
@@ -312,6 +349,8 @@ def rebase(state: Manifest, edit: Edit) -> Edit | None:
             return edit if definition.field_id in state.schema.by_id else None
         case FieldDropped(field_id, _):
             return edit if field_id in state.schema.by_id else None
+        case FunctionDropped(name, _):
+            return edit if any(f.name == name for f in state.schema.functions) else None
         case IndexDropped(name) | IndexAltered(name, _, _):
             return edit if name in state.indexes else None
         case PartitionAdded(name):

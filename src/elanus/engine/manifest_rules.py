@@ -10,6 +10,7 @@ from elanus.engine.edits import (
     Edit,
     FieldAdded,
     FieldAltered,
+    FunctionAdded,
     IndexAltered,
     IndexDefined,
     LoadSet,
@@ -21,6 +22,7 @@ from elanus.engine.edits import (
     rebase,
 )
 from elanus.engine.manifest import DeleteFile, IndexDefinition, Loaded, Manifest, SegmentEntry
+from elanus.model.functions import Function
 from elanus.model.schema import Field
 from elanus.model.types import Consistency
 
@@ -70,6 +72,9 @@ class ManifestRules:
                 out |= {"params": dict(edit.params), "removed": list(edit.removed)}
             case FieldAdded(field, timestamp):
                 out |= {"field": field.to_dict(), "timestamp": timestamp}
+            case FunctionAdded(function, field, definition, timestamp):
+                out |= {"function": function.to_dict(), "field": field.to_dict()}
+                out |= {"definition": definition.to_dict(), "timestamp": timestamp}
             case ConsistencySet(consistency):
                 out |= {"consistency": int(consistency)}
             case LoadSet(loaded):
@@ -93,6 +98,10 @@ class ManifestRules:
             fields["removed"] = tuple(fields["removed"])
         elif kind is FieldAdded:
             fields["field"] = Field.from_dict(fields["field"])
+        elif kind is FunctionAdded:
+            fields["function"] = Function.from_dict(fields["function"])
+            fields["field"] = Field.from_dict(fields["field"])
+            fields["definition"] = IndexDefinition.from_dict(fields["definition"])
         elif kind is ConsistencySet:
             fields["consistency"] = Consistency(fields["consistency"])
         elif kind is LoadSet:

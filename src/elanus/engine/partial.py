@@ -22,7 +22,8 @@ from elanus.segment.view import absent_column
 
 
 def merged(snapshot: Snapshot, given: Batch, condition: BoundFilter, operations: Mapping[int, ArrayOperation]) -> Batch:
-    """`given`, which has the key and some other columns, with the others from the rows that have these keys.
+    """`given`, which has the key and some other columns, with the others from the rows that have these keys; without
+    those that functions make, which are made of the whole rows.
 
     `condition` is true for these rows. `operations` are those on arrays, by field; what else is given replaces.
     Keys that no row has are new ones, and every field that needs a value has to be given with them. Keys of the dynamic
@@ -34,6 +35,8 @@ def merged(snapshot: Snapshot, given: Batch, condition: BoundFilter, operations:
     old = pc.index_in(given.arrow(schema.primary.id), value_set=keys_of(snapshot, found))
     columns: dict[int, Values] = {}
     for field in schema.fields:
+        if field.id in schema.outputs:
+            continue
         if field.is_dynamic:
             columns[field.id] = _joined(snapshot, found, field, given, old)
         elif field.id in operations:

@@ -27,7 +27,7 @@ from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field
-from elanus.model.types import METRICS_OF, TYPE_NAMES, DataType, Metric
+from elanus.model.types import TYPE_NAMES, DataType, Metric
 from elanus.segment.view import SegmentView
 from elanus.vector import cost
 from elanus.vector.cost import Route, Strategy
@@ -35,6 +35,7 @@ from elanus.vector.payload import address
 from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, resolve, search_params
 
 if TYPE_CHECKING:
+    from elanus.vector.exact import Bm25
     from elanus.vector.interim import InterimIndex
 
 
@@ -51,7 +52,9 @@ class SearchRequest(NamedTuple):
     """A search of `queries` in one vector field: (nq, dim) float32, or what `vector.exact` says of other types.
 
     `limit` hits are returned after skipping `offset`, nearest first. `params` are search parameters of the index kind
-    (`ef`, `nprobe`). `metric` None takes the index's; without an index it is the first of `METRICS_OF`.
+    (`ef`, `nprobe`). `metric` None takes the index's; without an index it is the first of the field's
+    (`Schema.metrics_of`). Queries of BM25 are words and how often they are said, until `full_text` says what they
+    weigh.
     """
 
     vector_field: Field
@@ -63,6 +66,7 @@ class SearchRequest(NamedTuple):
     output_fields: tuple[str, ...] = ()
     metric: Metric | None = None
     params: Mapping[str, Any] = NO_PARAMS
+    scoring: Bm25 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +222,12 @@ def metric_of(snapshot: Snapshot, request: SearchRequest) -> Metric:
     """The metric to compare by: that of the index, and a search may not name another; else one that the type has."""
     definition = snapshot.manifest.index_of(request.vector_field.id)
     if definition is None:
-        dtype = request.vector_field.dtype
-        metric = request.metric or METRICS_OF[dtype][0]
-        if metric not in METRICS_OF[dtype]:
-            known = ", ".join(METRICS_OF[dtype])
+        metrics = snapshot.manifest.schema.metrics_of(request.vector_field)
+        metric = request.metric or metrics[0]
+        if metric not in metrics:
+            name = TYPE_NAMES[request.vector_field.dtype]
             raise InvalidParameter(
-                f"metric type not match: {TYPE_NAMES[dtype]} is not compared by {metric}: choose {known}"
+                f"metric type not match: {name} is not compared by {metric}: choose {', '.join(metrics)}"
             )
         return metric
     check_metric(request.metric, definition.vector_metric)

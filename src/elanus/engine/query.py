@@ -27,7 +27,7 @@ from elanus.model.canonical import taken
 from elanus.model.schema import TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.segment.clustering import Span
 from elanus.segment.sealed import SealedSegment, SealedView
-from elanus.segment.view import absent_column
+from elanus.segment.view import missing_column
 
 FEW_SHARE = 0.1
 """Below this share of a segment's rows a condition is asked of each row by its number, above it of all at once."""
@@ -284,7 +284,7 @@ def column_of(snapshot: Snapshot, found: Found, field_id: int) -> pa.Array:
 
 def _take(unit: Unit, schema: Schema, field_id: int, rows: Rows) -> pa.Array:
     if not unit.view.has(field_id):
-        return absent_column(schema.by_id[field_id], len(rows))
+        return missing_column(schema, schema.by_id[field_id], len(rows), lambda i: _take(unit, schema, i, rows))
     column = unit.view.column(field_id)
     if column.type == pa.int64() and not column.null_count:
         return pa.array(column.to_numpy()[rows])  # several times faster than Arrow's take of a few rows

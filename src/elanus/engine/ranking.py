@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.engine import masks
+from elanus.engine.full_text import weighed
 from elanus.engine.masks import Rows
 from elanus.engine.planner import SearchRequest, metric_of
 from elanus.engine.query import Found, fetch, key_values, keys_of, select_vectors
@@ -83,6 +84,7 @@ def rank(snapshot: Snapshot, request: SearchRequest, query: int, bounds: Bounds)
     Takes 4 bytes a row while it runs and 16 a row that stays.
     """
     metric = metric_of(snapshot, request)
+    request = weighed(snapshot, request)
     wanted = snapshot.partition_ids(request.partitions, request.condition)
     units, rows, scores = [], [], []
     for number, unit in enumerate(snapshot.units):
@@ -110,7 +112,8 @@ def _scores(metric: Metric, request: SearchRequest, query: int, unit: Unit, rows
     from elanus.vector import exact
 
     stored = unit.view.vectors(field.id) if field.is_dense else unit.view.column(field.id)
-    scores: Scores = exact.scores(field.dtype, metric, request.queries[query : query + 1], stored, rows)[0]
+    asked = request.queries[query : query + 1]
+    scores: Scores = exact.scores(field.dtype, metric, asked, stored, rows, request.scoring)[0]
     return scores
 
 
@@ -118,6 +121,7 @@ def search_within(snapshot: Snapshot, request: SearchRequest, bounds: Bounds) ->
     """The answer to `request` among the rows with scores in `bounds`. Raises `InvalidParameter` for empty bounds."""
     bounds.check(metric_of(snapshot, request))
     pages = []
+    request = weighed(snapshot, request)
     for query in range(len(request.queries)):
         ranking = rank(snapshot, request, query, bounds)
         pages.append(ranking.page(request.offset, request.offset + request.limit, request.output_fields))

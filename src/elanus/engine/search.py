@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from elanus.engine import masks
 from elanus.engine.batches import Queries, in_parts
+from elanus.engine.full_text import weighed
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.precedence import IN_COMPILED_CODE
@@ -128,6 +129,7 @@ class _Part(NamedTuple):
 
 def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
     """Answer `request` on `snapshot`. Raises what `planner.plan` raises."""
+    request = weighed(snapshot, request)
     found, keys, scores, offsets = _hits(snapshot, request, _prepared(snapshot, request))
     fields = fetch(snapshot, found, request.output_fields) if request.output_fields else None
     return SearchResult(keys if keys is not None else key_values(snapshot, found), scores, offsets, fields)
@@ -385,7 +387,7 @@ def _exact(request: SearchRequest, made: Plan, step: Step, k: int) -> Callable[[
         ranks: Rows = pc.rank(view.key_column.take(pa.array(some)), tiebreaker="dense").to_numpy().astype(np.int64)
         return ranks
 
-    return lambda queries: top_k(field.dtype, made.metric, queries, stored, rows, k, keys_at)
+    return lambda queries: top_k(field.dtype, made.metric, queries, stored, rows, k, keys_at, request.scoring)
 
 
 def _single(part: _Part, offset: int, k: int) -> _Hits:

@@ -61,7 +61,7 @@ def canonical_batch(
     keys_given: bool = False,
     zone: Zone = UTC,
 ) -> Batch:
-    """`data` as a canonical batch of `schema`; empty data give an empty batch.
+    """`data` as a canonical batch of `schema`, but for what functions make; empty data give an empty batch.
 
     Where `make_keys` is given the key column must not be, unless it may with `keys_given`, and is filled with what it
     makes. Of `partial` rows the batch
@@ -174,6 +174,9 @@ def _from_columns(
         raise SchemaMismatch(f'a partial update names its rows by their keys: send the field "{schema.primary.name}"')
     held: dict[int, Values] = {}
     for field in schema.fields:
+        if field.id in schema.outputs:
+            _check_not_given(field, columns, schema)
+            continue
         if partial and field.name not in columns and not (field.is_dynamic and objects is not None):
             continue
         if field.is_dynamic:
@@ -191,6 +194,15 @@ def _from_columns(
             values = _absent(field, rows)
         held[field.id] = values
     return Batch(held, rows)
+
+
+def _check_not_given(field: Field, columns: Mapping[str, Column], schema: Schema) -> None:
+    if field.name in columns:
+        function = schema.outputs[field.id]
+        raise SchemaMismatch(
+            f"attempt to insert {function.type.name.lower()} function output field: {field.name} is made by function "
+            f"{function.name}, leave it out of the rows"
+        )
 
 
 def _absent(field: Field, rows: int) -> Values:

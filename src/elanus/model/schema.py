@@ -26,6 +26,7 @@ from elanus.model.errors import (
     MissingParameter,
     VectorClusteringKey,
 )
+from elanus.model.functions import FIRST_FUNCTION_ID, Function, FunctionType
 from elanus.model.names import check_name
 from elanus.model.types import (
     CLUSTERING_KEYS,
@@ -35,10 +36,12 @@ from elanus.model.types import (
     INTEGERS,
     KEYS,
     MAX_OF,
+    METRICS_OF,
     NUMPY_OF,
     TYPE_NAMES,
     VECTORS,
     DataType,
+    Metric,
     arrow_type,
 )
 
@@ -169,6 +172,8 @@ DYNAMIC = Field(DYNAMIC_FIELD, DataType.JSON, is_dynamic=True, nullable=True)
 class Schema:
     """The fields of a collection, in order, and whether rows may carry others (`enable_dynamic_field`).
 
+    What `functions` make of some fields is the values of others, which nobody sends.
+
     `version` counts changes from 1; records in the log and segments name the version they were written with.
     Raises `InvalidParameter` from `checked` when the fields do not make a schema.
     """
@@ -177,6 +182,7 @@ class Schema:
     enable_dynamic_field: bool = False
     description: str = ""
     version: int = 1
+    functions: tuple[Function, ...] = ()
     _by_name: dict[str, Field] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -225,6 +231,20 @@ class Schema:
         return {f.id: f for f in self.fields}
 
     @cached_property
+    def outputs(self) -> Mapping[int, Function]:
+        """The functions by the ids of the fields whose values they make."""
+        return {self.field(name).id: function for function in self.functions for name in function.outputs}
+
+    def is_hidden(self, field: Field) -> bool:
+        """Whether the values of `field` are made by BM25: they are compared with words, and told to nobody."""
+        function = self.outputs.get(field.id)
+        return function is not None and function.type is FunctionType.BM25
+
+    def metrics_of(self, field: Field) -> tuple[Metric, ...]:
+        """The metrics by which the vectors of `field` are compared, the default first."""
+        return (Metric.BM25,) if self.is_hidden(field) else METRICS_OF[field.dtype]
+
+    @cached_property
     def arrow_schema(self) -> pa.Schema:
         """Columns named by field id, in field order: how rows are held in batches and in the log."""
         return pa.schema([pa.field(str(f.id), f.arrow_type) for f in self.fields])
@@ -247,13 +267,30 @@ class Schema:
             version=self.version + 1,
         )
 
+    def with_function(self, field: Field, function: Function) -> Schema:
+        """The next version of this schema, with `field` and the `function` that makes its values."""
+        known = (FIRST_FUNCTION_ID - 1, *(f.id for f in self.functions))
+        numbered = replace(function, id=1 + max(known))
+        return replace(self.with_field(field), functions=(*self.functions, numbered))
+
+    def without_function(self, name: str) -> Schema:
+        """The next version of this schema, without the function of this name and the fields whose values it makes."""
+        dropped = next(f for f in self.functions if f.name == name)
+        return replace(
+            self,
+            fields=tuple(f for f in self.fields if f.name not in dropped.outputs),
+            functions=tuple(f for f in self.functions if f is not dropped),
+            version=self.version + 1,
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        return {
+        out = {
             "version": self.version,
             "fields": [f.to_dict() for f in self.fields],
             "enable_dynamic_field": self.enable_dynamic_field,
             "description": self.description,
         }
+        return {**out, "functions": [f.to_dict() for f in self.functions]} if self.functions else out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
@@ -262,6 +299,7 @@ class Schema:
             enable_dynamic_field=data["enable_dynamic_field"],
             description=data["description"],
             version=data["version"],
+            functions=tuple(Function.from_dict(f) for f in data.get("functions", ())),
         )
 
     def checked(self) -> Schema:
@@ -291,7 +329,8 @@ class Schema:
         if self.enable_dynamic_field:
             fields.append(DYNAMIC)
         numbered = tuple(replace(f, id=FIRST_USER_FIELD_ID + i) for i, f in enumerate(fields))
-        return replace(self, fields=numbered)
+        functions = tuple(replace(f, id=FIRST_FUNCTION_ID + i) for i, f in enumerate(self.functions))
+        return replace(self, fields=numbered, functions=functions)
 
 
 def check_description(text: str) -> None:

@@ -34,11 +34,11 @@ class DataType(IntEnum):
 
 
 class Metric(StrEnum):
-    """How two vectors are compared. Of IP and COSINE the larger is nearer, of the others the smaller.
+    """How two vectors are compared. Of IP, COSINE and BM25 the larger is nearer, of the others the smaller.
 
     L2 is the squared distance. Of vectors of bits HAMMING counts those that differ; JACCARD is their share of the bits
     that either has; SUBSTRUCTURE finds rows that have all bits of the query, SUPERSTRUCTURE those whose bits the query
-    has all, both with the score 0.
+    has all, both with the score 0. BM25 says how well a text fits words, by what a function made of it.
     """
 
     L2 = "L2"
@@ -48,10 +48,11 @@ class Metric(StrEnum):
     JACCARD = "JACCARD"
     SUBSTRUCTURE = "SUBSTRUCTURE"
     SUPERSTRUCTURE = "SUPERSTRUCTURE"
+    BM25 = "BM25"
 
     @property
     def larger_is_nearer(self) -> bool:
-        return self in (Metric.IP, Metric.COSINE)
+        return self in (Metric.IP, Metric.COSINE, Metric.BM25)
 
 
 class OnDuplicateKey(StrEnum):

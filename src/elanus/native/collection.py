@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from elanus.model.batch import Rows
 from elanus.model.errors import InvalidParameter
+from elanus.model.functions import Function
 from elanus.model.schema import Field, Schema
 from elanus.model.types import ArrayOperation
 from elanus.native.results import SearchResults
 from elanus.native.rows import Row, to_rows
-from elanus.service import collections, fields, indexes, partitions, properties, query, rows, search
+from elanus.service import collections, fields, functions, indexes, partitions, properties, query, rows, search
 from elanus.service.collections import CollectionInfo
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexInfo
@@ -128,6 +129,17 @@ class Collection:
         """Drop a field with its indexes. Raises `InvalidParameter` for the key and the last vector field."""
         fields.drop(self._ctx, self._instance, self.name, name)
 
+    def add_function(self, function: Function, field: Field) -> None:
+        """Add `field` with the `function` that makes its values, and an AUTOINDEX of it, at once.
+
+        Rows that are there have the values, too; none is rewritten. Raises `InvalidParameter` for what cannot be.
+        """
+        functions.add(self._ctx, self._instance, self.name, function, field, indexes.IndexRequest(field.name))
+
+    def drop_function(self, name: str) -> None:
+        """Drop a function with the field whose values it makes. Raises `InvalidParameter` for the last vectors."""
+        functions.drop(self._ctx, self._instance, self.name, name)
+
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def get(self, keys: Any, *, output_fields: Sequence[str] = EVERYTHING, partitions: Sequence[str] = ()) -> list[Row]:
@@ -230,7 +242,8 @@ class Collection:
         """The `limit` nearest rows to each of `vectors`, nearest first, after the first `offset`.
 
         `vectors` is (queries, dim) or one vector (dim,); of other types than FloatVector what `insert` takes, one or a
-        list. `field` names the vector field where there are several. Rows whose vector is null are not found.
+        list; of what BM25 makes they are texts. `field` names the vector field where there are several. Rows whose
+        vector is null are not found.
 
         `metric` (L2, IP, COSINE; of bits HAMMING, JACCARD, SUBSTRUCTURE, SUPERSTRUCTURE) need not be given; where the
         field has an index it must be the index's. `params` are the index kind's, such as `{"ef": 128}` or

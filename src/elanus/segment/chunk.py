@@ -25,7 +25,7 @@ from elanus.model.canonical import Values, numbers_of, vectors_of
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
 from elanus.model.timestamps import MAX_TIMESTAMP
 from elanus.segment.growing_columns import Column, FixedColumn, VectorColumn, new_column
-from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column
+from elanus.segment.view import Mask, Rows, Timestamps, Vectors, missing_column
 
 SYSTEM_BYTES = 8 + 8 + 8
 """Timestamp, partition and delete timestamp of a row."""
@@ -161,7 +161,7 @@ class ChunkView:
             return pa.array(self.partitions)
         column = self._chunk.columns.get(field_id)
         if column is None:
-            return absent_column(self._schema.by_id[field_id], self._rows)
+            return missing_column(self._schema, self._schema.by_id[field_id], self._rows, self.column)
         return column.array(self._rows)
 
     def vectors(self, field_id: int) -> Vectors:

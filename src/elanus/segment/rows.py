@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.model.canonical import taken, vectors_of
-from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Field
+from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.model.types import NUMPY_OF
-from elanus.segment.view import Rows, RowSource, Timestamps, Vectors, absent_column
+from elanus.segment.view import Rows, RowSource, Timestamps, Vectors, absent_column, missing_column
 
 _BLOCK_BYTES = 8 << 20
 """Vectors gathered at a time: sealing a million of them needs this much memory for them, not gigabytes."""
@@ -27,7 +27,8 @@ _BLOCK_BYTES = 8 << 20
 class SegmentRows:
     """`kept` rows (None: all) of `sources`, numbered as if the sources lay end to end, source i from `starts[i]` on.
 
-    `deleted` are kept rows that are deleted, by their kept number, rising, and `deleted_at` when.
+    `deleted` are kept rows that are deleted, by their kept number, rising, and `deleted_at` when. `schema`, where it is
+    said, is that of the segment: it says what functions make of rows that were written before these were added.
     """
 
     sources: tuple[RowSource, ...]
@@ -35,6 +36,7 @@ class SegmentRows:
     kept: Rows | None
     deleted: Rows
     deleted_at: Timestamps
+    schema: Schema | None = None
 
     @staticmethod
     def of(
@@ -97,7 +99,7 @@ class SegmentRows:
 
         A source that was written before the field was added answers with its default or null.
         """
-        arrays = [_column_of(source, field) for source in self.sources]
+        arrays = [_column_of(source, field, self.schema) for source in self.sources]
         return _taken(arrays, self._picked(order))
 
     def vector_blocks(self, field: Field, order: Rows | None = None) -> Iterator[Vectors]:
@@ -106,7 +108,7 @@ class SegmentRows:
         A block may be overwritten by the next one.
         """
         picked = self._picked(order)
-        matrices = [vectors_of(_column_of(source, field)) for source in self.sources]
+        matrices = [vectors_of(_column_of(source, field, self.schema)) for source in self.sources]
         if picked is None:
             yield from matrices
             return
@@ -118,7 +120,7 @@ class SegmentRows:
 
     def valid(self, field: Field, order: Rows | None = None) -> npt.NDArray[np.bool_] | None:
         """Which values of `field` are not null, in the order of `column`; None where none is."""
-        columns = [_column_of(source, field) for source in self.sources] if field.nullable else []
+        columns = [_column_of(source, field, self.schema) for source in self.sources] if field.nullable else []
         if not any(column.null_count for column in columns):
             return None
         valid = np.concatenate([column.is_valid().to_numpy(zero_copy_only=False) for column in columns])
@@ -186,8 +188,12 @@ class ColumnsInMemory:
         return np.empty(0, np.int64), np.empty(0, np.uint64)
 
 
-def _column_of(source: RowSource, field: Field) -> pa.Array:
-    return source.column(field.id) if source.has(field.id) else absent_column(field, source.rows)
+def _column_of(source: RowSource, field: Field, schema: Schema | None) -> pa.Array:
+    if source.has(field.id):
+        return source.column(field.id)
+    if schema is None:
+        return absent_column(field, source.rows)
+    return missing_column(schema, field, source.rows, lambda i: _column_of(source, schema.by_id[i], schema))
 
 
 def _taken(arrays: list[pa.Array], picked: Rows | None) -> pa.Array:

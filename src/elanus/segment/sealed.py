@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from elanus.expr import json_path
 from elanus.model.canonical import vectors_of
 from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound, StoreError
-from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Schema
+from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.model.statistics import FieldStatistics
 from elanus.segment.clustering import Span, ranges_of
 from elanus.segment.column import open_column
@@ -33,7 +33,7 @@ from elanus.segment.paths import StoredPaths
 from elanus.segment.sparse import SparseVectors
 from elanus.segment.statistics import statistics_of_absent
 from elanus.segment.tenants import rows_of
-from elanus.segment.view import Mask, Rows, Timestamps, Vectors, absent_column
+from elanus.segment.view import Mask, Rows, Timestamps, Vectors, missing_column
 from elanus.segment.write import WrittenSegment, write_segment
 from elanus.store.base import Store
 
@@ -50,6 +50,8 @@ class SealedSegment:
         self._store = store
         self._columns: dict[int, pa.Array] = {}
         self._sparse: dict[int, SparseVectors] = {}
+        self.derived: dict[int, pa.Array] = {}
+        """What functions that were added after the segment was written make of it, by field."""
         self._paths: dict[int, StoredPaths] = {}
         self.lost_paths: set[int] = set()
         """The JSON fields whose paths' file was found to be lost or damaged: a job writes it anew."""
@@ -290,8 +292,19 @@ class SealedView:
             field = self._schema.by_id.get(field_id) if self._schema is not None else None
             if field is None:
                 raise LookupError(f"segment {self.segment.id} has no field {field_id}, and the view's schema has none")
-            array = self._absent[field_id] = absent_column(field, self.rows)
+            array = self._absent[field_id] = self._missing(field)
         return array
+
+    def _missing(self, field: Field) -> pa.Array:
+        """What functions make is made once for a segment, and kept as long as any view's schema has it."""
+        assert self._schema is not None, "a field of a schema"
+        made = self.segment.derived.get(field.id)
+        if made is None:
+            made = missing_column(self._schema, field, self.rows, self.column)
+            if field.id in self._schema.outputs:
+                kept = {i: column for i, column in self.segment.derived.items() if i in self._schema.outputs}
+                self.segment.derived = {**kept, field.id: made}
+        return made
 
     def extracted(self, field_id: int, steps: json_path.Path) -> json_path.Extraction | None:
         """As that of the segment."""

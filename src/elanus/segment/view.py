@@ -9,14 +9,16 @@ stands for "every row".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.canonical import Batch, null_vectors
+from elanus.model.canonical import Batch, arrow_of, null_vectors
 from elanus.model.schema import PARTITION_FIELD_ID, Field, Schema
+from elanus.text.functions import derived
 
 Mask = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -103,13 +105,29 @@ def absent_column(field: Field, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, field.arrow_type), rows)
 
 
+def missing_column(schema: Schema, field: Field, rows: int, column: Callable[[int], pa.Array]) -> pa.Array:
+    """What rows that were written without `field` hold for it: what its function makes of their other fields, which
+    `column` gives by id, or what `absent_column` says.
+    """
+    return derived(schema, field, column) if field.id in schema.outputs else absent_column(field, rows)
+
+
 def fitted(rows: Batch, schema: Schema) -> Batch:
     """`rows`, which may be of another schema, with the columns of `schema`; that of the partitions stays.
 
-    A field that they do not have (added since) gets its default or null; what is no field (dropped since) is left out.
+    A field that they do not have (added since, or made by a function) is made up; what is no field (dropped since) is
+    left out.
     """
+
+    def column(field_id: int) -> pa.Array:
+        held = rows.columns.get(field_id)
+        return arrow_of(held) if held is not None else absent_column(schema.by_id[field_id], rows.num_rows)
+
     columns = {f.id: rows.columns.get(f.id) for f in schema.fields}
-    held = {i: absent_column(schema.by_id[i], rows.num_rows) if c is None else c for i, c in columns.items()}
+    held = {
+        i: missing_column(schema, schema.by_id[i], rows.num_rows, column) if c is None else c
+        for i, c in columns.items()
+    }
     if PARTITION_FIELD_ID in rows.columns:
         held[PARTITION_FIELD_ID] = rows.columns[PARTITION_FIELD_ID]
     return Batch(held, rows.num_rows)

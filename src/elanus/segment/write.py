@@ -10,7 +10,7 @@ keys are, cost one comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def write_segment(
     """
     if not rows.count:
         return None
+    rows = replace(rows, schema=schema)
     timestamps, partitions = rows.timestamps, rows.partitions
     order = sort_order(
         rows.column(schema.primary), timestamps, partitions, [rows.column(field) for field in schema.sorted_by]

@@ -10,8 +10,9 @@ from elanus.service.instance import Instance
 from elanus.text.analyzer import Analyzer, Token
 from elanus.text.declared import analyzer_for, analyzers_of, has_analyzer
 from elanus.text.parse import analyzer_of
+from elanus.text.terms import term_of
 
-__all__ = ["Token", "run", "run_of_field"]
+__all__ = ["Token", "run", "run_of_field", "term_of"]
 
 
 def run(ctx: RequestContext, instance: Instance, texts: Sequence[str], params: str) -> list[list[Token]]:

@@ -18,6 +18,7 @@ from elanus.service import timezones
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexRequest, define
 from elanus.service.instance import Instance
+from elanus.text import functions
 from elanus.text.declared import check_texts
 
 PARTITIONS = 16
@@ -74,6 +75,7 @@ def create(
     checked = timezones.with_defaults_read(schema, timezones.zone_of(given)).checked()
     check_properties(properties or {}, checked)
     check_texts(checked.fields)
+    functions.check(checked)
     dealt = _partitions(checked, partitions)
     definitions = [define(checked, request) for request in indexes]
     instance.catalog.tell()
@@ -224,7 +226,8 @@ def _partitions(schema: Schema, number: int) -> dict[str, int] | None:
 def _without_ids(schema: Schema) -> tuple[object, ...]:
     """What clients say of a schema: ids and their order depend on what it was before."""
     fields = sorted((replace(f, id=0) for f in schema.fields), key=lambda f: f.name)
-    return fields, schema.enable_dynamic_field, schema.description
+    made_by = sorted((replace(f, id=0) for f in schema.functions), key=lambda f: f.name)
+    return fields, schema.enable_dynamic_field, schema.description, made_by
 
 
 def _info(ctx: RequestContext, instance: Instance, entry: CollectionEntry, manifest: Manifest) -> CollectionInfo:

@@ -22,6 +22,7 @@ from elanus.model.types import DataType
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.timezones import with_default_read, zone_of
+from elanus.text import functions
 from elanus.text.declared import check_texts
 
 MAX_LENGTH = "max_length"
@@ -44,7 +45,9 @@ def add(ctx: RequestContext, instance: Instance, collection: str, field: Field) 
     with found.commit_mutex:
         manifest = found.versions.state
         field = with_default_read(field, zone_of(manifest.properties))
-        _check_added(manifest.schema, field)
+        check_added(manifest.schema, field)
+        if not field.nullable:
+            raise InvalidParameter(f"added field must be nullable, please check it, field name = {field.name}")
         found.commit_locked(FieldAdded(replace(field, id=manifest.next_field_id), found.new_id()))
 
 
@@ -69,6 +72,7 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str = "
             raise InvalidParameter(f"cannot drop clustering key field: {dropped.name}")
         if schema.vectors == (dropped,):
             raise InvalidParameter(f"cannot drop the last vector field: {dropped.name}")
+        functions.check_field_droppable(schema, dropped)
         found.commit_locked(FieldDropped(dropped.id, found.new_id()))
 
 
@@ -85,7 +89,7 @@ def set_dynamic(ctx: RequestContext, instance: Instance, collection: str, *, ena
             found.commit_locked(FieldDropped(dynamic.id, found.new_id()))
 
 
-def _check_added(schema: Schema, field: Field) -> None:
+def check_added(schema: Schema, field: Field) -> None:
     name = field.name
     if len(schema.fields) - (schema.dynamic is not None) >= MAX_FIELDS:
         raise InvalidParameter(f"The number of fields has reached the maximum value {MAX_FIELDS}")
@@ -105,8 +109,6 @@ def _check_added(schema: Schema, field: Field) -> None:
             raise InvalidParameter(
                 f"already has another clustering key field, field name: {schema.clustering_key.name}"
             )
-    if not field.nullable:
-        raise InvalidParameter(f"added field must be nullable, please check it, field name = {name}")
     check_field(field)
     check_warmup(field.params)
     check_texts((*schema.fields, field))

@@ -14,7 +14,7 @@ from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParamete
 from elanus.model.names import check_name
 from elanus.model.properties import MMAP, WARMUP, WARMUP_POLICIES, check_warmup, flag, wrong_warmup
 from elanus.model.schema import Field, Schema
-from elanus.model.types import METRICS_OF, Metric
+from elanus.model.types import Metric
 from elanus.scalar.paths import steps_of
 from elanus.service import scalar_indexes
 from elanus.service.context import RequestContext
@@ -66,7 +66,7 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     """The definition that `request` asks for, every check passed. `schema` has ids.
 
     Raises `InvalidParameter` for an unknown kind or one that does not fit the field, a parameter out of range, and a
-    missing metric of a vector index (only AUTOINDEX has one of its own, the first of `METRICS_OF`); `NotSupported` for
+    missing metric of a vector index (only AUTOINDEX has one of its own, and what BM25 makes); `NotSupported` for
     kinds that Milvus has and Elanus has not yet.
     """
     field = schema.get(request.field) or schema.dynamic
@@ -77,12 +77,12 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     if not field.is_vector:
         return scalar_indexes.define(field, request.field, request.kind, request.params or {}, request.name)
     spec = resolve(request.kind, request.params or {})
-    if request.metric is None and spec.kind is not IndexKind.AUTOINDEX:
-        known = ", ".join(METRICS_OF[field.dtype])
-        raise InvalidParameter(f"metric type not set for vector index: choose one of {known}")
+    metrics = schema.metrics_of(field)
+    if request.metric is None and spec.kind is not IndexKind.AUTOINDEX and not schema.is_hidden(field):
+        raise InvalidParameter(f"metric type not set for vector index: choose one of {', '.join(metrics)}")
     name = request.name or field.name
     check_name(name, "index")
-    metric = metric_for(field.dtype, request.metric)
+    metric = metric_for(field.dtype, request.metric, metrics)
     check_fits(spec, field.dtype, metric)
     return IndexDefinition(name, field.id, spec.kind.value, metric, dict(request.params or {}))
 

@@ -1,8 +1,9 @@
 """Output fields: from the names a request gives to the fields that are read, and what is left of the dynamic one.
 
-Names are those of fields, `*` for all of them, `$meta` for the whole dynamic object, and, where the collection has a
-dynamic field, any other name or `$meta["name"]` for one of its keys. A key that is no plain name has to come in the
-second form: `sum(price)` and `about["author"]` would otherwise be taken for keys that no row has.
+Names are those of fields (but not of what BM25 makes), `*` for all of them, `$meta` for the whole dynamic object, and,
+where the collection has a dynamic field, any other name or `$meta["name"]` for one of its keys. A key that is no plain
+name has to come in the second form: `sum(price)` and `about["author"]` would otherwise be taken for keys that no row
+has.
 
 In a table a Timestamptz is Arrow's timestamp in microseconds, in the time zone in which it is to be told, a Geometry
 its WKT (large_string). The dynamic field is the column `$meta` of JSON text (large_binary), cut down to the keys asked
@@ -54,7 +55,7 @@ def resolve(schema: Schema, names: Iterable[str], timezone: str = DEFAULT_TIMEZO
     whole = False
     for name in names:
         if name == "*":
-            fields |= dict.fromkeys(f.name for f in schema.fields)
+            fields |= dict.fromkeys(f.name for f in schema.fields if not schema.is_hidden(f))
             whole = schema.dynamic is not None
         elif not isinstance(name, str) or not name:
             raise InvalidParameter(f"an output field is named by text; got {name!r}")
@@ -62,7 +63,12 @@ def resolve(schema: Schema, names: Iterable[str], timezone: str = DEFAULT_TIMEZO
             fields[schema.field(name).name] = None
             whole = True
         elif schema.get(name) is not None or schema.dynamic is None:
-            fields[schema.field(name).name] = None
+            field = schema.field(name)
+            if schema.is_hidden(field):
+                raise InvalidParameter(
+                    f"not allowed to retrieve raw data of field {name}: a function makes it of texts"
+                )
+            fields[name] = None
         else:
             keys.add(dynamic_key(name))
             fields[DYNAMIC_FIELD] = None

@@ -4,7 +4,7 @@ FloatVector                    (nq, dim) float32
 Float16Vector, BFloat16Vector  (nq, dim) float32, of numbers that the type has: others are rounded to it
 Int8Vector                     (nq, dim) float32, of whole numbers
 BinaryVector                   (nq, dim / 8) uint8
-SparseFloatVector              (nq,) objects, the bytes of a row each
+SparseFloatVector              (nq,) objects, the bytes of a row each; of BM25 a text's words with their counts
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from elanus.model.columns import convert
 from elanus.model.errors import InvalidParameter, SchemaMismatch
-from elanus.model.schema import MAX_VECTOR_SQUARE, Field
+from elanus.model.schema import MAX_VECTOR_SQUARE, Field, Schema
 from elanus.model.types import NUMPY_OF, TYPE_NAMES, DataType
 from elanus.model.vectors import widened
+from elanus.text.functions import query_analyzer
+from elanus.text.terms import term_rows
+
+ANALYZER_NAME = "analyzer_name"
+"""The parameter of a search that says which of several analyzers cuts its texts."""
 
 Queries = npt.NDArray[Any]
 
@@ -27,7 +33,7 @@ _HALVES = frozenset({DataType.FLOAT16_VECTOR, DataType.BFLOAT16_VECTOR})
 
 
 class EncodedQueries(NamedTuple):
-    """Query vectors as clients send them: the bytes of each, of vectors of type `dtype`."""
+    """Query vectors as clients send them: the bytes of each, of vectors of type `dtype`; of texts (VarChar) UTF-8."""
 
     dtype: DataType
     values: tuple[bytes, ...]
@@ -48,6 +54,43 @@ def query_vectors(field: Field, queries: Any) -> Queries:
     if field.dtype is DataType.FLOAT_VECTOR:
         return _floats(field, queries)
     return _others(field, queries)
+
+
+def text_queries(schema: Schema, field: Field, queries: Any, analyzer: str = "") -> Queries:
+    """Texts, one or several, as queries of a `field` that BM25 makes: cut as the texts are that it is made of, of
+    several analyzers by the one of that name, or the default. Raises `InvalidParameter` for anything else than texts.
+    """
+    if isinstance(queries, EncodedQueries):
+        texts = _decoded_texts(queries)
+    else:
+        texts = [queries] if isinstance(queries, str) else list(queries) if isinstance(queries, (list, tuple)) else []
+    if not texts or set(map(type, texts)) - {str}:
+        got = TYPE_NAMES[DataType.FLOAT_VECTOR] if isinstance(queries, np.ndarray) else type(queries).__name__
+        raise InvalidParameter(f"please provide varchar/text for BM25 Function based search, got {got}")
+    text = schema.field(schema.outputs[field.id].inputs[0])
+    try:
+        column = pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        raise InvalidParameter("a text to search for holds half of a surrogate pair, which UTF-8 cannot") from None
+    return _objects(term_rows(query_analyzer(text, analyzer), column))
+
+
+def _decoded_texts(queries: EncodedQueries) -> list[str]:
+    if queries.dtype is not DataType.VARCHAR:
+        raise InvalidParameter(
+            f"please provide varchar/text for BM25 Function based search, got {TYPE_NAMES[queries.dtype]}"
+        )
+    try:
+        return [value.decode() for value in queries.values]
+    except UnicodeDecodeError as error:
+        raise InvalidParameter(f"a text to search for is not UTF-8: {error}") from None
+
+
+def _objects(rows: pa.Array) -> Queries:
+    """Stored sparse vectors as queries."""
+    objects = np.empty(len(rows), object)
+    objects[:] = rows.to_pylist()
+    return objects
 
 
 def _decoded(field: Field, queries: EncodedQueries) -> Any:
@@ -86,9 +129,7 @@ def _others(field: Field, queries: Any) -> Queries:
     if not isinstance(held, np.ndarray):
         if held.null_count:
             raise InvalidParameter("a query has no vector: send one for each")
-        objects = np.empty(len(held), object)
-        objects[:] = held.to_pylist()
-        return objects
+        return _objects(held)
     if field.dtype is DataType.BINARY_VECTOR:
         return held
     return widened(field.dtype, held)

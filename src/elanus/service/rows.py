@@ -36,6 +36,7 @@ from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.partitions import check_unnamed
 from elanus.service.timezones import timezone_of, zone_of
+from elanus.text.functions import with_outputs
 
 __all__ = [
     "DEFAULT_PARTITION",
@@ -60,7 +61,8 @@ def insert(
     """
     found = instance.collection(ctx, collection)
     check_unnamed(found.schema, [partition])
-    primary, zone = found.schema.primary, zone_of(found.manifest.properties)
+    schema = found.schema
+    primary, zone = schema.primary, zone_of(found.manifest.properties)
     made = False
 
     def make_keys(count: int) -> Values:
@@ -70,13 +72,13 @@ def insert(
 
     may_be_given = is_set(found.manifest.properties, ALLOW_AUTO_ID)
     making = make_keys if primary.auto_id else None
-    batch = canonical_batch(rows, found.schema, making, keys_given=may_be_given, zone=zone)
+    batch = canonical_batch(rows, schema, making, keys_given=may_be_given, zone=zone)
     if not batch.num_rows:
         return _nothing(found)
     give_way()
     asked = batch.without(primary.id) if made else batch
     identity = _identity(ctx, found, WriteKind.INSERT, asked.columns.values(), [partition])
-    return writes.insert(found, batch, partition, identity, ctx.settle)
+    return writes.insert(found, with_outputs(batch, schema), partition, identity, ctx.settle)
 
 
 def upsert(
@@ -103,8 +105,9 @@ def upsert(
     _check_operations(found.schema, operations)
     if partial and loaded_only:
         loading.require(found, collection)
-    primary = found.schema.primary
-    batch = canonical_batch(rows, found.schema, partial=partial, zone=zone_of(found.manifest.properties))
+    schema = found.schema
+    primary = schema.primary
+    batch = canonical_batch(rows, schema, partial=partial, zone=zone_of(found.manifest.properties))
     if not batch.num_rows:
         return _nothing(found)
     for name in operations:
@@ -132,6 +135,7 @@ def upsert(
             {found.schema.field(name).id: operation for name, operation in operations.items()},
         )
     identity = _identity(ctx, found, WriteKind.UPSERT, batch.columns.values(), [partition])
+    batch = with_outputs(batch, schema)
     if not primary.auto_id:
         return writes.upsert(found, batch, partition, identity=identity, settle=ctx.settle)
     made = batch.with_column(primary.id, instance.ids.keys(primary.dtype, batch.num_rows))

@@ -33,7 +33,7 @@ from elanus.service.isolation import check_isolated
 from elanus.service.iteration import Page
 from elanus.service.output import Output
 from elanus.service.partitions import check_unnamed
-from elanus.service.queries import EncodedQueries, Queries, query_vectors
+from elanus.service.queries import ANALYZER_NAME, EncodedQueries, Queries, query_vectors, text_queries
 from elanus.service.timezones import timezone_of
 
 __all__ = [
@@ -83,7 +83,7 @@ def search(
     """The `limit` nearest rows to each query after the first `offset`, nearest first.
 
     `queries` is (nq, dim) or one vector (dim,), of any real dtype; of other vectors it is what rows may be
-    (`model.vector_columns`), one or several. `field` may be left out where there is one vector
+    (`model.vector_columns`), of BM25 texts, one or several. `field` may be left out where there is one vector
     field. `params` are those of the index kind (`ef`, `nprobe`). `snapshot` None is the newest.
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
     parsed, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
@@ -95,7 +95,7 @@ def search(
     request = _request(
         picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
-    result = engine_search(picture, _of(request, queries))
+    result = engine_search(picture, _of(request, schema, queries))
     return SearchAnswer(result, wanted, schema.primary)
 
 
@@ -190,7 +190,7 @@ def for_client(
     asked.bind(found, found.manifest)  # what is wrong with it is said at once
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=asked.iterates)
     _, schema, wanted, request = asked.bind(found, snapshot.manifest)
-    request = _of(request, queries)
+    request = _of(request, schema, queries)
     if asked.page is None:
         bounds = asked.bounds
         result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
@@ -243,7 +243,7 @@ def explain(
         params,
         timezone_of(snapshot.manifest.properties),
     )
-    return explained(snapshot, _of(request, queries))
+    return explained(snapshot, _of(request, snapshot.manifest.schema, queries))
 
 
 def _request(
@@ -283,8 +283,11 @@ def _flat(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: str(value) if isinstance(value, (dict, list)) else value for name, value in params.items()}
 
 
-def _of(request: SearchRequest, queries: Any) -> SearchRequest:
-    vectors = query_vectors(request.vector_field, queries)
+def _of(request: SearchRequest, schema: Schema, queries: Any) -> SearchRequest:
+    if schema.is_hidden(request.vector_field):
+        vectors = text_queries(schema, request.vector_field, queries, str(request.params.get(ANALYZER_NAME, "")))
+    else:
+        vectors = query_vectors(request.vector_field, queries)
     limits.check_queries(len(vectors))
     return request._replace(queries=vectors)
 

@@ -46,6 +46,13 @@ def analyzers_of(field: Field) -> dict[str, Analyzer]:
     return named
 
 
+def decided_by(field: Field) -> str | None:
+    """The name of the field that decides which of several analyzers a row has; None where `field` has not several."""
+    if "multi_analyzer_params" not in field.params:
+        return None
+    return str(_parsed(field)["by_field"])
+
+
 def check_texts(fields: Iterable[Field]) -> None:
     """Raise `InvalidParameter` unless what the fields declare of their texts makes analyzers."""
     by_name = {field.name: field for field in fields}

@@ -328,3 +328,13 @@ def match_phrase(
             places[lists[slot] : lists[slot + 1]].sort()
         if narrowest(places, lists, query, shifts, heads, most):
             out[row] = 1
+
+
+@compiled
+def checksums(data: Any, offsets: Any, longest: int, table: Any, out: Any) -> None:
+    """The CRC-32 of each text, of its first `longest` bytes; `table` is what each byte does to one."""
+    for row in range(len(offsets) - 1):
+        checksum = np.uint32(0xFFFFFFFF)
+        for at in range(offsets[row], min(offsets[row + 1], offsets[row] + longest)):
+            checksum = table[(checksum ^ data[at]) & np.uint32(0xFF)] ^ (checksum >> np.uint32(8))
+        out[row] = ~checksum

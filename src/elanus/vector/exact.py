@@ -3,6 +3,7 @@
     half-width floats and int8   blocks of rows are widened to float32 and scored as float32 vectors are
     bits                         words of 64 bits are compared and counted
     sparse                       the pairs of a row are looked up in a table of the query's
+    BM25                         the same, of words; how much a query's weigh is known (`engine.full_text`)
 
 Queries are (nq, dim) float32 for the first, (nq, bytes) uint8 for bits, and (nq,) objects, the bytes of pairs, for
 sparse vectors. `stored` is the matrix of a dense field (`NUMPY_OF`), or the large_binary array of a sparse one.
@@ -14,7 +15,7 @@ worst score there is, an infinite one, and is never a hit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from elanus.model.types import DataType, Metric
 from elanus.model.vectors import pair_bounds, pairs_of
-from elanus.vector import exact_kernels, metrics
+from elanus.vector import exact_kernels, metrics, term_kernels
 from elanus.vector.metrics import Rows, Scores
 
 Queries = npt.NDArray[Any]
@@ -42,10 +43,20 @@ _BIT_METRICS = {
 }
 
 
-def scores(dtype: DataType, metric: Metric, queries: Queries, stored: Stored, rows: Rows) -> Scores:
-    """Scores (nq, m) of the vectors at `rows` (m,) for every query."""
+class Bm25(NamedTuple):
+    """What scores depend on beside words: `k1` and `b` as in `registry.Weights`, and the `average` words of a text."""
+
+    k1: float
+    b: float
+    average: float
+
+
+def scores(
+    dtype: DataType, metric: Metric, queries: Queries, stored: Stored, rows: Rows, scoring: Bm25 | None = None
+) -> Scores:
+    """Scores (nq, m) of the vectors at `rows` (m,) for every query; of BM25 by what `scoring` says."""
     if dtype is DataType.SPARSE_FLOAT_VECTOR:
-        return _sparse_scores(queries, stored, rows)
+        return _sparse_scores(queries, stored, rows, scoring)
     out = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, BLOCK_FLOATS // stored.shape[1])
     words = _words(queries) if dtype is DataType.BINARY_VECTOR else None
@@ -69,6 +80,7 @@ def top_k(
     rows: Rows,
     k: int,
     keys_at: Callable[[Rows], Rows],
+    scoring: Bm25 | None = None,
 ) -> tuple[Scores, Rows]:
     """The k nearest of `rows` (m,), rising: scores and rows (nq, k), best first, of equal scores the smallest keys.
 
@@ -78,7 +90,7 @@ def top_k(
     found = np.full((len(queries), k), worst, np.float32), np.full((len(queries), k), -1, np.int64)
     at_once = max(1, HELD_SCORES // max(1, len(rows)))
     for begin in range(0, len(queries), at_once):
-        block = scores(dtype, metric, queries[begin : begin + at_once], stored, rows)
+        block = scores(dtype, metric, queries[begin : begin + at_once], stored, rows, scoring)
         for query, of_query in enumerate(block, begin):
             near = _nearest(-of_query if metric.larger_is_nearer else of_query, rows, k, keys_at)
             found[0][query, : len(near)], found[1][query, : len(near)] = of_query[near], rows[near]
@@ -116,20 +128,33 @@ def _words(vectors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(vectors).view(np.uint64)
 
 
-def _sparse_scores(queries: Queries, stored: pa.Array, rows: Rows) -> Scores:
+def _sparse_scores(queries: Queries, stored: pa.Array, rows: Rows, scoring: Bm25 | None) -> Scores:
     words = pairs_of(stored)
     bounds = pair_bounds(stored)
     begins, ends = bounds[rows], bounds[rows + 1]
     out = np.empty((len(queries), len(rows)), np.float32)
     for query, of_query in zip(queries, out, strict=True):
-        pairs = np.frombuffer(query, np.uint32)
-        exact_kernels.sparse_products(
-            np.ascontiguousarray(pairs[::2]),
-            np.ascontiguousarray(pairs[1::2]).view(np.float32),
-            words,
-            words.view(np.float32),
-            begins,
-            ends,
-            of_query,
-        )
+        of_rows = *_parts(query), words, words.view(np.float32), begins, ends
+        if scoring is None:
+            exact_kernels.sparse_products(*of_rows, of_query)
+        else:
+            term_kernels.bm25_scores(*of_rows, *scoring, of_query)
     return out
+
+
+def _parts(query: bytes) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
+    """The indexes and the values of a sparse query."""
+    pairs = np.frombuffer(query, np.uint32)
+    return np.ascontiguousarray(pairs[::2]), np.ascontiguousarray(pairs[1::2]).view(np.float32)
+
+
+def count_texts(terms: npt.NDArray[np.uint32], stored: pa.Array, rows: Rows, texts: npt.NDArray[np.int64]) -> float:
+    """How many words the texts at `rows` have together; `texts` (terms,) grows by how many have each of the distinct
+    `terms` (terms,).
+    """
+    words = pairs_of(stored)
+    bounds = pair_bounds(stored)
+    numbers = np.arange(1, len(terms) + 1, dtype=np.float32)
+    return term_kernels.count_texts(
+        terms, numbers, words, words.view(np.float32), bounds[rows], bounds[rows + 1], texts
+    )

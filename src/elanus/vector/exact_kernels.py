@@ -69,6 +69,34 @@ def _slot(index: Any, shift: Any) -> Any:
     return (np.uint64(index) * np.uint64(FACTOR) & np.uint64(0xFFFFFFFF)) >> shift
 
 
+@inlined
+def table_of(indexes: Any, values: Any) -> Any:
+    """Where the distinct `indexes` and their `values` are found fast: for `factor_of`."""
+    bits = 6
+    while 1 << bits < SPREAD * indexes.shape[0]:
+        bits += 1
+    shift = np.uint64(32 - bits)
+    last = np.uint64((1 << bits) - 1)
+    places = np.full(1 << bits, NOWHERE, np.uint32)
+    factors = np.zeros(1 << bits, np.float64)
+    for i in range(indexes.shape[0]):
+        at = _slot(indexes[i], shift)
+        while places[at] != NOWHERE:
+            at = (at + np.uint64(1)) & last
+        places[at] = indexes[i]
+        factors[at] = values[i]
+    return places, factors, shift, last
+
+
+@inlined
+def factor_of(places: Any, factors: Any, shift: Any, last: Any, index: Any) -> Any:
+    """The value of `index` in a table; 0 where it is not there."""
+    at = _slot(index, shift)
+    while places[at] != index and places[at] != NOWHERE:
+        at = (at + np.uint64(1)) & last
+    return factors[at]
+
+
 @compiled(
     void(
         readable(u32, 1),
@@ -86,29 +114,13 @@ def sparse_products(indexes: Any, values: Any, words: Any, floats: Any, begins: 
     Pair p is the index words[2 p] and the value floats[2 p + 1], which lie in the same memory. A row that has nothing
     in common with the query scores minus infinity.
     """
-    bits = 6
-    while 1 << bits < SPREAD * indexes.shape[0]:
-        bits += 1
-    shift = np.uint64(32 - bits)
-    last = np.uint64((1 << bits) - 1)
-    places = np.full(1 << bits, NOWHERE, np.uint32)
-    factors = np.zeros(1 << bits, np.float64)
-    for i in range(indexes.shape[0]):
-        at = _slot(indexes[i], shift)
-        while places[at] != NOWHERE:
-            at = (at + np.uint64(1)) & last
-        places[at] = indexes[i]
-        factors[at] = values[i]
+    places, factors, shift, last = table_of(indexes, values)
     for row in range(begins.shape[0]):
         total = 0.0
         for pair in range(begins[row], ends[row]):
-            index = words[2 * pair]
-            at = _slot(index, shift)
-            while places[at] != NOWHERE:
-                if places[at] == index:
-                    total += factors[at] * floats[2 * pair + 1]
-                    break
-                at = (at + np.uint64(1)) & last
+            factor = factor_of(places, factors, shift, last, words[2 * pair])
+            if factor != 0.0:
+                total += factor * floats[2 * pair + 1]
         scores[row] = np.float32(total) if total > 0 else np.float32(-np.inf)
 
 

@@ -11,6 +11,7 @@
     BIN_IVF_FLAT  nlist 1..65536 (128)             nprobe 1..65536 (8)
     SPARSE_INVERTED_INDEX, SPARSE_WAND             drop_ratio_search 0..<1 (0)
                 inverted_index_algo, …
+                bm25_k1 0..3 (1.2), bm25_b 0..1 (0.75)
 
 Files are built of float32 vectors alone (`Manifest.builds`). The last four kinds, and FLAT and AUTOINDEX of other
 vectors, are names that clients give to exact scans: their parameters are checked and told again.
@@ -20,11 +21,12 @@ Parameters arrive as text or as numbers. Messages are Milvus's where its clients
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.model.types import METRICS_OF, NUMERIC_VECTORS, TYPE_NAMES, DataType, Metric
@@ -68,6 +70,7 @@ KINDS_OF: dict[DataType, tuple[IndexKind, ...]] = {
 
 SPARSE_ALGORITHMS = ("TAAT_NAIVE", "DAAT_WAND", "DAAT_MAXSCORE", "BLOCK_MAX_MAXSCORE", "BLOCK_MAX_WAND", "SINDI")
 
+MAX_K1 = 3.0
 MAX_INT32 = 2**31 - 1
 MAX_NLIST = 65_536
 
@@ -144,6 +147,13 @@ class IndexSpec:
         return cls(**{**data, "kind": IndexKind(data["kind"])})
 
 
+class Weights(NamedTuple):
+    """What BM25 makes of a word that stands often in a text (`k1`: of no account at 0), and in a long one (`b`)."""
+
+    k1: float = 1.2
+    b: float = 0.75
+
+
 @dataclass(frozen=True, slots=True)
 class SearchParams:
     """What a search asks of an index: `ef` of graphs, `nprobe` of lists; 0 where the kind has none."""
@@ -213,15 +223,17 @@ _OF_VECTORS = {
 }
 
 
-def metric_for(dtype: DataType, name: str | None) -> Metric:
-    """The metric called `name`, or the one that vectors of `dtype` have without one. Raises `InvalidParameter`."""
+def metric_for(dtype: DataType, name: str | None, metrics: Sequence[Metric]) -> Metric:
+    """That of `metrics` called `name`, or without one the first, for vectors of `dtype`. Raises `InvalidParameter`."""
     if name is None:
-        return METRICS_OF[dtype][0]
+        return metrics[0]
     if isinstance(name, str):
-        found = next((metric for metric in METRICS_OF[dtype] if metric == name.upper()), None)
+        found = next((metric for metric in metrics if metric == name.upper()), None)
         if found is not None:
             return found
-        if name.upper() == "BM25" and dtype is DataType.SPARSE_FLOAT_VECTOR:
+        if Metric.BM25 in metrics:
+            raise InvalidParameter(f"index metric type of BM25 function output field must be BM25, got {name}")
+        if name.upper() == Metric.BM25 and dtype is DataType.SPARSE_FLOAT_VECTOR:
             raise _no_metric("only BM25 Function output field support BM25 metric type", dtype)
     said = _OF_VECTORS.get(dtype, "float vector index does not support metric type: {name}")
     raise _no_metric(said.format(name=name), dtype)
@@ -242,18 +254,31 @@ def _check_sparse(params: Mapping[str, Any]) -> None:
             f"[{' '.join(SPARSE_ALGORITHMS)}]"
         )
     _check_ratio(params, "drop_ratio_build", InvalidParameter)
+    for name, most in (("bm25_k1", MAX_K1), ("bm25_b", 1.0), ("bm25_avgdl", MAX_INT32)):
+        if name in params and not 0 <= _number(params[name]) <= most:
+            raise InvalidParameter(
+                f"Out of range in json: param '{name}' ({params[name]}) should be in range [0.000000, {most:f}]"
+            )
 
 
 def _check_ratio(params: Mapping[str, Any], name: str, error: type[InvalidParameter]) -> None:
     given = params.get(name)
     if given is None:
         return
-    try:
-        ratio = float(given)
-    except (TypeError, ValueError):
-        ratio = -1.0
-    if not 0 <= ratio < 1:
+    if not 0 <= _number(given) < 1:
         raise error(f"Out of range in json: param '{name}' ({given}) should be in range [0.000000, 1.000000)")
+
+
+def _number(given: Any) -> float:
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def weights(params: Mapping[str, Any]) -> Weights:
+    """Those of BM25 in the parameters of an index."""
+    return Weights(*(float(params.get(f"bm25_{name}", default)) for name, default in Weights._field_defaults.items()))
 
 
 def search_params(spec: IndexSpec, params: Mapping[str, Any], k: int) -> SearchParams:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from zlib import crc32
-
 from pymilvus.grpc_gen import milvus_pb2
 
 from elanus.model.errors import InvalidParameter
 from elanus.service import analyzers
-from elanus.service.analyzers import Token
+from elanus.service.analyzers import Token, term_of
 from elanus.wire.grpc.call import Call
-
-HASHED_BYTES = 100
-"""How much of a long token its hash is made of."""
 
 
 def run_analyzer(call: Call, request: milvus_pb2.RunAnalyzerRequest) -> milvus_pb2.RunAnalyzerResponse:
@@ -41,7 +36,7 @@ def _message(token: Token, detail: bool, hashed: bool) -> milvus_pb2.AnalyzerTok
         message.start_offset, message.end_offset = token.start, token.end
         message.position, message.position_length = token.position, token.length
     if hashed:
-        message.hash = crc32(token.text.encode()[:HASHED_BYTES]) % 0xFFFFFFFF
+        message.hash = term_of(token.text)
     return message
 
 

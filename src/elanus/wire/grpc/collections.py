@@ -9,12 +9,13 @@ from elanus.model.errors import CollectionNotFound, ElanusError, InvalidParamete
 from elanus.model.properties import MAX_FIELD_ID
 from elanus.model.timestamps import milliseconds_of
 from elanus.model.types import Consistency
-from elanus.service import collections, databases, fields, loading, properties
+from elanus.service import collections, databases, fields, functions, loading, properties
 from elanus.service.collections import CollectionInfo
 from elanus.service.timezones import TIMEZONE, timezone_of
 from elanus.wire.grpc.call import Call
+from elanus.wire.grpc.functions import function_of, index_of
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
-from elanus.wire.grpc.schemas import field_of, no_functions, schema_of, to_message
+from elanus.wire.grpc.schemas import field_of, schema_of, to_message
 from elanus.wire.grpc.status import fail, succeed
 
 MAX_SHARDS = 16
@@ -128,28 +129,50 @@ def add_field(call: Call, request: milvus_pb2.AddCollectionFieldRequest) -> comm
 def alter_schema(
     call: Call, request: milvus_pb2.AlterCollectionSchemaRequest
 ) -> milvus_pb2.AlterCollectionSchemaResponse:
-    """Add fields or drop one; functions are not there yet."""
+    """Add a field, by itself or with the function that makes it and an index, or drop a field or a function."""
     response = milvus_pb2.AlterCollectionSchemaResponse()
     name = collections.named(call.ctx, call.instance, request.collection_name, request.collectionID)
     match request.action.WhichOneof("op"):
         case "add_request":
-            added = request.action.add_request
-            if added.func_schema:
-                raise no_functions()
-            if not added.field_infos:
-                raise InvalidParameter("field_infos is empty: name a field to add")
-            for info in added.field_infos:
-                _add(call, name, info.field_schema)
+            _add_to_schema(call, name, request.action.add_request)
         case "drop_request":
             dropped = request.action.drop_request
-            if dropped.function_name:
-                raise no_functions()
+            if dropped.WhichOneof("identifier") == "function_name":
+                functions.drop(
+                    call.ctx,
+                    call.instance,
+                    name,
+                    dropped.function_name,
+                    with_outputs=dropped.drop_function_output_fields,
+                )
+                return response
             if not (dropped.field_name or dropped.field_id):
                 raise MissingParameter("drop request must specify field_name, field_id, or function_name")
             fields.drop(call.ctx, call.instance, name, dropped.field_name, dropped.field_id)
         case _:
             raise InvalidParameter("action is nil")
     return response
+
+
+def _add_to_schema(call: Call, name: str, asked: milvus_pb2.AlterCollectionSchemaRequest.AddRequest) -> None:
+    if len(asked.func_schema) > 1:
+        raise InvalidParameter("For now, at most one function schema is supported: add one at a time")
+    if len(asked.field_infos) > 1:
+        raise InvalidParameter("For now, only one field info is supported: add one at a time")
+    if not asked.func_schema:
+        if not asked.field_infos:
+            raise InvalidParameter("fieldInfos and function schema are both empty: name a field to add")
+        _add(call, name, asked.field_infos[0].field_schema)
+        return
+    function = function_of(asked.func_schema[0])
+    if not asked.field_infos:
+        raise InvalidParameter(
+            "adding a function over existing fields is not supported; use add_function_field to add the function "
+            "together with its new output field"
+        )
+    (info,) = asked.field_infos
+    field = field_of(info.field_schema)
+    functions.add(call.ctx, call.instance, name, function, field, index_of(field.name, info))
 
 
 def _add(call: Call, name: str, message: schema_pb2.FieldSchema) -> None:

@@ -23,19 +23,19 @@ _STATES = {
 
 def create(call: Call, request: milvus_pb2.CreateIndexRequest) -> common_pb2.Status:
     """Parameters come as pairs, and as JSON text in a pair `params`; both are taken."""
-    given = from_pairs(request.extra_params)
+    asked = asked_index(request.field_name, from_pairs(request.extra_params), request.index_name)
+    indexes.create(call.ctx, call.instance, request.collection_name, asked)
+    return common_pb2.Status()
+
+
+def asked_index(field: str, given: dict[str, str], name: str) -> IndexRequest:
+    """The index that the pairs `given` ask for. Raises `InvalidParameter` where they are too long."""
     if sum(len(key) + len(value) for key, value in given.items()) > MAX_PARAMS_BYTES:
         raise InvalidParameter(f"index params are too long: at most {MAX_PARAMS_BYTES} bytes are taken")
     params = _expanded(given)
     kind = str(params.pop("index_type", "") or "AUTOINDEX")
     metric = params.pop("metric_type", None)
-    indexes.create(
-        call.ctx,
-        call.instance,
-        request.collection_name,
-        IndexRequest(request.field_name, kind, metric or None, params, request.index_name),
-    )
-    return common_pb2.Status()
+    return IndexRequest(field, kind, metric or None, params, name)
 
 
 def describe(call: Call, request: milvus_pb2.DescribeIndexRequest) -> milvus_pb2.DescribeIndexResponse:

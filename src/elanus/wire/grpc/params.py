@@ -19,9 +19,7 @@ from elanus.service.search import Bounds
 from elanus.wire.grpc.moments import time_fields_of
 from elanus.wire.grpc.pairs import from_pairs, json_object
 
-_LATER = frozenset(
-    {"group_by_field", "group_by_fields", "order_by_fields", "json_path", "analyzer_name", "query_group_by_fields"}
-)
+_LATER = frozenset({"group_by_field", "group_by_fields", "order_by_fields", "json_path", "query_group_by_fields"})
 """What a search can be asked for and Elanus does not have yet: refused by name, not left out."""
 
 _OWN = frozenset(

@@ -60,7 +60,7 @@ def shown_fields(schema: Schema, names: Iterable[str]) -> list[str]:
     shown: dict[str, None] = {}
     for name in names:
         if name == "*":
-            shown |= dict.fromkeys(f.name for f in schema.fields)
+            shown |= dict.fromkeys(f.name for f in schema.fields if not schema.is_hidden(f))
         else:
             shown[name if schema.get(name) is not None else dynamic_key(name)] = None
     return list(shown)

@@ -13,7 +13,9 @@ from pymilvus.grpc_gen import schema_pb2
 from elanus.model.errors import InvalidParameter, NotSupported
 from elanus.model.schema import Field, Schema
 from elanus.model.types import ELEMENTS, TYPE_NAMES, DataType
+from elanus.wire.grpc import functions
 from elanus.wire.grpc.columns import PART_OF
+from elanus.wire.grpc.functions import function_of
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
 
 _PARTS = {
@@ -41,19 +43,13 @@ def schema_of(message: schema_pb2.CollectionSchema) -> Schema:
 
     Raises `InvalidParameter` for a type that does not exist or a parameter that is no number, `NotSupported`.
     """
-    if message.functions:
-        raise no_functions()
     if message.struct_array_fields:
         raise NotSupported("struct array fields are not supported by this version of Elanus")
     if message.external_source:
         raise NotSupported("external collections are not supported by this version of Elanus")
     fields = tuple(field_of(f) for f in message.fields if not f.is_dynamic)
-    return Schema(fields, message.enable_dynamic_field, message.description)
-
-
-def no_functions() -> NotSupported:
-    """What a request is told that asks for functions of a schema."""
-    return NotSupported("functions of a schema are not supported by this version of Elanus")
+    made_by = tuple(map(function_of, message.functions))
+    return Schema(fields, message.enable_dynamic_field, message.description, functions=made_by)
 
 
 def field_of(message: schema_pb2.FieldSchema) -> Field:
@@ -89,13 +85,14 @@ def to_message(name: str, schema: Schema) -> schema_pb2.CollectionSchema:
         name=name,
         description=schema.description,
         autoID=schema.primary.auto_id,
-        fields=[_field_message(f) for f in schema.fields if not f.is_dynamic],
+        fields=[_field_message(f, f.id in schema.outputs) for f in schema.fields if not f.is_dynamic],
+        functions=[functions.to_message(f, schema) for f in schema.functions],
         enable_dynamic_field=schema.enable_dynamic_field,
         version=schema.version - 1,
     )
 
 
-def _field_message(field: Field) -> schema_pb2.FieldSchema:
+def _field_message(field: Field, is_function_output: bool) -> schema_pb2.FieldSchema:
     params: dict[str, Any] = dict(field.params)
     if field.dim is not None:
         params["dim"] = field.dim
@@ -116,6 +113,7 @@ def _field_message(field: Field) -> schema_pb2.FieldSchema:
         is_clustering_key=field.is_clustering_key,
         state=schema_pb2.FieldCreated,
         nullable=field.nullable,
+        is_function_output=is_function_output,
     )
     if field.default is not None:
         setattr(message.default_value, _DEFAULT_OF[field.dtype], field.default)

@@ -37,7 +37,7 @@ PART_OF: dict[DataType, str] = {
 _TYPE_OF = {part: dtype for dtype, part in PART_OF.items()}
 
 _FLOAT_VECTOR = common_pb2.PlaceholderType.FloatVector
-_PLACEHOLDERS = {int(dtype): dtype for dtype in VECTORS}
+_PLACEHOLDERS = {int(dtype): dtype for dtype in (*VECTORS, DataType.VARCHAR)}
 """Types of placeholders have the codes of the types of fields."""
 
 

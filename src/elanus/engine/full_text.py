@@ -1,0 +1,73 @@
+"""What the words of a query weigh: BM25 over all that is live in a picture of the collection.
+
+A query's word weighs how often the query says it, times ln(1 + (N - n + 1/2) / (n + 1/2)), where N texts are there and
+n of them have the word. So it is in Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond"
+(Foundations and Trends in Information Retrieval 3, 2009), with the 1 that Lucene and Milvus add, so that a word which
+most texts have still counts for something. What a text makes of it is in `vector.term_kernels.bm25_scores`.
+
+Counted are the rows of all partitions that are neither deleted nor expired, whatever part of them a search asks for, so
+that a row has one score for a text. A row without words is a text of no length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from elanus.engine import masks
+from elanus.engine.planner import SearchRequest, metric_of
+from elanus.engine.snapshot import Snapshot
+from elanus.model.schema import Field
+from elanus.model.types import Metric
+from elanus.model.vector_columns import PAIR
+from elanus.vector.registry import weights
+
+if TYPE_CHECKING:
+    from elanus.vector.exact import Queries
+
+
+def weighed(snapshot: Snapshot, request: SearchRequest) -> SearchRequest:
+    """`request` with what its words weigh in this picture, where it is one for words and does not say it yet."""
+    field = request.vector_field
+    if field.is_dense or request.scoring is not None or metric_of(snapshot, request) is not Metric.BM25:
+        return request
+    from elanus.vector.exact import Bm25
+
+    definition = snapshot.manifest.index_of(field.id)
+    k1, b = weights(definition.params if definition is not None else {})
+    pairs = [np.frombuffer(query, PAIR) for query in request.queries]
+    terms = np.unique(np.concatenate([np.empty(0, np.uint32), *(p["index"] for p in pairs)]))
+    rows, words, texts = _counted(snapshot, field, terms)
+    idf = np.log1p((rows - texts + 0.5) / (texts + 0.5))
+    average = words / rows if words else 1.0
+    return request._replace(queries=_weighted(pairs, terms, idf), scoring=Bm25(k1, b, average))
+
+
+def _counted(
+    snapshot: Snapshot, field: Field, terms: npt.NDArray[np.uint32]
+) -> tuple[int, float, npt.NDArray[np.int64]]:
+    """(texts, their words together, texts that have each of `terms`) of all that is live."""
+    from elanus.vector.exact import count_texts
+
+    total, words = 0, 0.0
+    texts = np.zeros(len(terms), np.int64)
+    for unit in snapshot.units:
+        mask = snapshot.visible(unit, snapshot.manifest.live_partitions)
+        rows = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask, unit.view.rows)
+        if len(rows):
+            words += count_texts(terms, unit.view.column(field.id), rows, texts)
+            total += len(rows)
+    return total, words, texts
+
+
+def _weighted(
+    pairs: list[npt.NDArray[np.void]], terms: npt.NDArray[np.uint32], idf: npt.NDArray[np.float64]
+) -> Queries:
+    out = np.empty(len(pairs), object)
+    for number, said in enumerate(pairs):
+        query = said.copy()
+        query["value"] *= idf[np.searchsorted(terms, said["index"])]
+        out[number] = query.tobytes()
+    return out

@@ -1,0 +1,87 @@
+"""Compiled loops over sparse vectors that say how often each word stands in a text.
+
+Rows are given as in `exact_kernels.sparse_products`: row i is pairs begins[i]..ends[i]-1, pair p is the word
+words[2 p] and its count floats[2 p + 1].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba.types import float64
+
+from elanus.vector.exact_kernels import factor_of, table_of, u32
+from elanus.vector.kernels import compiled, f32, i64, readable, void, writable
+
+
+@compiled(
+    float64(
+        readable(u32, 1),
+        readable(f32, 1),
+        readable(u32, 1),
+        readable(f32, 1),
+        readable(i64, 1),
+        readable(i64, 1),
+        writable(i64, 1),
+    )
+)
+def count_texts(terms: Any, numbers: Any, words: Any, floats: Any, begins: Any, ends: Any, texts: Any) -> float:
+    """How many words all rows have together; `texts[n - 1]` grows by the rows in which the term numbered n stands.
+
+    `terms` are distinct, and `numbers` are 1, 2, ….
+    """
+    places, factors, shift, last = table_of(terms, numbers)
+    total = 0.0
+    for row in range(begins.shape[0]):
+        for pair in range(begins[row], ends[row]):
+            total += floats[2 * pair + 1]
+            number = factor_of(places, factors, shift, last, words[2 * pair])
+            if number > 0.0:
+                texts[np.int64(number) - 1] += 1
+    return total
+
+
+@compiled(
+    void(
+        readable(u32, 1),
+        readable(f32, 1),
+        readable(u32, 1),
+        readable(f32, 1),
+        readable(i64, 1),
+        readable(i64, 1),
+        float64,
+        float64,
+        float64,
+        writable(f32, 1),
+    )
+)
+def bm25_scores(
+    terms: Any,
+    weights: Any,
+    words: Any,
+    floats: Any,
+    begins: Any,
+    ends: Any,
+    k1: float,
+    b: float,
+    average: float,
+    scores: Any,
+) -> None:
+    """The score of each row for the `terms` of a query; a row without any of them scores minus infinity.
+
+    It is the sum, over the terms that it has, of weight × count × (k1 + 1) / (count + k1 (1 - b + b length / average)).
+    """
+    places, factors, shift, last = table_of(terms, weights)
+    for row in range(begins.shape[0]):
+        length = 0.0
+        for pair in range(begins[row], ends[row]):
+            length += floats[2 * pair + 1]
+        damped = k1 * (1.0 - b + b * length / average)
+        total = 0.0
+        for pair in range(begins[row], ends[row]):
+            weight = factor_of(places, factors, shift, last, words[2 * pair])
+            if weight > 0.0:
+                count = np.float64(floats[2 * pair + 1])
+                total += weight * count * (k1 + 1.0) / (count + damped)
+        scores[row] = np.float32(total) if total > 0.0 else np.float32(-np.inf)
