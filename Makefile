@@ -35,8 +35,9 @@ $(VENV)/.ready-%: pyproject.toml
 demo: $(VENV)/.ready-demo
 	@"$(RUN)" -m demo
 
+# Two processes: much of the suite waits for servers, disks and clocks. A file stays with one of them, and so do its servers.
 test: $(VENV)/.ready-dev
-	@"$(RUN)" -m pytest
+	@"$(RUN)" -m pytest -q --numprocesses 2 --dist loadfile
 
 # Read from pyproject.toml itself, so that no second list of bounds can go stale.
 LOWEST = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \

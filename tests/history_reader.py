@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import pickle
 import sys
+import tempfile
 import threading
 
 import elanus
-from tests.test_history import Worker
+from tests.test_history import SCHEMA, Worker, record
 
 
 def main() -> None:
     folder, name, thread, seed = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as own, elanus.open(own) as db:
+        # What is compiled at the first read, where no cache has it, is not waited for while others write.
+        record(db.create_collection(name, SCHEMA, on_duplicate_key="keep"), 0.2, int(seed), "keep")
     stop = threading.Event()
     with elanus.open(folder, read_only=True) as db:
         worker = Worker(db.collection(name), int(thread), int(seed), "keep")
