@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import random
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elanus import Collection, DataType, Elanus, Field, Function, FunctionType, InvalidParameter, Schema, SchemaMismatch
+import elanus
+from elanus import (
+    Collection,
+    DataType,
+    Elanus,
+    Field,
+    Function,
+    FunctionType,
+    InvalidParameter,
+    Schema,
+    SchemaMismatch,
+    Settings,
+)
 from elanus.model.vector_columns import PAIR
 from elanus.text.parse import analyzer_of
 from elanus.text.terms import term_of, term_rows
@@ -66,12 +80,13 @@ def expected(texts: Texts, query: str, k1: float = 1.2, b: float = 0.75, shown: 
     """(key, score) of the texts that have a word of the query, best first; `shown` of the keys."""
     counts = {key: Counter(words_of(text)) for key, text in texts.items()}
     average = sum(sum(count.values()) for count in counts.values()) / max(1, len(counts))
+    texts_with = {word: sum(word in count for count in counts.values()) for word in words_of(query)}
     found = []
     for key, count in counts.items():
         score = 0.0
         for word, said in Counter(words_of(query)).items():
             if count[word]:
-                n = sum(word in other for other in counts.values())
+                n = texts_with[word]
                 idf = math.log(1 + (len(counts) - n + 0.5) / (n + 0.5))
                 damped = k1 * (1 - b + b * sum(count.values()) / average)
                 score += said * idf * count[word] * (k1 + 1) / (count[word] + damped)
@@ -304,3 +319,56 @@ def test_a_function_that_cannot_be_is_refused(tmp_path: Path, parts: Any, reason
         db.create_collection("c", Schema(fields, functions=(BM25, other)))
     assert db.list_collections() == []
     db.close()
+
+
+def test_functions_come_and_go_while_threads_write_search_and_merge(tmp_path: Path) -> None:
+    """Rows of the schema before and of the one after are found alike, and no search fails but for want of the field."""
+    settings = Settings(seal_rows=300, seal_burst_s=0.0, index_min_rows=64, merge_fan_in=2)
+    texts: Texts = {}
+    with elanus.open(tmp_path / "db", settings=settings) as db:
+        collection = db.create_collection("texts", Schema(OTHERS))
+        done = threading.Event()
+        failures: list[BaseException] = []
+
+        def write(thread: int) -> None:
+            chance = random.Random(thread)
+            try:
+                key = thread * 1_000_000
+                while not done.is_set():
+                    new = {key + i: text_of(chance) for i in range(7)}
+                    collection.insert([row(k, text) for k, text in new.items()])
+                    texts.update(new)
+                    key += 7
+                    time.sleep(0.002)
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        def read() -> None:
+            while not done.is_set():
+                try:
+                    collection.search(["fox dog", "moon"], field="sparse", limit=5, output_fields=["*"])
+                except InvalidParameter as error:
+                    if "fieldName(sparse) not found" not in str(error):
+                        failures.append(error)
+                except BaseException as error:
+                    failures.append(error)
+                    raise
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(2)] + [threading.Thread(target=read)]
+        for thread in threads:
+            thread.start()
+        for turn in range(6):
+            collection.add_function(BM25, SPARSE)
+            time.sleep(0.05)
+            if turn % 2:
+                collection.flush()
+            if turn < 5:
+                collection.drop_function("bm25")
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        check(collection, texts)
+    with elanus.open(tmp_path / "db", settings=settings) as db:
+        check(db.collection("texts"), texts)

@@ -197,3 +197,32 @@ def test_what_would_leave_no_vectors_is_refused_and_so_are_the_calls_that_are_no
         assert (answer.code, f"{name}CollectionFunction RPC is no longer supported" in answer.reason) == (1100, True)
     reason = "currently does not support alter BM25 function"
     assert refused(lambda: client.alter_collection_function("texts", "bm25", bm25()), reason) == 1100
+
+
+def test_texts_are_found_by_their_signatures(client: MilvusClient) -> None:
+    from pymilvus import DataType, Function, FunctionType
+
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("text", DataType.VARCHAR, max_length=100)
+    schema.add_field("bits", DataType.BINARY_VECTOR, dim=512)
+    schema.add_function(
+        Function(
+            name="signed",
+            function_type=FunctionType.MINHASH,
+            input_field_names=["text"],
+            output_field_names=["bits"],
+            params={"num_hashes": 16},
+        )
+    )
+    client.create_collection("texts", schema=schema)
+    made = params(client, "bits", index_type="MINHASH_LSH", metric_type="MHJACCARD", params={"mh_lsh_band": 8})
+    client.create_index("texts", made, sync=False)
+    client.load_collection("texts")
+    client.insert("texts", [{"id": i, "text": text} for i, text in enumerate(TEXTS[:3])])
+    assert client.describe_collection("texts")["functions"][0]["params"] == {"num_hashes": "16"}
+    (hits,) = client.search("texts", [TEXTS[2]], anns_field="bits", limit=1, output_fields=["bits"])
+    assert (hits[0]["id"], hits[0]["distance"], len(hits[0]["entity"]["bits"])) == (2, 1.0, 64)
+    assert (
+        refused(lambda: client.search("texts", [bytes(64)], anns_field="bits"), "please provide varchar/text") == 1100
+    )

@@ -72,6 +72,8 @@ def score(metric: Metric, query: Any, vector: Any) -> float | None:
                 return 1 - (q & v).bit_count() / ((q | v).bit_count() or 1)
             case Metric.SUBSTRUCTURE:
                 return 0.0 if q & v == q else None
+            case Metric.MHJACCARD:  # 24 bits are no hashes of 32: bytes are compared
+                return sum(a == b for a, b in zip(query, vector, strict=True)) / len(query) or None
             case _:
                 return 0.0 if q & v == v else None
     a, b = np.array(query, np.float64), np.array(vector, np.float64)

@@ -200,7 +200,7 @@ def _check_not_given(field: Field, columns: Mapping[str, Column], schema: Schema
     if field.name in columns:
         function = schema.outputs[field.id]
         raise SchemaMismatch(
-            f"attempt to insert {function.type.name.lower()} function output field: {field.name} is made by function "
+            f"attempt to insert {function.type.title.lower()} function output field: {field.name} is made by function "
             f"{function.name}, leave it out of the rows"
         )
 

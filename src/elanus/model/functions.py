@@ -12,12 +12,25 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from elanus.model.types import Metric
+
 
 class FunctionType(IntEnum):
-    """What a function does; the values are the protocol's codes. BM25 makes of a text how often it says each word."""
+    """What a function makes of a text; the values are the protocol's codes. BM25: how often it says each word; MINHASH:
+    bits that are like those of texts with much in common.
+    """
 
     BM25 = 1
+    MINHASH = 4
 
+    @property
+    def title(self) -> str:
+        """As Milvus's messages call it."""
+        return "BM25" if self is FunctionType.BM25 else "MinHash"
+
+
+METRIC_OF = {FunctionType.BM25: Metric.BM25, FunctionType.MINHASH: Metric.MHJACCARD}
+"""By what the vectors are compared that functions make."""
 
 FIRST_FUNCTION_ID = 100
 

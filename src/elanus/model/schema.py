@@ -26,7 +26,7 @@ from elanus.model.errors import (
     MissingParameter,
     VectorClusteringKey,
 )
-from elanus.model.functions import FIRST_FUNCTION_ID, Function, FunctionType
+from elanus.model.functions import FIRST_FUNCTION_ID, METRIC_OF, Function, FunctionType
 from elanus.model.names import check_name
 from elanus.model.types import (
     CLUSTERING_KEYS,
@@ -242,7 +242,8 @@ class Schema:
 
     def metrics_of(self, field: Field) -> tuple[Metric, ...]:
         """The metrics by which the vectors of `field` are compared, the default first."""
-        return (Metric.BM25,) if self.is_hidden(field) else METRICS_OF[field.dtype]
+        function = self.outputs.get(field.id)
+        return METRICS_OF[field.dtype] if function is None else (METRIC_OF[function.type],)
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:

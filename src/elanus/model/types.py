@@ -34,11 +34,12 @@ class DataType(IntEnum):
 
 
 class Metric(StrEnum):
-    """How two vectors are compared. Of IP, COSINE and BM25 the larger is nearer, of the others the smaller.
+    """How two vectors are compared. Of IP, COSINE, BM25 and MHJACCARD the larger is nearer, of the others the smaller.
 
     L2 is the squared distance. Of vectors of bits HAMMING counts those that differ; JACCARD is their share of the bits
     that either has; SUBSTRUCTURE finds rows that have all bits of the query, SUPERSTRUCTURE those whose bits the query
-    has all, both with the score 0. BM25 says how well a text fits words, by what a function made of it.
+    has all, both with the score 0; MHJACCARD takes them for hashes of 32 bits, and is the share of those that agree.
+    BM25 says how well a text fits words, by what a function made of it.
     """
 
     L2 = "L2"
@@ -49,10 +50,11 @@ class Metric(StrEnum):
     SUBSTRUCTURE = "SUBSTRUCTURE"
     SUPERSTRUCTURE = "SUPERSTRUCTURE"
     BM25 = "BM25"
+    MHJACCARD = "MHJACCARD"
 
     @property
     def larger_is_nearer(self) -> bool:
-        return self in (Metric.IP, Metric.COSINE, Metric.BM25)
+        return self in (Metric.IP, Metric.COSINE, Metric.BM25, Metric.MHJACCARD)
 
 
 class OnDuplicateKey(StrEnum):
@@ -140,7 +142,13 @@ NUMPY_OF: dict[DataType, np.dtype[Any]] = {
 
 METRICS_OF: dict[DataType, tuple[Metric, ...]] = {
     **dict.fromkeys(NUMERIC_VECTORS, (Metric.COSINE, Metric.L2, Metric.IP)),
-    DataType.BINARY_VECTOR: (Metric.HAMMING, Metric.JACCARD, Metric.SUBSTRUCTURE, Metric.SUPERSTRUCTURE),
+    DataType.BINARY_VECTOR: (
+        Metric.HAMMING,
+        Metric.JACCARD,
+        Metric.SUBSTRUCTURE,
+        Metric.SUPERSTRUCTURE,
+        Metric.MHJACCARD,
+    ),
     DataType.SPARSE_FLOAT_VECTOR: (Metric.IP,),
 }
 """The metrics of each vector type, the one first that stands where none is named."""

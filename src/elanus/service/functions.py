@@ -32,7 +32,7 @@ def add(
         check_added(schema, field)
         if len(function.inputs) != 1 or len(function.outputs) != 1:
             raise InvalidParameter(
-                f"{function.type.name} function should have exactly one input field and exactly one output field: "
+                f"{function.type.title} function should have exactly one input field and exactly one output field: "
                 f"{function.name} has {len(function.inputs)} and {len(function.outputs)}"
             )
         if function.outputs != (field.name,):
@@ -88,4 +88,4 @@ def alter(ctx: RequestContext, instance: Instance, collection: str, name: str, a
     known = next((f for f in schema.functions if f.name == name), None)
     if known is None:
         raise InvalidParameter(f"function {name} not found")
-    raise InvalidParameter(f"function type {known.type.name} has no alterable params: drop {name} and add another")
+    raise InvalidParameter(f"function type {known.type.title} has no alterable params: drop {name} and add another")

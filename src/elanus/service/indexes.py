@@ -66,7 +66,7 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     """The definition that `request` asks for, every check passed. `schema` has ids.
 
     Raises `InvalidParameter` for an unknown kind or one that does not fit the field, a parameter out of range, and a
-    missing metric of a vector index (only AUTOINDEX has one of its own, and what BM25 makes); `NotSupported` for
+    missing metric of a vector index (only AUTOINDEX has one of its own, and what a function makes); `NotSupported` for
     kinds that Milvus has and Elanus has not yet.
     """
     field = schema.get(request.field) or schema.dynamic
@@ -78,7 +78,7 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
         return scalar_indexes.define(field, request.field, request.kind, request.params or {}, request.name)
     spec = resolve(request.kind, request.params or {})
     metrics = schema.metrics_of(field)
-    if request.metric is None and spec.kind is not IndexKind.AUTOINDEX and not schema.is_hidden(field):
+    if request.metric is None and spec.kind is not IndexKind.AUTOINDEX and field.id not in schema.outputs:
         raise InvalidParameter(f"metric type not set for vector index: choose one of {', '.join(metrics)}")
     name = request.name or field.name
     check_name(name, "index")

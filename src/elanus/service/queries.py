@@ -18,10 +18,11 @@ import pyarrow as pa
 
 from elanus.model.columns import convert
 from elanus.model.errors import InvalidParameter, SchemaMismatch
+from elanus.model.functions import FunctionType
 from elanus.model.schema import MAX_VECTOR_SQUARE, Field, Schema
 from elanus.model.types import NUMPY_OF, TYPE_NAMES, DataType
 from elanus.model.vectors import widened
-from elanus.text.functions import query_analyzer
+from elanus.text.functions import query_analyzer, query_signatures
 from elanus.text.terms import term_rows
 
 ANALYZER_NAME = "analyzer_name"
@@ -57,29 +58,30 @@ def query_vectors(field: Field, queries: Any) -> Queries:
 
 
 def text_queries(schema: Schema, field: Field, queries: Any, analyzer: str = "") -> Queries:
-    """Texts, one or several, as queries of a `field` that BM25 makes: cut as the texts are that it is made of, of
+    """Texts, one or several, as queries of a `field` that a function makes, as it makes it of texts; for BM25, of
     several analyzers by the one of that name, or the default. Raises `InvalidParameter` for anything else than texts.
     """
+    function = schema.outputs[field.id]
+    wanted = f"please provide varchar/text for {function.type.title} Function based search, got"
     if isinstance(queries, EncodedQueries):
-        texts = _decoded_texts(queries)
+        texts = _decoded_texts(queries, wanted)
     else:
         texts = [queries] if isinstance(queries, str) else list(queries) if isinstance(queries, (list, tuple)) else []
     if not texts or set(map(type, texts)) - {str}:
         got = TYPE_NAMES[DataType.FLOAT_VECTOR] if isinstance(queries, np.ndarray) else type(queries).__name__
-        raise InvalidParameter(f"please provide varchar/text for BM25 Function based search, got {got}")
-    text = schema.field(schema.outputs[field.id].inputs[0])
+        raise InvalidParameter(f"{wanted} {got}")
     try:
         column = pa.array(texts, pa.large_string())
     except UnicodeEncodeError:
         raise InvalidParameter("a text to search for holds half of a surrogate pair, which UTF-8 cannot") from None
-    return _objects(term_rows(query_analyzer(text, analyzer), column))
+    if function.type is FunctionType.MINHASH:
+        return query_signatures(schema, field, column)
+    return _objects(term_rows(query_analyzer(schema.field(function.inputs[0]), analyzer), column))
 
 
-def _decoded_texts(queries: EncodedQueries) -> list[str]:
+def _decoded_texts(queries: EncodedQueries, wanted: str) -> list[str]:
     if queries.dtype is not DataType.VARCHAR:
-        raise InvalidParameter(
-            f"please provide varchar/text for BM25 Function based search, got {TYPE_NAMES[queries.dtype]}"
-        )
+        raise InvalidParameter(f"{wanted} {TYPE_NAMES[queries.dtype]}")
     try:
         return [value.decode() for value in queries.values]
     except UnicodeDecodeError as error:

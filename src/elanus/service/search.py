@@ -284,7 +284,7 @@ def _flat(params: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _of(request: SearchRequest, schema: Schema, queries: Any) -> SearchRequest:
-    if schema.is_hidden(request.vector_field):
+    if schema.outputs and request.vector_field.id in schema.outputs:
         vectors = text_queries(schema, request.vector_field, queries, str(request.params.get(ANALYZER_NAME, "")))
     else:
         vectors = query_vectors(request.vector_field, queries)

@@ -2,7 +2,9 @@
 
     BM25   one VarChar or Text field with an analyzer -> one SparseFloatVector field: how often each word stands there
 
-With several analyzers a row's is that which the value of another field names, as the text field declares it.
+    MINHASH  one VarChar or Text field -> one BinaryVector field: a signature (`minhash`)
+
+BM25 with several analyzers: a row's is that which the value of another field names, as the text field declares it.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elanus.model.canonical import Batch
+from elanus.model.canonical import Batch, vector_array
 from elanus.model.errors import InvalidParameter, MissingParameter
 from elanus.model.functions import Function, FunctionType
 from elanus.model.schema import Field, Schema
 from elanus.model.types import TYPE_NAMES, DataType
 from elanus.text.analyzer import Analyzer
 from elanus.text.declared import analyzer_for, analyzers_of, decided_by, has_analyzer
+from elanus.text.minhash import MinHash
 from elanus.text.terms import term_rows
+
+_MAKES = {FunctionType.BM25: DataType.SPARSE_FLOAT_VECTOR, FunctionType.MINHASH: DataType.BINARY_VECTOR}
 
 ColumnOf = Callable[[int], pa.Array]
 """All values of a field, by its id."""
@@ -32,11 +37,25 @@ ColumnOf = Callable[[int], pa.Array]
 
 def derived(schema: Schema, field: Field, column: ColumnOf) -> pa.Array:
     """The values of a `field` of `schema` that is made by a function, of the rows whose other fields `column` gives."""
-    text = schema.field(schema.outputs[field.id].inputs[0])
+    function = schema.outputs[field.id]
+    text = schema.field(function.inputs[0])
+    if function.type is FunctionType.MINHASH:
+        return vector_array(_minhash(function, field).signatures(analyzer_for(text), column(text.id)))
     decides = decided_by(text)
     if decides is None:
         return term_rows(analyzer_for(text), column(text.id))
     return _by_several(text, column(text.id), column(schema.field(decides).id))
+
+
+def _minhash(function: Function, field: Field) -> MinHash:
+    assert field.dim is not None, "a vector of bits has a dim"
+    return MinHash.of(function.params, field.name, field.dim)
+
+
+def query_signatures(schema: Schema, field: Field, texts: pa.Array) -> npt.NDArray[np.uint8]:
+    """What MinHash makes of texts that the `field` is searched for: (texts, bytes)."""
+    function = schema.outputs[field.id]
+    return _minhash(function, field).signatures(analyzer_for(schema.field(function.inputs[0])), texts)
 
 
 def with_outputs(batch: Batch, schema: Schema) -> Batch:
@@ -169,10 +188,10 @@ def _check_role(function: Function, field: Field) -> None:
 def _check_input(function: Function, fields: list[Field]) -> None:
     if len(fields) != 1 or fields[0].dtype not in (DataType.VARCHAR, DataType.TEXT):
         raise InvalidParameter(
-            f"BM25 function input field must be a VARCHAR/TEXT field, got {len(fields)} field with type "
-            f"{TYPE_NAMES[fields[0].dtype]}"
+            f"{function.type.title} function input field must be a VARCHAR/TEXT field, got {len(fields)} field with "
+            f"type {TYPE_NAMES[fields[0].dtype]}"
         )
-    if not has_analyzer(fields[0]):
+    if function.type is FunctionType.BM25 and not has_analyzer(fields[0]):
         raise InvalidParameter(
             f"BM25 function input field must set enable_analyzer to true: {fields[0].name} of function {function.name} "
             "does not"
@@ -180,10 +199,13 @@ def _check_input(function: Function, fields: list[Field]) -> None:
 
 
 def _check_output(function: Function, fields: list[Field]) -> None:
+    name, wanted = function.type.title, _MAKES[function.type]
     if len(fields) != 1:
-        raise InvalidParameter(f"BM25 function only need 1 output field, but got {len(fields)}: {function.name}")
-    if fields[0].dtype is not DataType.SPARSE_FLOAT_VECTOR:
+        raise InvalidParameter(f"{name} function only need 1 output field, but got {len(fields)}: {function.name}")
+    if fields[0].dtype is not wanted:
         raise InvalidParameter(
-            "BM25 function output field must be a SparseFloatVector field, but got "
+            f"{name} function output field must be a {TYPE_NAMES[wanted]} field, but got "
             f"{TYPE_NAMES[fields[0].dtype]}: {fields[0].name} of function {function.name}"
         )
+    if function.type is FunctionType.MINHASH:
+        _minhash(function, fields[0])

@@ -1,7 +1,7 @@
 """Exact scores and scans of vectors that are not float32.
 
     half-width floats and int8   blocks of rows are widened to float32 and scored as float32 vectors are
-    bits                         words of 64 bits are compared and counted
+    bits                         words of 64 bits are compared and counted; of hashes in bits words of 32
     sparse                       the pairs of a row are looked up in a table of the query's
     BM25                         the same, of words; how much a query's weigh is known (`engine.full_text`)
 
@@ -59,11 +59,13 @@ def scores(
         return _sparse_scores(queries, stored, rows, scoring)
     out = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, BLOCK_FLOATS // stored.shape[1])
-    words = _words(queries) if dtype is DataType.BINARY_VECTOR else None
+    words = _words(queries) if metric in _BIT_METRICS else None
     whole = len(rows) == len(stored)
     for begin in range(0, len(rows), step):
         block = stored[begin : begin + step] if whole else stored[rows[begin : begin + step]]
-        if words is None:
+        if metric is Metric.MHJACCARD:
+            found = _agreeing(queries, block)
+        elif words is None:
             found = metrics.scores(metric, queries, _widened(dtype, block))
         else:
             found = np.empty((len(queries), len(block)), np.float32)
@@ -116,6 +118,19 @@ def _widened(dtype: DataType, block: npt.NDArray[Any]) -> metrics.Vectors:
     else:
         exact_kernels.widen_upper_halves(block.reshape(-1), floats.view(np.uint32))
     return wide
+
+
+def _agreeing(queries: Queries, block: npt.NDArray[np.uint8]) -> Scores:
+    """The share of hashes of 32 bits, or of 8 where these do not fit, in which rows agree with queries; where none does
+    the row does not match.
+    """
+    out = np.empty((len(queries), len(block)), np.float32)
+    kind = np.uint8 if block.shape[1] % 4 else np.uint32
+    hashes = np.ascontiguousarray(block).view(kind)
+    for query, of_query in zip(np.ascontiguousarray(queries).view(kind), out, strict=True):
+        np.mean(hashes == query, axis=1, dtype=np.float32, out=of_query)
+    out[out == 0] = -np.inf
+    return out
 
 
 def _words(vectors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

@@ -12,8 +12,9 @@
     SPARSE_INVERTED_INDEX, SPARSE_WAND             drop_ratio_search 0..<1 (0)
                 inverted_index_algo, …
                 bm25_k1 0..3 (1.2), bm25_b 0..1 (0.75)
+    MINHASH_LSH   mh_lsh_band, …
 
-Files are built of float32 vectors alone (`Manifest.builds`). The last four kinds, and FLAT and AUTOINDEX of other
+Files are built of float32 vectors alone (`Manifest.builds`). The last five kinds, and FLAT and AUTOINDEX of other
 vectors, are names that clients give to exact scans: their parameters are checked and told again.
 
 Parameters arrive as text or as numbers. Messages are Milvus's where its clients look at them.
@@ -47,13 +48,13 @@ class IndexKind(StrEnum):
     BIN_IVF_FLAT = "BIN_IVF_FLAT"
     SPARSE_INVERTED_INDEX = "SPARSE_INVERTED_INDEX"
     SPARSE_WAND = "SPARSE_WAND"
+    MINHASH_LSH = "MINHASH_LSH"
 
 
 LATER = frozenset(
     {
         "IVF_SQ8", "IVF_PQ", "IVF_RABITQ", "SCANN", "DISKANN", "HNSW_SQ", "HNSW_PQ", "HNSW_PRQ",
         "GPU_BRUTE_FORCE", "GPU_IVF_FLAT", "GPU_IVF_PQ", "GPU_CAGRA",
-        "MINHASH_LSH",
     }
 )  # fmt: skip
 """Vector indexes of Milvus that Elanus does not have (yet)."""
@@ -63,13 +64,19 @@ KINDS_OF: dict[DataType, tuple[IndexKind, ...]] = {
     DataType.FLOAT16_VECTOR: (IndexKind.FLAT, IndexKind.AUTOINDEX),
     DataType.BFLOAT16_VECTOR: (IndexKind.FLAT, IndexKind.AUTOINDEX),
     DataType.INT8_VECTOR: (IndexKind.AUTOINDEX,),
-    DataType.BINARY_VECTOR: (IndexKind.BIN_FLAT, IndexKind.BIN_IVF_FLAT, IndexKind.AUTOINDEX),
+    DataType.BINARY_VECTOR: (
+        IndexKind.BIN_FLAT,
+        IndexKind.BIN_IVF_FLAT,
+        IndexKind.MINHASH_LSH,
+        IndexKind.AUTOINDEX,
+    ),
     DataType.SPARSE_FLOAT_VECTOR: (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND, IndexKind.AUTOINDEX),
 }
 """The kinds that there are for each type of vectors."""
 
 SPARSE_ALGORITHMS = ("TAAT_NAIVE", "DAAT_WAND", "DAAT_MAXSCORE", "BLOCK_MAX_MAXSCORE", "BLOCK_MAX_WAND", "SINDI")
 
+ELEMENT_BITS = "mh_element_bit_width"
 MAX_K1 = 3.0
 MAX_INT32 = 2**31 - 1
 MAX_NLIST = 65_536
@@ -106,6 +113,7 @@ EF_CONSTRUCTION = Parameter("efConstruction", 1, MAX_INT32, 360)
 NLIST = Parameter("nlist", 1, MAX_NLIST, 128)
 EF = Parameter("ef", 1, MAX_INT32, 16)
 NPROBE = Parameter("nprobe", 1, MAX_NLIST, 8)
+BAND = Parameter("mh_lsh_band", 1, MAX_INT32, 1)
 
 BUILD_PARAMETERS: dict[IndexKind, tuple[Parameter, ...]] = {
     IndexKind.FLAT: (),
@@ -116,6 +124,7 @@ BUILD_PARAMETERS: dict[IndexKind, tuple[Parameter, ...]] = {
     IndexKind.BIN_IVF_FLAT: (NLIST,),
     IndexKind.SPARSE_INVERTED_INDEX: (),
     IndexKind.SPARSE_WAND: (),
+    IndexKind.MINHASH_LSH: (BAND,),
 }
 
 _NOT_KIND_PARAMETERS = frozenset({"index_type", "metric_type", "params", "mmap.enabled", "mmap_enabled", "index_name"})
@@ -181,6 +190,8 @@ def resolve(index_type: str, params: Mapping[str, Any]) -> IndexSpec:
         ) from None
     if kind in (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND):
         _check_sparse(params)
+    if kind is IndexKind.MINHASH_LSH and str(params.get(ELEMENT_BITS, 32)) not in ("8", "16", "32", "64"):
+        raise InvalidParameter(f"param '{ELEMENT_BITS}' ({params[ELEMENT_BITS]}) should be one of 8, 16, 32, 64")
     if kind is IndexKind.AUTOINDEX:
         extra = sorted(set(params) - _NOT_KIND_PARAMETERS)
         if extra:
@@ -212,6 +223,10 @@ def check_fits(spec: IndexSpec, dtype: DataType, metric: Metric | None) -> None:
             f"data type {TYPE_NAMES[dtype]} can't build with this index {spec.kind}: choose one of "
             f"{', '.join(KINDS_OF[dtype])}"
         )
+    if (spec.kind is IndexKind.MINHASH_LSH) != (metric is Metric.MHJACCARD) and spec.kind is not IndexKind.AUTOINDEX:
+        raise InvalidParameter(
+            f"metric type {metric} and index {spec.kind} do not go together: MINHASH_LSH is of MHJACCARD"
+        )
     if spec.kind is IndexKind.BIN_IVF_FLAT and metric not in (None, Metric.HAMMING, Metric.JACCARD):
         raise InvalidParameter(f"metric type {metric} not found or not supported, supported: [HAMMING JACCARD]")
 
@@ -231,8 +246,11 @@ def metric_for(dtype: DataType, name: str | None, metrics: Sequence[Metric]) -> 
         found = next((metric for metric in metrics if metric == name.upper()), None)
         if found is not None:
             return found
-        if Metric.BM25 in metrics:
-            raise InvalidParameter(f"index metric type of BM25 function output field must be BM25, got {name}")
+        for metric, made_by in ((Metric.BM25, "BM25"), (Metric.MHJACCARD, "MinHash")):
+            if (metric,) == metrics:
+                raise InvalidParameter(
+                    f"index metric type of {made_by} function output field must be {metric}, got {name}"
+                )
         if name.upper() == Metric.BM25 and dtype is DataType.SPARSE_FLOAT_VECTOR:
             raise _no_metric("only BM25 Function output field support BM25 metric type", dtype)
     said = _OF_VECTORS.get(dtype, "float vector index does not support metric type: {name}")

@@ -15,12 +15,11 @@ from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.indexes import asked_index
 from elanus.wire.grpc.pairs import from_pairs, to_pairs
 
-_TYPES = {schema_pb2.BM25: FunctionType.BM25}
+_TYPES = {schema_pb2.BM25: FunctionType.BM25, schema_pb2.MinHash: FunctionType.MINHASH}
 
 _LATER = {
     schema_pb2.TextEmbedding: "TextEmbedding functions",
     schema_pb2.Rerank: "Rerank functions",
-    schema_pb2.MinHash: "MinHash functions",
     schema_pb2.MolFingerprint: "MolFingerprint functions",
 }
 """What Milvus has and Elanus does not have yet."""
