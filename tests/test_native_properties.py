@@ -48,14 +48,14 @@ def test_values_that_cannot_be_are_refused_and_change_nothing(db: Elanus) -> Non
         ({"partitionkey.isolation": "maybe"}, "failed to parse partition key isolation property"),
         ({"partitionkey.isolation": "true"}, "no partition key field is set"),
         ({"collection.description": "d" * 1025}, "must not exceed 1024 bytes"),
+        ({"dynamicfield.enabled": "perhaps"}, "invalid dynamic schema property value"),
+        ({"allow_insert_auto_id": "true"}, "must be false when autoID is false"),
     ]
     only_altered: list[tuple[dict[str, str], str]] = [
         ({"max_field_id": "7"}, "cannot alter reserved collection property"),
         ({"namespace.mode": "partition"}, "cannot alter namespace.mode"),
         ({"cipher.key": "k"}, "can not alter cipher related properties"),
-        ({"dynamicfield.enabled": "perhaps"}, "invalid dynamic schema property value"),
         ({"dynamicfield.enabled": "true", "more": "1"}, "with other properties at the same time"),
-        ({"allow_insert_auto_id": "true"}, "must be false when autoID is false"),
         ({"consistency_level": "Often"}, "invalid consistency level"),
     ]
     for properties, words in (*wrong, *only_altered):
@@ -69,6 +69,10 @@ def test_values_that_cannot_be_are_refused_and_change_nothing(db: Elanus) -> Non
             collection.drop_properties([name])
     assert collection.properties == {"mine": "1"}
     assert db.list_collections() == ["books"]
+    # What clients are told of the largest id they may send again.
+    assert db.create_collection("other", BOOKS, properties={"max_field_id": "700", "mine": "2"}).properties == {
+        "mine": "2"
+    }
 
 
 def test_the_description_may_be_altered(db: Elanus, tmp_path: Path) -> None:
@@ -137,6 +141,8 @@ def test_isolated_searches_name_one_tenant(db: Elanus) -> None:
         ('owner != "o1"', "partition key isolation does not support NotEqual"),
         ('owner > "o1" and owner == "o2"', "partition key isolation does not support GreaterThan"),
         ('"o0" < owner < "o2"', "partition key isolation does not support BinaryRange"),
+        ("owner == size", missing),
+        ("owner == - -size", missing),
     ):
         with pytest.raises(InvalidParameter, match=words):
             search(condition)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2
 
-from tests.wire_case import Served, Wire, make_books, refusal, refused
+from tests.wire_case import Served, Wire, books, keys, make_books, refusal, refused, vector
 
 
 def test_a_database_is_made_listed_described_and_dropped(client: MilvusClient) -> None:
@@ -97,3 +98,56 @@ def test_a_client_of_an_absent_database_is_told_so(remote: Wire, server: Served)
     with refused(800, "database not found"):
         lost.list_collections()
     lost.close()
+
+
+def test_administrators_deny_what_a_database_may_be_asked(client: MilvusClient) -> None:
+    client.create_database("shop")
+    client.use_database("shop")
+    make_books(client, rows=3)
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type="AUTOINDEX", metric_type="L2")
+    deeds: dict[str, list[Callable[[], Any]]] = {
+        "writing": [
+            lambda: client.insert("books", books([9])),
+            lambda: client.upsert("books", books([0])),
+            lambda: client.delete("books", ids=[0]),
+            lambda: client.delete("books", filter="id == 0"),
+        ],
+        "reading": [
+            lambda: client.search("books", [vector(0)], limit=1),
+            lambda: client.query("books", "id >= 0"),
+            lambda: client.query("books", output_fields=["count(*)"]),
+            lambda: client.get("books", ids=[0]),
+        ],
+        "collectionDDL": [
+            lambda: client.create_collection("more", dimension=4),
+            lambda: client.drop_collection("books"),
+            lambda: client.load_collection("books"),
+            lambda: client.release_collection("books"),
+        ],
+        "partitionDDL": [
+            lambda: client.create_partition("books", "p"),
+            lambda: client.drop_partition("books", "p"),
+            lambda: client.load_partitions("books", ["_default"]),
+            lambda: client.release_partitions("books", ["_default"]),
+        ],
+        "index": [lambda: client.create_index("books", index), lambda: client.drop_index("books", "vector")],
+        "flush": [lambda: client.flush("books")],
+        "compaction": [lambda: client.compact("books")],
+    }
+    for name, denied in deeds.items():
+        all_of_them = [] if name in ("reading", "writing") else ["ddl"]
+        for key in [name, *all_of_them]:
+            client.alter_database_properties("shop", {f"database.force.deny.{key}": "true"})
+            what = name if not all_of_them else "DDL"
+            for ask in denied:
+                with refused(
+                    9, f"quota exceeded[reason=access has been disabled by the administrator: force deny {what}"
+                ):
+                    ask()
+            client.drop_database_properties("shop", [f"database.force.deny.{key}"])
+    client.alter_database_properties("shop", {"database.force.deny.reading": "false", "database.force.deny.ddl": "no"})
+    assert keys(client) == [0, 1, 2]
+    assert client.list_collections() == ["books"]
+    client.use_database("default")
+    make_books(client, rows=1)  # of other databases nothing is said

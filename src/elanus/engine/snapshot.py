@@ -17,6 +17,7 @@ from elanus.engine.manifest import Manifest
 from elanus.engine.masks import Mask
 from elanus.expr.bound import BoundFilter
 from elanus.model.types import Metric
+from elanus.segment.expired import NEVER, NOTHING, Expired, first_end_in
 from elanus.segment.growing import GrowingView
 from elanus.segment.indexed import Indexed
 from elanus.segment.sealed import SealedSegment, SealedView
@@ -61,7 +62,8 @@ class Unit:
     indexes: Mapping[int, IndexHandle] = field(default_factory=dict)
     indexed: Indexed | None = None
     _partition_masks: dict[frozenset[int], Mask | None] = field(default_factory=dict, compare=False, repr=False)
-    _unexpired: dict[int, Mask] = field(default_factory=dict, compare=False, repr=False)
+    _unexpired: dict[Expired, Mask] = field(default_factory=dict, compare=False, repr=False)
+    _first_ends: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def sealed(self) -> SealedSegment | None:
@@ -78,15 +80,33 @@ class Unit:
         """No row was written before this timestamp."""
         return self.sealed.meta.min_timestamp if self.sealed is not None else int(self.view.timestamps[0])
 
-    def unexpired(self, before: int) -> Mask | None:
-        """The rows written at `before` or later; None for all. The last answer is kept: `before` moves in steps."""
-        if self.oldest >= before:
+    def first_end(self, field_id: int) -> int:
+        """No row ends before this moment by its time in the field `field_id`; `NEVER` where none does."""
+        end = self._first_ends.get(field_id)
+        if end is None:
+            known = self.view.statistics.get(field_id) if isinstance(self.view, SealedView) else None
+            if known is None:
+                end = first_end_in(self.view, field_id)
+            else:
+                end = NEVER if known.low is None else int(known.low)
+            self._first_ends[field_id] = end
+        return end
+
+    def may_hold(self, expired: Expired) -> bool:
+        """Whether any of its rows may have expired."""
+        if self.oldest < expired.before:
+            return True
+        return bool(expired.field_id) and self.first_end(expired.field_id) <= expired.moment
+
+    def unexpired(self, expired: Expired) -> Mask | None:
+        """The rows that have not expired; None for all. The last answer is kept: what has expired moves in steps."""
+        if not expired or not self.may_hold(expired):
             return None
-        mask = self._unexpired.get(before)
+        mask = self._unexpired.get(expired)
         if mask is None:
-            mask = masks.from_bools(self.view.timestamps >= before)
+            mask = masks.from_bools(expired.rows_left(self.view))
             self._unexpired.clear()
-            self._unexpired[before] = mask
+            self._unexpired[expired] = mask
         return mask
 
     def partition_mask(self, partitions: frozenset[int]) -> Mask | None:
@@ -118,8 +138,8 @@ class Snapshot:
     earlier_plans: Mapping[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """The same of the picture before, of the same manifest: most of it still holds."""
 
-    expired_before: int = 0
-    """Rows written before this timestamp are not seen; 0 where all are (see `expiry`)."""
+    expired: Expired = NOTHING
+    """These rows are not seen (see `expiry`)."""
 
     tallies: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
     """By field id, how searches have fared; the same for all pictures of a collection."""
@@ -131,6 +151,10 @@ class Snapshot:
         it is older than the retention time.
         """
         return replace(self, timestamp=min(timestamp, self.timestamp), plans={}, earlier_plans={})
+
+    def without(self, expired: Expired) -> Snapshot:
+        """This picture without the rows that have `expired`, and with those that have not."""
+        return replace(self, expired=expired, plans={}, earlier_plans={})
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -163,14 +187,14 @@ class Snapshot:
 
     def alive(self, unit: Unit) -> Mask | None:
         """The rows of `unit` that are neither deleted nor expired, whatever their partition; None for all of them."""
-        return masks.both(unit.view.alive(self.timestamp), unit.unexpired(self.expired_before))
+        return masks.both(unit.view.alive(self.timestamp), unit.unexpired(self.expired))
 
     def droppable_rows(self, unit: Unit, timestamp: int) -> int:
         """How many rows of `unit` a merge may leave out: deleted before `timestamp`, expired, or of a dropped
         partition.
         """
         deleted, _ = unit.view.deletions(timestamp)
-        kept = masks.both(unit.partition_mask(self.manifest.live_partitions), unit.unexpired(self.expired_before))
+        kept = masks.both(unit.partition_mask(self.manifest.live_partitions), unit.unexpired(self.expired))
         if kept is None:
             return len(deleted)
         in_kept = int(masks.bits(kept, deleted).sum())

@@ -79,8 +79,7 @@ def insert(
 
     def new_rows() -> WriteRecord:
         collection.log.barrier()
-        _refuse_duplicates(collection, keys)
-        return _record(collection, rows, partition)
+        return _record(collection, rows, partition, _refuse_duplicates(collection, keys))
 
     return _commit(collection, identity, keys, new_rows, settle)
 
@@ -249,13 +248,21 @@ def _last_of_each_key(rows: Batch, keys: pa.Array) -> Batch:
     return rows.take(np.sort(last.to_numpy()))
 
 
-def _refuse_duplicates(collection: Collection, keys: pa.Array) -> None:
+def _refuse_duplicates(collection: Collection, keys: pa.Array) -> pa.Array | None:
+    """Raise `DuplicateKey` where one of `keys` is there already.
+
+    Returns those whose rows have expired, None for no key: these rows have to go, lest a longer time show both.
+    """
     if pc.count_distinct(keys).as_py() != len(keys):
         raise DuplicateKey("duplicate primary keys are not allowed in the same batch: send each key once")
-    taken = existing_keys(collection.snapshot(), keys)
+    held = existing_keys(collection.follower.snapshot, keys)
+    if not len(held):
+        return None
+    taken = existing_keys(collection.snapshot(), held)
     if len(taken):
         raise DuplicateKey(
             f"primary key {taken[0].as_py()!r} exists already"
             + (f", and {len(taken) - 1} more of the batch" if len(taken) > 1 else "")
             + ': the collection has on_duplicate_key="reject". Upsert to replace.'
         )
+    return held

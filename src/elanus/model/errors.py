@@ -23,6 +23,7 @@
     ├── AliasNameTaken              1601  the name belongs to a collection
     ├── AliasExists                 1602  the alias points elsewhere
     ├── DuplicateKey                1100  `on_duplicate_key="reject"` met a key that exists
+    ├── QuotaExceeded                  9  the database's properties forbid it
     ├── MemoryLimit                    3  a budget has no room for the request
     ├── NotSupported                  10  a part of Milvus that Elanus does not have (yet)
     ├── ResourceGroupNotFound        300
@@ -142,6 +143,10 @@ class AliasExists(ElanusError):
 
 class DuplicateKey(InvalidParameter):
     pass
+
+
+class QuotaExceeded(ElanusError):
+    code = 9
 
 
 class MemoryLimit(ElanusError, MemoryError):

@@ -9,8 +9,12 @@ from collections.abc import Iterable, Mapping
 
 from elanus.model.errors import CollectionLoaded, IllegalSchema, InvalidParameter
 from elanus.model.schema import Schema, check_description
+from elanus.model.types import DataType
 
 TTL = "collection.ttl.seconds"
+TTL_FIELD = "ttl_field"
+"""Names the field that says when each row ends."""
+
 MAX_TTL_S = 3_155_760_000
 
 CONSISTENCY = "consistency_level"
@@ -83,7 +87,7 @@ def check(properties: Mapping[str, str], schema: Schema) -> None:
                 raise InvalidParameter(f'invalid property key "{name}", did you mean "{known}"?')
     for field in schema.fields:
         check_warmup(field.params)
-    _check_ttl(properties)
+    _check_ttl(properties, schema)
     if DESCRIPTION in properties:
         check_description(properties[DESCRIPTION])
     if properties.get(QUERY_MODE, LARGE_TOPK) != LARGE_TOPK:
@@ -98,9 +102,26 @@ def check(properties: Mapping[str, str], schema: Schema) -> None:
         )
 
 
-def check_altered(properties: Mapping[str, str], removed: Iterable[str], schema: Schema) -> None:
-    """Raise `InvalidParameter` or `IllegalSchema` unless these may be set in, or taken from, a collection."""
+def check_created(properties: Mapping[str, str], schema: Schema) -> None:
+    """Raise `InvalidParameter` or `IllegalSchema` unless a collection may be made with these."""
     check(properties, schema)
+    _check_flags(properties, schema)
+
+
+def check_altered(
+    properties: Mapping[str, str], removed: Iterable[str], schema: Schema, present: Mapping[str, str]
+) -> None:
+    """Raise `InvalidParameter` or `IllegalSchema` unless these may be set in, or taken from, a collection that has
+    `present`.
+    """
+    check(properties, schema)
+    _check_flags(properties, schema)
+    if TTL in properties and TTL_FIELD in present:
+        raise InvalidParameter(
+            f"ttl field is already exists, cannot be set collection TTL: drop the property {TTL_FIELD} first"
+        )
+    if TTL_FIELD in properties and TTL in present:
+        raise InvalidParameter(f"collection TTL is already set, cannot be set ttl field: drop the property {TTL} first")
     for doing, names in (("alter", properties), ("delete", removed)):
         for name in names:
             if name == MAX_FIELD_ID:
@@ -111,13 +132,8 @@ def check_altered(properties: Mapping[str, str], removed: Iterable[str], schema:
                 raise InvalidParameter("can not alter cipher related properties")
     if DYNAMIC in removed:
         raise InvalidParameter(f"cannot delete key {DYNAMIC}, dynamic field schema could support set to true/false")
-    if DYNAMIC in properties:
-        if flag(properties[DYNAMIC]) is None:
-            raise InvalidParameter(f"invalid dynamic schema property value: {properties[DYNAMIC]}: it is true or false")
-        if len(properties) > 1:
-            raise InvalidParameter("cannot alter dynamic schema with other properties at the same time")
-    if is_set(properties, ALLOW_AUTO_ID) and not schema.primary.auto_id:
-        raise InvalidParameter(f"the value for {ALLOW_AUTO_ID} must be false when autoID is false")
+    if DYNAMIC in properties and len(properties) > 1:
+        raise InvalidParameter("cannot alter dynamic schema with other properties at the same time")
 
 
 def check_released(names: Iterable[str], doing: str) -> None:
@@ -145,7 +161,23 @@ def wrong_warmup(value: object) -> str:
     return f"invalid warmup policy: {value}, must be 'disable', 'sync' or 'async'"
 
 
-def _check_ttl(properties: Mapping[str, str]) -> None:
+def _check_flags(properties: Mapping[str, str], schema: Schema) -> None:
+    if DYNAMIC in properties and flag(properties[DYNAMIC]) is None:
+        raise InvalidParameter(f"invalid dynamic schema property value: {properties[DYNAMIC]}: it is true or false")
+    if is_set(properties, ALLOW_AUTO_ID) and not schema.primary.auto_id:
+        raise InvalidParameter(f"the value for {ALLOW_AUTO_ID} must be false when autoID is false")
+
+
+def _check_ttl(properties: Mapping[str, str], schema: Schema) -> None:
+    name = properties.get(TTL_FIELD)
+    if name is not None:
+        field = schema.get(name)
+        if field is None:
+            raise InvalidParameter(f"ttl field name {name} not found in schema: add the field first")
+        if field.dtype is not DataType.TIMESTAMPTZ:
+            raise InvalidParameter(f"ttl field must be timestamptz, field name = {name}")
+        if TTL in properties:
+            raise InvalidParameter("collection TTL and ttl field cannot be set at the same time: choose one of them")
     text = properties.get(TTL)
     if text is None:
         return

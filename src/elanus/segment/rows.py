@@ -17,6 +17,7 @@ import pyarrow as pa
 from elanus.model.canonical import taken, vectors_of
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.model.types import NUMPY_OF
+from elanus.segment.expired import NOTHING, Expired
 from elanus.segment.view import Rows, RowSource, Timestamps, Vectors, absent_column, missing_column
 
 _BLOCK_BYTES = 8 << 20
@@ -44,12 +45,12 @@ class SegmentRows:
         up_to: int,
         drop_deleted_before: int = 0,
         partitions: frozenset[int] | None = None,
-        expired_before: int = 0,
+        expired: Expired = NOTHING,
     ) -> SegmentRows:
         """All rows of `sources` with their deletes up to timestamp `up_to`.
 
         Left out are rows deleted before `drop_deleted_before` (no read may go back behind that), rows of partitions
-        other than `partitions` unless that is None, and rows written before `expired_before`.
+        other than `partitions` unless that is None, and rows that have `expired`.
         """
         sizes = np.array([source.rows for source in sources], np.int64)
         starts = np.cumsum(sizes) - sizes
@@ -65,10 +66,9 @@ class SegmentRows:
             for source, start in zip(sources, starts, strict=True):
                 ids = source.column(PARTITION_FIELD_ID).to_numpy()
                 keep[start : start + source.rows] &= np.isin(ids, wanted)
-        if expired_before:
+        if expired:
             for source, start in zip(sources, starts, strict=True):
-                written_at = source.column(TIMESTAMP_FIELD_ID).to_numpy()
-                keep[start : start + source.rows] &= written_at >= expired_before
+                keep[start : start + source.rows] &= expired.rows_left(source)
         if keep.all():
             return SegmentRows(tuple(sources), starts, None, deleted, deleted_at)
         kept = np.flatnonzero(keep)

@@ -9,9 +9,10 @@ from elanus.catalog import state as catalog_state
 from elanus.catalog.state import CollectionAdded, CollectionEntry
 from elanus.engine.manifest import DEFAULT_PARTITION, MAX_PARTITIONS, IndexDefinition, Manifest
 from elanus.engine.query import count
+from elanus.model.denial import Deed, check_allowed
 from elanus.model.errors import InvalidParameter, WriterStopped
 from elanus.model.names import check_name
-from elanus.model.properties import check as check_properties
+from elanus.model.properties import MAX_FIELD_ID, check_created
 from elanus.model.schema import Schema
 from elanus.model.types import Consistency, OnDuplicateKey
 from elanus.service import timezones
@@ -69,11 +70,13 @@ def create(
     `AliasNameTaken`, `CollectionLimit`, `DatabaseNotFound`.
     """
     instance.begin(ctx)
+    check_allowed(instance.catalog.database(ctx.database).properties, Deed.COLLECTION)
     check_name(name, "collection")
     given = timezones.inherited(properties or {}, instance.catalog.database(ctx.database).properties)
+    given.pop(MAX_FIELD_ID, None)  # clients are told it, and may send what they were told
     timezones.check(given)
     checked = timezones.with_defaults_read(schema, timezones.zone_of(given)).checked()
-    check_properties(properties or {}, checked)
+    check_created(given, checked)
     check_texts(checked.fields)
     functions.check(checked)
     dealt = _partitions(checked, partitions)
@@ -112,6 +115,7 @@ def drop(ctx: RequestContext, instance: Instance, name: str, purge: bool = False
     Its files are deleted when they are older than the retention time, or at once with `purge`.
     """
     instance.begin(ctx)
+    check_allowed(instance.catalog.database(ctx.database).properties, Deed.COLLECTION)
     check_name(name, "collection")
     dropped = instance.catalog.drop_collection(ctx.database, name, instance.engine.oracle.next())
     if dropped is not None:
@@ -173,12 +177,12 @@ def truncate(ctx: RequestContext, instance: Instance, name: str) -> None:
 
 def flush(ctx: RequestContext, instance: Instance, name: str) -> None:
     """Seal the rows written so far into segment files. They were durable before: this is not needed for that."""
-    instance.collection(ctx, name).flush()
+    instance.collection(ctx, name, Deed.FLUSH).flush()
 
 
 def compact(ctx: RequestContext, instance: Instance, name: str) -> None:
     """Merge the segments as far as the size limit allows, and return when that and their indexes are done."""
-    instance.collection(ctx, name).compact()
+    instance.collection(ctx, name, Deed.COMPACTION).compact()
 
 
 def row_count(ctx: RequestContext, instance: Instance, name: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from elanus.engine.edits import FieldAdded, FieldAltered, FieldDropped
 from elanus.model.errors import CollectionLoaded, InvalidParameter
-from elanus.model.properties import COLLECTION_WARMUPS, MMAP, WARMUP, check_warmup
+from elanus.model.properties import COLLECTION_WARMUPS, MMAP, TTL_FIELD, WARMUP, check_warmup
 from elanus.model.schema import (
     DYNAMIC,
     MAX_FIELDS,
@@ -60,7 +60,8 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str = "
     found = instance.collection(ctx, collection)
     found.tell()
     with found.commit_mutex:
-        schema = found.versions.state.schema
+        manifest = found.versions.state
+        schema = manifest.schema
         dropped = schema.by_id.get(field_id) if field_id else schema.get(name)
         if dropped is None or dropped.is_dynamic:
             raise InvalidParameter(f"field not found with id: {field_id}" if field_id else f"field not found: {name}")
@@ -70,6 +71,11 @@ def drop(ctx: RequestContext, instance: Instance, collection: str, name: str = "
             raise InvalidParameter(f"cannot drop partition key field: {dropped.name}")
         if dropped.is_clustering_key:
             raise InvalidParameter(f"cannot drop clustering key field: {dropped.name}")
+        if manifest.properties.get(TTL_FIELD) == dropped.name:
+            raise InvalidParameter(
+                f"cannot drop field {dropped.name} because it is referenced by collection property {TTL_FIELD}, "
+                "drop the property first"
+            )
         if schema.vectors == (dropped,):
             raise InvalidParameter(f"cannot drop the last vector field: {dropped.name}")
         functions.check_field_droppable(schema, dropped)

@@ -10,6 +10,7 @@ from typing import Any
 from elanus.engine.collection import Collection
 from elanus.engine.jobs.improve import wants_index
 from elanus.engine.manifest import JSON_PATH, IndexDefinition
+from elanus.model.denial import Deed
 from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParameter
 from elanus.model.names import check_name
 from elanus.model.properties import MMAP, WARMUP, WARMUP_POLICIES, check_warmup, flag, wrong_warmup
@@ -106,18 +107,19 @@ def create(ctx: RequestContext, instance: Instance, collection: str, request: In
 
     Raises `InvalidParameter` also where the field or the name has another index.
     """
-    found = instance.readable(ctx, collection)
+    found = instance.readable(ctx, collection, Deed.INDEX)
     found.create_index(define(found.schema, request))
 
 
 def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
     """Drop an index; an absent one is no error."""
-    instance.collection(ctx, collection).drop_index(name)
+    instance.collection(ctx, collection, Deed.INDEX).drop_index(name)
 
 
 def check_droppable(ctx: RequestContext, instance: Instance, collection: str, info: IndexInfo) -> None:
     """Raise `InvalidParameter` for a vector index that Milvus clients have loaded: they release it first."""
-    if info.metric is not None and instance.collection(ctx, collection).manifest.loaded is not None:
+    found = instance.collection(ctx, collection, Deed.INDEX)
+    if info.metric is not None and found.manifest.loaded is not None:
         raise InvalidParameter("vector index cannot be dropped on loaded collection: release it first")
 
 

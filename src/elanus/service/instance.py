@@ -19,6 +19,7 @@ from elanus.engine.collection import Collection
 from elanus.engine.config import EngineConfig
 from elanus.engine.engine import Engine
 from elanus.engine.reading import ReadingEngine
+from elanus.model.denial import Deed, check_allowed
 from elanus.model.errors import Closed, CorruptData, InvalidParameter, StoreError, WriterStopped
 from elanus.model.ids import AutoIds
 from elanus.model.timestamps import Clock, SystemClock, compose
@@ -130,20 +131,26 @@ class Instance:
     def is_closed(self) -> bool:
         return self._closed
 
-    def collection(self, ctx: RequestContext, name: str) -> Collection:
-        """The open collection with this name or alias.
+    def collection(self, ctx: RequestContext, name: str, deed: Deed | None = None) -> Collection:
+        """The open collection with this name or alias, in a database where `deed` is allowed.
 
-        Raises `CollectionNotFound`, `DatabaseNotFound`, `DeadlineExceeded`, `Closed`.
+        Raises `QuotaExceeded`, `CollectionNotFound`, `DatabaseNotFound`, `DeadlineExceeded`, `Closed`.
         """
         self.begin(ctx)
-        return self._open(ctx, self.catalog.resolve(ctx.database, name).id)
+        database = self.catalog.database(ctx.database)
+        entry = database.entry(name)
+        if deed is not None:
+            check_allowed(database.properties, deed)
+        return self._open(ctx, entry.id)
 
-    def readable(self, ctx: RequestContext, name: str) -> Collection:
+    def readable(self, ctx: RequestContext, name: str, deed: Deed = Deed.READING) -> Collection:
         """As `collection`, for reads: what cannot be a name is a collection that is not there, as it is in Milvus."""
         self.begin(ctx)
-        entry = self.catalog.find(ctx.database, name)
+        database = self.catalog.database(ctx.database)
+        entry = database.find(name)
         if entry is None:
             raise not_found(ctx.database, name)
+        check_allowed(database.properties, deed)
         return self._open(ctx, entry.id)
 
     def _open(self, ctx: RequestContext, collection_id: int) -> Collection:

@@ -46,10 +46,16 @@ def _names_tenant(node: tree.Node, key: str) -> bool:
         case tree.Comparison(op=op, left=left, right=right) if _is(left, key) or _is(right, key):
             if op != "==":
                 raise _refused(_NAMES[op])
-            return isinstance(left if _is(right, key) else right, (tree.Literal, tree.Template, tree.Unary))
+            return _is_constant(left if _is(right, key) else right)
         case _:
             pass
     return False
+
+
+def _is_constant(node: tree.Node) -> bool:
+    while isinstance(node, tree.Unary):
+        node = node.operand
+    return isinstance(node, (tree.Literal, tree.Template))
 
 
 def _is(node: tree.Node, key: str) -> bool:

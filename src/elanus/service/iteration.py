@@ -21,6 +21,7 @@ from elanus.engine.ranking import Bounds, Ranking, rank
 from elanus.engine.search import Scores, SearchResult
 from elanus.engine.snapshot import Snapshot
 from elanus.model.errors import InvalidParameter
+from elanus.model.timestamps import milliseconds_of
 from elanus.service.last_used import LastUsed
 
 MAX_SNAPSHOTS = 64
@@ -53,7 +54,7 @@ def begin(iterations: Iterations, collection: Collection) -> tuple[Snapshot, int
     """The newest picture of `collection`, kept for an iterator, and its timestamp, which is never 0."""
     snapshot = collection.snapshot()
     # Ids are the timestamps at which collections were made: before any row was written.
-    timestamp = max(snapshot.timestamp, collection.id)
+    timestamp = max(snapshot.timestamp, collection.id, collection.expiry.step(snapshot))
     iterations.snapshots.put((collection.id, timestamp), snapshot)
     return snapshot, timestamp
 
@@ -63,14 +64,15 @@ def picture(iterations: Iterations, collection: Collection, timestamp: int) -> S
     kept = iterations.snapshots.get((collection.id, timestamp))
     if kept is not None:
         return kept
-    newest = collection.snapshot()
+    newest = collection.follower.snapshot
+    expired = collection.expiry.at(newest, milliseconds_of(timestamp))
     if timestamp >= newest.timestamp:
-        return newest
+        return newest.without(expired) if expired else newest
     if timestamp < collection.retention_timestamp():
         raise InvalidParameter(
             f"the iterator's picture of {timestamp} is older than what is kept of the past: begin a new iterator"
         )
-    return newest.at(timestamp)
+    return newest.at(timestamp).without(expired)
 
 
 def check_same(collection: Collection, began_with: int | None) -> None:

@@ -13,6 +13,7 @@ from enum import IntEnum
 from elanus.engine.collection import Collection
 from elanus.engine.edits import LoadSet
 from elanus.engine.manifest import DEFAULT_PARTITION, Loaded, Manifest, partition_not_found
+from elanus.model.denial import Deed
 from elanus.model.errors import CollectionNotLoaded, IndexNotFound, InvalidParameter, PartitionNotLoaded
 from elanus.model.names import check_name
 from elanus.service.context import RequestContext
@@ -52,7 +53,7 @@ def load(
     Raises `IndexNotFound` where there is no index at all, `InvalidParameter` where some vector field has none, for no
     partitions and for more replicas than there are nodes, `PartitionNotFound`, `CollectionNotFound`.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.COLLECTION if partitions is None else Deed.PARTITION)
     manifest = found.manifest
     _check_indexes(manifest, collection)
     _check_fields(manifest, fields)
@@ -83,7 +84,7 @@ def release(ctx: RequestContext, instance: Instance, collection: str, partitions
 
     Raises `InvalidParameter` for no partitions, `PartitionNotFound`, `CollectionNotFound`.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.COLLECTION if partitions is None else Deed.PARTITION)
     if partitions is not None:
         refuse(found.schema, "release partitions")
         if not partitions:
@@ -101,7 +102,7 @@ def release(ctx: RequestContext, instance: Instance, collection: str, partitions
 
 def check_droppable(ctx: RequestContext, instance: Instance, collection: str, partition: str) -> None:
     """Raise `InvalidParameter` where a partition is loaded: clients release it before they drop it."""
-    manifest = instance.collection(ctx, collection).manifest
+    manifest = instance.collection(ctx, collection, Deed.PARTITION).manifest
     refuse(manifest.schema, "drop partition")
     if partition != DEFAULT_PARTITION and manifest.partitions.get(partition) in loaded_partitions(manifest):
         raise InvalidParameter("partition cannot be dropped, partition is loaded, please release it first")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from elanus.engine.manifest import DEFAULT_PARTITION
 from elanus.engine.query import count
+from elanus.model.denial import Deed
 from elanus.model.errors import InvalidParameter
 from elanus.model.names import check_name
 from elanus.model.schema import Schema
@@ -34,14 +35,14 @@ def refuse(schema: Schema, what: str) -> None:
 
 def create(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
     """One that exists is no error. Raises `InvalidParameter` for a bad name and above 1,024 partitions."""
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.PARTITION)
     refuse(found.schema, "create partition")
     found.create_partition(name)
 
 
 def drop(ctx: RequestContext, instance: Instance, collection: str, name: str) -> None:
     """Drop a partition with its rows; an absent one is no error. Raises `InvalidParameter` for `_default`."""
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.PARTITION)
     refuse(found.schema, "drop partition")
     check_name(name, "partition")
     found.drop_partition(name)

@@ -31,7 +31,7 @@ def alter(
         raise InvalidParameter("cannot provide both DeleteKeys and ExtraParams: send one of them")
     given = dict(properties or {})
     found = instance.collection(ctx, collection)
-    rules.check_altered(given, removed, found.schema)
+    rules.check_altered(given, removed, found.schema, found.manifest.properties)
     timezones.check(given)
     level = given.pop(rules.CONSISTENCY, None)
     consistency = consistency_named(level) if level is not None else None

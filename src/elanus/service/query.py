@@ -12,6 +12,7 @@ from elanus.engine.query import QueryRequest
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.bind import BoundFilter
 from elanus.expr.compile import compile_filter
+from elanus.model.denial import Deed
 from elanus.model.schema import Schema
 from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
@@ -43,7 +44,7 @@ def query(
     Raises `InvalidParameter` for a
     filter that cannot be parsed, limits, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
     """
-    picture = snapshot or instance.collection(ctx, collection).snapshot()
+    picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
     schema = picture.manifest.schema
     zone = timezone or timezone_of(picture.manifest.properties)
     limits.check_query(limit, offset, limits.most_hits(picture.manifest.properties))
@@ -148,7 +149,7 @@ def get(
 
     Raises `SchemaMismatch` for keys of the wrong type, and as `query` does.
     """
-    snapshot = instance.collection(ctx, collection).snapshot()
+    snapshot = instance.collection(ctx, collection, Deed.READING).snapshot()
     schema = snapshot.manifest.schema
     check_unnamed(schema, partitions)
     wanted = output.resolve(schema, output_fields, timezone_of(snapshot.manifest.properties))
@@ -168,7 +169,7 @@ def count(
     timezone: str | None = None,
 ) -> int:
     """How many rows match, exactly; copies of a key are counted each. Raises as `query` does."""
-    picture = snapshot or instance.collection(ctx, collection).snapshot()
+    picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
     check_unnamed(picture.manifest.schema, partitions)
     zone = timezone or timezone_of(picture.manifest.properties)
     condition = condition_of(picture.manifest.schema, expression, expression_params, zone)
@@ -194,7 +195,7 @@ def iterate(
     """
     limits.check_page(batch_rows)
     limits.check_total(limit)
-    snapshot = instance.collection(ctx, collection).snapshot()
+    snapshot = instance.collection(ctx, collection, Deed.READING).snapshot()
     check_unnamed(snapshot.manifest.schema, partitions)
     zone = timezone_of(snapshot.manifest.properties)
     wanted = output.resolve(snapshot.manifest.schema, output_fields, zone)

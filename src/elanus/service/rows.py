@@ -26,6 +26,7 @@ from elanus.expr.compile import compile_filter
 from elanus.model.batch import Rows, canonical_batch
 from elanus.model.canonical import Values, arrow_of
 from elanus.model.columns import convert
+from elanus.model.denial import Deed
 from elanus.model.digest import digest_of
 from elanus.model.errors import InvalidParameter, SchemaOutdated
 from elanus.model.properties import ALLOW_AUTO_ID, is_set
@@ -59,7 +60,7 @@ def insert(
     `allow_insert_auto_id` those that are given are taken. Raises `SchemaMismatch`,
     `DuplicateKey` under `on_duplicate_key="reject"`, `PartitionNotFound`, `CollectionNotFound`, `StoreError`.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.WRITING)
     check_unnamed(found.schema, [partition])
     schema = found.schema
     primary, zone = schema.primary, zone_of(found.manifest.properties)
@@ -99,7 +100,7 @@ def upsert(
     clients need to have loaded it for that.
     Raises as `insert` does, and `InvalidParameter` when a key stands twice in the batch.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.WRITING)
     check_unnamed(found.schema, [partition])
     partial = partial or bool(operations)
     _check_operations(found.schema, operations)
@@ -162,7 +163,7 @@ def delete_keys(
 
     Raises `SchemaMismatch` for keys of the wrong type, `PartitionNotFound`.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.WRITING)
     check_unnamed(found.schema, partitions)
     array = key_array(found.schema, keys)
     if not len(array):
@@ -189,7 +190,7 @@ def delete_where(
     """
     if not expression or not expression.strip():
         raise InvalidParameter("delete needs a filter: name keys, or truncate the collection to empty it")
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.WRITING)
     check_unnamed(found.schema, partitions)
     timezone = timezone_of(found.manifest.properties)
     condition = compile_filter(expression, found.schema, params, timezone)

@@ -23,6 +23,7 @@ from elanus.engine.search import search as engine_search
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.compile import compile_filter
 from elanus.model import properties as rules
+from elanus.model.denial import Deed
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field, Schema
 from elanus.model.types import Metric
@@ -88,7 +89,7 @@ def search(
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
     parsed, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
     """
-    picture = snapshot or instance.collection(ctx, collection).snapshot()
+    picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
     schema = picture.manifest.schema
     zone = timezone_of(picture.manifest.properties)
     wanted = output.resolve(schema, output_fields, zone) if output_fields else output.NOTHING

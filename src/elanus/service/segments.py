@@ -11,6 +11,7 @@ import numpy as np
 
 from elanus.engine.collection import Collection
 from elanus.engine.manifest import Manifest
+from elanus.model.denial import Deed
 from elanus.model.errors import ElanusError, InvalidParameter
 from elanus.service import loading
 from elanus.service.compactions import Compaction
@@ -55,7 +56,7 @@ def start_compaction(ctx: RequestContext, instance: Instance, collection: str) -
 
     The id is -1 where there is nothing to merge. Raises `CollectionNotFound`.
     """
-    found = instance.collection(ctx, collection)
+    found = instance.collection(ctx, collection, Deed.COMPACTION)
     sources = tuple(found.manifest.segments)
     if not sources and not found.follower.growing_rows:
         return -1, 0

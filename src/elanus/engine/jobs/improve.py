@@ -145,7 +145,7 @@ def merge(collection: Collection, chosen: Sequence[int], builders: Builders) -> 
             deletes_known_to,
             collection.retention_timestamp(),
             snapshot.manifest.live_partitions,
-            collection.expiry.before(snapshot),
+            collection.expiry.now(snapshot),
         )
         yield "chosen"
         segment_id = collection.new_id()

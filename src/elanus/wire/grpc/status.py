@@ -33,6 +33,7 @@ _OLD_CODES: dict[int, int] = {
     1: common_pb2.NotReadyServe,
     3: common_pb2.InsufficientMemoryToLoad,
     8: common_pb2.RateLimit,
+    9: common_pb2.ForceDeny,
     100: common_pb2.CollectionNotExists,
     109: common_pb2.SchemaMismatch,
     200: common_pb2.MetaFailed,
