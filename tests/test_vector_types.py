@@ -196,7 +196,7 @@ def test_the_forms_in_which_vectors_come() -> None:
     ):
         assert (convert(half, given_) == as_half.view(np.uint16)).all()
     wide = (numbers.view(np.uint32) >> 16).astype(np.uint16)
-    for given_ in (numbers, wide, [wide.tobytes()], list(numbers.astype(int))):
+    for given_ in (numbers, wide, [wide.tobytes()], list(numbers.astype(int)), list(wide.astype(">u2"))):
         assert (convert(brain, given_) == wide).all()
     for given_ in (numbers.astype(int), [numbers[0].astype(np.int8)], [bytes(range(DIM))]):
         assert (convert(small, given_) == numbers).all()
@@ -215,6 +215,7 @@ def test_the_forms_in_which_vectors_come() -> None:
         ("half", [[0.0] * DIM, [0.0] * 3], "the length(3) of float16 data should divide the dim(24)"),
         ("brain", [[float("nan")] * DIM], "row 0"),
         ("brain", ["text"], "got 'text' in row 0"),
+        ("brain", [[0.0] * DIM, [1e38] * DIM], "the one in row 1 has length 4.9e+38: scores of vectors longer than"),
         ("half", [[0.0] * DIM, None], "row 1 has none"),
         ("small", [[128] * DIM], "whole numbers from -128 to 127"),
         ("small", [[0.5] * DIM], "whole numbers from -128 to 127"),
@@ -229,6 +230,13 @@ def test_the_forms_in_which_vectors_come() -> None:
         ("sparse", [b"12345"], "invalid data length in sparse float vector: 5"),
         ("sparse", [{1.5: 1.0}], "got index 1.5 in row 0"),
         ("sparse", [{1: "x"}], "in row 0"),
+        ("sparse", [{1: 1.0}, {1: [1, 2], 2: 3.0}], "got value [1, 2] in row 1"),
+        ("sparse", [{(1, 2): 1.0, 3: 1.0}], "got index (1, 2) in row 0"),
+        ("sparse", [{1: np.zeros(2), 2: 1.0}], "got value array([0., 0.]) in row 0"),
+        ("sparse", [{1: True}], "got value True in row 0"),
+        ("sparse", [{1: 2**70}], "in row 0"),
+        ("sparse", [None, {"indices": 5, "values": [1.0, 2.0]}], "in row 1"),
+        ("sparse", [{"indices": [[1], 2], "values": [1.0, 2.0]}], "got index [1] in row 0"),
         ("sparse", [17], "got 17 in row 0"),
         ("sparse", [None], "row 0 has no value"),
     ],

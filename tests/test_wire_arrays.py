@@ -78,6 +78,13 @@ def test_arrays_of_another_type_are_refused(wire: Wire) -> None:
     answer = wire.stub.Insert(request)
     assert refusal(answer.status) == 1100
     assert "insert data does not match" in answer.status.reason
+    wrong.scalars.array_data.data[0].ParseFromString(b"\xfa\x01\x00")  # a part that nobody knows
+    unknown = wire.stub.Insert(
+        milvus_pb2.InsertRequest(collection_name="arrays", num_rows=1, fields_data=[key, vector, wrong])
+    )
+    assert refusal(unknown.status) == 1100
+    assert "[expected=int64 array][actual=nil array]" in unknown.status.reason
+    wrong.scalars.array_data.data[0].ParseFromString(b"")
     wrong.scalars.array_data.data[0].long_data.data.append(7)
     wrong.scalars.array_data.element_type = schema_pb2.VarChar
     assert "expects element type Int64" in wire.stub.Insert(request.__class__(

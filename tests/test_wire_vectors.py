@@ -250,12 +250,23 @@ def field(name: str, count: int, **parts: Any) -> schema_pb2.FieldData:
             {"binary_vector": b"123456", "dim": 16},
             "the dim (16) of field data(bits) is not equal",
         ),
-        ("bits", {"int8_vector": b"123456"}, "does not match its field, which holds BinaryVector"),
+        (
+            "bits",
+            {"int8_vector": b"123456"},
+            "binary vector field 'bits' is illegal, array type mismatch: invalid parameter[expected=need binary vector",
+        ),
         ("sparse", {"sparse": [b"", b"1234"]}, "invalid data length in sparse float vector: 4"),
         ("sparse", {"sparse": [b"", b"\xff\xff\xff\xff\0\0\0\0"]}, "must be less than 2^32-1"),
         ("sparse", {"sparse": [b"", b"\0\0\0\0\0\0\x80\xbf"]}, "negative value in sparse float vector"),
         ("sparse", {"sparse": [b"", b"\0\0\0\0\0\0\x80\x7f"]}, "not a number or infinity"),
         ("sparse", {"sparse": [b""]}, "is not equal to passed num_rows"),
+        ("sparse", {"sparse": [b"", bytes(16)]}, "unsorted or same indices in sparse float vector"),
+        ("brain", {"bfloat16_vector": b"\0\x7f" * (2 * DIM)}, "are beyond float32"),
+        (
+            "half",
+            {},
+            "float16 vector field 'half' is illegal, array type mismatch: invalid parameter[expected=need float16",
+        ),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(client: MilvusClient, stub: Any, name: str, parts: Row, why: str) -> None:

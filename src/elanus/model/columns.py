@@ -13,7 +13,6 @@ encoded already, and are checked. Arrow's `json` extension is text too. NaN insi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import repeat
@@ -407,13 +406,7 @@ def _vectors(field: Field, values: Column) -> Values:
         if not finite.all():
             row = int(np.argmin(finite.all(axis=1)))
             raise _not_finite(field, given[row][np.argmin(finite[row])], row)
-        squares = np.square(vectors, dtype=np.float64).sum(axis=1)
-        if squares.max() > MAX_VECTOR_SQUARE:
-            row = int(np.argmax(squares > MAX_VECTOR_SQUARE))
-            raise SchemaMismatch(
-                f'field "{field.name}" holds FloatVector; the one in row {row} has length {math.sqrt(squares[row]):g}: '
-                f"scores of vectors longer than {math.sqrt(MAX_VECTOR_SQUARE):.3g} are beyond float32. Scale them down."
-            )
+        vector_columns.check_lengths(field, vectors)
     return vectors
 
 

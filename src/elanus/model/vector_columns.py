@@ -13,7 +13,8 @@ Arrow arrays of lists or of binaries are taken too. Numbers are rounded to the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, repeat
 from operator import is_not, itemgetter
 from typing import Any
@@ -24,7 +25,7 @@ import pyarrow as pa
 
 from elanus.model.canonical import Values, held_vectors, null_vectors
 from elanus.model.errors import SchemaMismatch
-from elanus.model.schema import Field
+from elanus.model.schema import MAX_VECTOR_SQUARE, Field
 from elanus.model.types import NUMPY_OF, TYPE_NAMES, DataType
 from elanus.model.vectors import MAX_INDEX, PAIR_BYTES, narrowed, pair_bounds, pairs_of, widened
 
@@ -87,11 +88,29 @@ def half_floats(field: Field, values: Any) -> Matrix:
     given = _matrix(field, values)
     is_bits = given.dtype == np.uint16 or given.dtype.kind == "V"
     bits = np.ascontiguousarray(given).view(np.uint16) if is_bits else narrowed(field.dtype, given)
-    finite = np.isfinite(widened(field.dtype, bits))
+    wide = widened(field.dtype, bits)
+    finite = np.isfinite(wide)
     if not finite.all():
         row = int(np.argmin(finite.all(axis=1)))
         raise _not_finite(field, given[row][np.argmin(finite[row])], row)
+    if field.dtype is DataType.BFLOAT16_VECTOR:  # float16 has no numbers so large
+        check_lengths(field, wide)
     return bits
+
+
+def check_lengths(field: Field, vectors: npt.NDArray[np.float32]) -> None:
+    """Raise `SchemaMismatch` where one of `vectors`, all of them finite, is too long to be scored."""
+    flat = vectors.reshape(-1)
+    if np.vdot(flat, flat) <= MAX_VECTOR_SQUARE:
+        return
+    squares = np.square(vectors, dtype=np.float64).sum(axis=1)
+    if squares.max() > MAX_VECTOR_SQUARE:
+        row = int(np.argmax(squares > MAX_VECTOR_SQUARE))
+        raise SchemaMismatch(
+            f'field "{field.name}" holds {TYPE_NAMES[field.dtype]}; the one in row {row} has length '
+            f"{math.sqrt(squares[row]):g}: scores of vectors longer than {math.sqrt(MAX_VECTOR_SQUARE):.3g} are beyond "
+            "float32. Scale them down."
+        )
 
 
 def small_integers(field: Field, values: Any) -> Matrix:
@@ -187,7 +206,7 @@ def _stacked(field: Field, rows: list[Any]) -> Matrix:
     except ValueError:
         stacked = np.empty(0, object)
     if stacked.ndim == 2 and stacked.dtype.kind in "fiubV":
-        return stacked
+        return stacked.astype(stacked.dtype.newbyteorder("="), copy=False)
     for row, vector in enumerate(rows):  # something is wrong: find it
         if vector is None:
             raise _missing(field, row)
@@ -216,16 +235,25 @@ def sparse(field: Field, values: Any) -> pa.Array:
         return _checked(field, pa.array(rows, pa.large_binary()))
     valid = np.fromiter(map(is_not, rows, repeat(None)), np.bool_, len(rows))
     if kinds == {dict} and valid.all():  # a row as a dict is what most send
-        indexes = np.array(list(chain.from_iterable(rows)) or [0][:0])
+        indexes = _numbers(chain.from_iterable(rows))
         if indexes.dtype.kind in "iuf":
             counts = np.fromiter(map(len, rows), np.int64, len(rows))
-            numbers = np.array(list(chain.from_iterable(map(dict.values, rows))))
+            numbers = _numbers(chain.from_iterable(map(dict.values, rows)))
             return _packed(field, counts, indexes, numbers, valid)
     numbered = list(map(_pairs_of_row, repeat(field), rows, range(len(rows))))
     counts = np.fromiter(map(len, map(itemgetter(0), numbered)), np.int64, len(rows))
-    indexes = np.array(list(chain.from_iterable(map(itemgetter(0), numbered))))
-    numbers = np.array(list(chain.from_iterable(map(itemgetter(1), numbered))))
+    indexes = _numbers(chain.from_iterable(map(itemgetter(0), numbered)))
+    numbers = _numbers(chain.from_iterable(map(itemgetter(1), numbered)))
     return _packed(field, counts, indexes, numbers, valid)
+
+
+def _numbers(values: Iterable[Any]) -> Matrix:
+    """`values` as an array, of objects where they are not all numbers."""
+    given = list(values)
+    try:
+        return np.array(given)
+    except ValueError:  # lists among them
+        return np.fromiter(given, np.dtype(object), len(given))
 
 
 def _pairs_of_row(field: Field, row: Any, number: int) -> tuple[Any, Any]:
@@ -234,9 +262,10 @@ def _pairs_of_row(field: Field, row: Any, number: int) -> tuple[Any, Any]:
         return (), ()
     if isinstance(row, Mapping):
         if row.keys() == {"indices", "values"}:
-            if len(row["indices"]) != len(row["values"]):
+            indexes, values = (np.atleast_1d(np.asarray(row[name], object)) for name in ("indices", "values"))
+            if len(indexes) != len(values):
                 raise _mismatch(field, row, number)
-            return row["indices"], row["values"]
+            return indexes.tolist(), values.tolist()
         return row.keys(), row.values()
     if isinstance(row, _BYTES) and len(row) % PAIR_BYTES == 0:
         pairs = np.frombuffer(row, PAIR)
@@ -279,7 +308,9 @@ def _packed(field: Field, counts: npt.NDArray[np.int64], indexes: Matrix, number
 
 
 def _first_wrong(given: Matrix, kinds: str) -> int:
-    return next((at for at, value in enumerate(given.tolist()) if np.asarray(value).dtype.kind not in kinds), 0)
+    wanted = (int, np.integer) if kinds == "iu" else (int, float, np.integer, np.floating)
+    values = enumerate(given.tolist())
+    return next((at for at, value in values if isinstance(value, bool) or not isinstance(value, wanted)), 0)
 
 
 def _checked(field: Field, column: pa.Array) -> pa.Array:

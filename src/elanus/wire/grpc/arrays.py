@@ -65,7 +65,8 @@ def read_arrays(message: schema_pb2.ArrayArray, field: Field) -> pa.LargeListArr
     wrong = (parts != 0) & (parts != _PART_OF[element])
     if wrong.any():
         row = int(np.argmax(wrong))
-        part = _SCALAR.DESCRIPTOR.fields_by_number[int(parts[row])].name
+        sent = _SCALAR.DESCRIPTOR.fields_by_number.get(int(parts[row]))
+        part = "nil" if sent is None else sent.name
         raise SchemaMismatch(
             f"insert data does not match: field {field.name}, row {row}"
             f"[expected={_NAMES[element]} array][actual={part} array]"

@@ -22,6 +22,7 @@ from elanus.model.schema import DYNAMIC_FIELD, Field, Schema
 from elanus.model.types import FLOATS, INTEGERS, DataType
 from elanus.wire.grpc import moments, vectors
 from elanus.wire.grpc.arrays import read_arrays, write_arrays
+from elanus.wire.grpc.mismatch import mismatch
 from elanus.wire.grpc.packing import FEW, floats, varints
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -59,6 +60,8 @@ def _column(data: schema_pb2.FieldData, name: str, rows: int, field: Field | Non
         return _with_nulls(column, np.array(valid, np.bool_), name, rows, field)
     if len(column) == 0 and rows and field is not None and (field.nullable or field.default is not None):
         return None
+    if len(column) == 0 and rows and field is not None:
+        raise mismatch(name, field)
     _check_length(name, len(column), rows)
     return column
 
@@ -72,14 +75,9 @@ def _scalars(scalars: schema_pb2.ScalarField, name: str, field: Field | None) ->
         assert field is not None
         if field.dtype is DataType.TIMESTAMPTZ:
             raise SchemaMismatch(f"timestamptz field data must be a string array: column {name} is {part}")
-        raise SchemaMismatch(
-            f"the data type of column {name} does not match its field, which holds {field.dtype.name}: "
-            f"expected {wanted}, got {part}"
-        )
+        raise mismatch(name, field, part)
     if field is not None and field.is_vector:
-        raise SchemaMismatch(
-            f"the data type of column {name} does not match its field, which holds vectors: got {part}"
-        )
+        raise mismatch(name, field, part)
     if part == "array_data" and field is not None:
         return read_arrays(scalars.array_data, field)
     values = getattr(scalars, part).data

@@ -19,9 +19,10 @@ from elanus.model.canonical import held_vectors, vectors_of
 from elanus.model.columns import Column
 from elanus.model.errors import InvalidParameter, NotSupported, SchemaMismatch
 from elanus.model.schema import Field
-from elanus.model.types import NUMPY_OF, TYPE_NAMES, VECTORS, DataType
+from elanus.model.types import NUMPY_OF, VECTORS, DataType
 from elanus.model.vectors import sparse_dim
 from elanus.service.search import EncodedQueries
+from elanus.wire.grpc.mismatch import mismatch
 from elanus.wire.grpc.packing import floats
 
 PART_OF: dict[DataType, str] = {
@@ -53,10 +54,7 @@ def column_of(vectors: schema_pb2.VectorField, name: str, field: Field | None) -
     if dtype is None:
         raise NotSupported(f"column {name}: {part} is not supported by this version of Elanus")
     if field is not None and field.dtype is not dtype:
-        raise SchemaMismatch(
-            f"the data type of column {name} does not match its field, which holds {TYPE_NAMES[field.dtype]}: "
-            f"got {TYPE_NAMES[dtype]}"
-        )
+        raise mismatch(name, field, part)
     if dtype is DataType.SPARSE_FLOAT_VECTOR:
         return list(vectors.sparse_float_vector.contents)
     if dtype is DataType.FLOAT_VECTOR:
