@@ -30,10 +30,13 @@ from elanus import (
     SchemaMismatch,
     Settings,
 )
+from elanus.engine.builders import InlineBuilders
+from elanus.model.timestamps import FakeClock
 from elanus.model.vector_columns import PAIR
+from elanus.service.instance import Instance
 from elanus.text.parse import analyzer_of
 from elanus.text.terms import term_of, term_rows
-from tests.native_case import keys_in, open_folder
+from tests.native_case import QUIET, keys_in, open_folder
 
 TEXT = Field("text", DataType.VARCHAR, max_length=2000, nullable=True, params={"enable_analyzer": "true"})
 SPARSE = Field("sparse", DataType.SPARSE_FLOAT_VECTOR)
@@ -208,6 +211,22 @@ def test_weights_are_those_of_the_index_and_partitions_change_no_score(tmp_path:
     agree(hits, expected(texts, "fox dog", shown=lambda key: key >= 100))  # what counts is the whole collection
     collection.create_index("sparse", "SPARSE_INVERTED_INDEX", params={"bm25_k1": 0.5, "bm25_b": "1.0"})
     check(collection, texts, 0.5, 1.0)
+    db.close()
+
+
+def test_texts_that_have_expired_are_not_counted(tmp_path: Path) -> None:
+    clock = FakeClock()
+    db = Elanus(Instance.open(tmp_path / "db", QUIET, clock=clock, builders=InlineBuilders()))
+    collection, texts = written(db, rows=30)
+    clock.advance(60)
+    collection.set_properties({"collection.ttl.seconds": "100"})
+    later = {100 + key: f"fox on the moon {key}" for key in range(20)}
+    collection.insert([row(key, text) for key, text in later.items()])
+    check(collection, texts | later)
+    clock.advance(60)
+    check(collection, later)
+    collection.flush()
+    check(collection, later)
     db.close()
 
 

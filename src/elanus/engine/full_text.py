@@ -6,12 +6,13 @@ n of them have the word. So it is in Robertson and Zaragoza, "The Probabilistic 
 most texts have still counts for something. What a text makes of it is in `vector.term_kernels.bm25_scores`.
 
 Counted are the rows of all partitions that are neither deleted nor expired, whatever part of them a search asks for, so
-that a row has one score for a text. A row without words is a text of no length.
+that a row has one score for a text. A row without words is a text of no length. What was counted is kept with the
+picture.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from elanus.vector.exact import Queries
 
 
+KEPT_TERMS = 1 << 16
+"""Words whose counts are kept with a picture: 768 KiB."""
+
+
 def weighed(snapshot: Snapshot, request: SearchRequest) -> SearchRequest:
     """`request` with what its words weigh in this picture, where it is one for words and does not say it yet."""
     field = request.vector_field
@@ -39,16 +44,41 @@ def weighed(snapshot: Snapshot, request: SearchRequest) -> SearchRequest:
     k1, b = weights(definition.params if definition is not None else {})
     pairs = [np.frombuffer(query, PAIR) for query in request.queries]
     terms = np.unique(np.concatenate([np.empty(0, np.uint32), *(p["index"] for p in pairs)]))
-    rows, words, texts = _counted(snapshot, field, terms)
-    idf = np.log1p((rows - texts + 0.5) / (texts + 0.5))
-    average = words / rows if words else 1.0
+    known = _known(snapshot, field, terms)
+    texts = known.texts[np.searchsorted(known.terms, terms)]
+    idf = np.log1p((known.rows - texts + 0.5) / (texts + 0.5))
+    average = known.words / known.rows if known.words else 1.0
     return request._replace(queries=_weighted(pairs, terms, idf), scoring=Bm25(k1, b, average))
 
 
-def _counted(
-    snapshot: Snapshot, field: Field, terms: npt.NDArray[np.uint32]
-) -> tuple[int, float, npt.NDArray[np.int64]]:
-    """(texts, their words together, texts that have each of `terms`) of all that is live."""
+class _Counted(NamedTuple):
+    """So many texts are live, with so many words together; `texts` of them have each of `terms`, which rise."""
+
+    rows: int
+    words: float
+    terms: npt.NDArray[np.uint32]
+    texts: npt.NDArray[np.int64]
+
+
+def _known(snapshot: Snapshot, field: Field, terms: npt.NDArray[np.uint32]) -> _Counted:
+    """What is counted of these `terms`, and others, kept with the picture. Threads that count at once do it twice."""
+    known: _Counted | None = snapshot.counts.get(field.id)
+    if known is None:
+        known = _counted(snapshot, field, terms)
+    else:
+        new = terms[~np.isin(terms, known.terms)]
+        if not len(new):
+            return known
+        more = _counted(snapshot, field, new)
+        both = np.concatenate((known.terms, new))
+        order = np.argsort(both)
+        known = known._replace(terms=both[order], texts=np.concatenate((known.texts, more.texts))[order])
+    if len(known.terms) <= KEPT_TERMS:
+        snapshot.counts[field.id] = known
+    return known
+
+
+def _counted(snapshot: Snapshot, field: Field, terms: npt.NDArray[np.uint32]) -> _Counted:
     from elanus.vector.exact import count_texts
 
     total, words = 0, 0.0
@@ -59,7 +89,7 @@ def _counted(
         if len(rows):
             words += count_texts(terms, unit.view.column(field.id), rows, texts)
             total += len(rows)
-    return total, words, texts
+    return _Counted(total, words, terms, texts)
 
 
 def _weighted(

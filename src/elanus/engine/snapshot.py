@@ -141,6 +141,9 @@ class Snapshot:
     expired: Expired = NOTHING
     """These rows are not seen (see `expiry`)."""
 
+    counts: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was counted of the words of texts (`full_text`), by field."""
+
     tallies: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
     """By field id, how searches have fared; the same for all pictures of a collection."""
 
@@ -150,11 +153,11 @@ class Snapshot:
         Exact as long as nothing that was deleted after `timestamp` has been left behind by a merge, which happens when
         it is older than the retention time.
         """
-        return replace(self, timestamp=min(timestamp, self.timestamp), plans={}, earlier_plans={})
+        return replace(self, timestamp=min(timestamp, self.timestamp), plans={}, earlier_plans={}, counts={})
 
     def without(self, expired: Expired) -> Snapshot:
         """This picture without the rows that have `expired`, and with those that have not."""
-        return replace(self, expired=expired, plans={}, earlier_plans={})
+        return replace(self, expired=expired, plans={}, earlier_plans={}, counts={})
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
