@@ -79,7 +79,7 @@ def test_a_key_whose_row_has_expired_is_new(tmp_path: Path) -> None:
     collection.insert(books([1], pages=7))
     assert collection.count() == 1
     clock.advance(11)
-    with pytest.raises(InvalidParameter, match="Insert missed a field"):
+    with pytest.raises(InvalidParameter, match="has no corresponding fieldData pass in"):
         collection.upsert([{"id": 1, "pages": 8}], partial=True)
     assert collection.count() == 0
     db.close()
