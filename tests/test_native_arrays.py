@@ -227,3 +227,35 @@ def test_operations_that_cannot_be_done_change_nothing(
         collection.upsert({"id": [1], **given}, array_operations=operations)
     assert list(collection.get([1])) == [row(1, longs=[1, 2, 3])]
     db.close()
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_whole_arrays_are_looked_for_in_lists(tmp_path: Path, state: str) -> None:
+    folder = tmp_path / "db"
+    db = open_folder(folder)
+    fields = (
+        Field("longs", DataType.ARRAY, element=DataType.INT64, max_capacity=4, nullable=True),
+        Field("reals", DataType.ARRAY, element=DataType.DOUBLE, max_capacity=4, nullable=True),
+        Field("texts", DataType.ARRAY, element=DataType.VARCHAR, max_capacity=4, max_length=8, nullable=True),
+    )
+    collection = db.create_collection("arrays", Schema((KEY, VECTOR, *fields)))
+    held: list[list[int] | None] = [[], [1], [0], [1, 2], [2, 1], None, [1, 2, 3], [0, 0]] * 4
+    for number, value in enumerate(held):
+        reals = None if value is None else [-0.0 if v == 0 and number % 2 else float(v) for v in value]
+        texts = None if value is None else ["abc"[:v] for v in value]
+        row_ = {"id": number, "vector": [0.0, 0.0, 0.0, 1.0 + number], "longs": value, "reals": reals, "texts": texts}
+        collection.insert([row_])
+    db, collection = bring_to(state, db, collection, folder)
+    listed = [[], [1, 2], [0, 0], [7], [1, 2]]
+    spelled = {
+        "longs": "[[], [1, 2], [0.0, 0], [7], [1, 2], [1.5]]",
+        "reals": "[[], [1, 2], [0, -0.0], [7], [1, 2]]",
+        "texts": "[[], ['a', 'ab'], ['', ''], ['abcdefg'], ['a', 'ab']]",
+    }
+    for name, text in spelled.items():
+        for not_, there in (("", True), ("not ", False)):
+            keys = collection.query(f"{name} {not_}in {text}", output_fields=["id"]).column("id").to_pylist()
+            assert keys == [i for i, value in enumerate(held) if value is not None and (value in listed) is there]
+    assert collection.count("longs in [[1.5], [2.5]]") == 0
+    assert collection.count("not (longs in [[1.5], [2.5]])") == 28
+    db.close()

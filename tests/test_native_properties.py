@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from elanus import DataType, Elanus, Field, InvalidParameter, Schema
@@ -102,6 +103,13 @@ def test_large_answers_are_asked_for_by_a_property(db: Elanus) -> None:
     assert collection.query("id >= 0", limit=999_999, offset=1).num_rows == 2
     with pytest.raises(InvalidParameter, match=r"\[1, 1000000\]"):
         collection.search([vector(0)], limit=1_000_001)
+    # Of many queries, what they could find is bounded, and no memory is taken for what is not there.
+    hits = collection.search(vectors(range(1000)), limit=999_999, offset=1)
+    assert [len(found) for found in hits] == [2] * 1000
+    assert [len(found) for found in collection.search(vectors(range(100)), limit=10, offset=900_000)] == [0] * 100
+    collection.insert({"id": np.arange(3, 1003), "vector": vectors(range(3, 1003)), "title": ["-"] * 1000})
+    with pytest.raises(InvalidParameter, match="number of result entries is too large: 9000 queries of 1003 hits each"):
+        collection.search(vectors(range(9000)), limit=1_000_000)
     collection.create_index("vector", "FLAT", metric="L2")
     with pytest.raises(IndexExists, match="can not alter query_mode"):
         collection.drop_properties(["query_mode"])

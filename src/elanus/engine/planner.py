@@ -151,7 +151,10 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
                 snapshot.interim(unit, searched.id, metric) if index is None and is_float and spec.has_file else None
             )
             if not same or known is None or known.interim is not interim:
-                known = _step(number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0)
+                nulls = unit.view.column(searched.id).null_count if index is not None and searched.nullable else 0
+                known = _step(
+                    number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0, nulls
+                )
         if known is not None:
             steps.append(known)
     return Plan(metric, decided.k, decided.kind, decided.params, decided.condition, tuple(steps), spec, interims)
@@ -189,8 +192,9 @@ def _step(
     k: int,
     params: SearchParams,
     dim: int,
+    nulls: int,
 ) -> Step | None:
-    """What is done with a unit; None where none of its rows takes part."""
+    """What is done with a unit, whose index leaves out `nulls`; None where none of its rows takes part."""
     rows = unit.view.rows
     passing = rows if mask is None else masks.count(mask)
     if not passing:
@@ -198,7 +202,7 @@ def _step(
     if interim is not None:
         strategy = cost.choose_interim(interim.rows, rows, passing, dim)
     else:
-        strategy = cost.choose(spec if index is not None else _FLAT, rows, passing, k, params, dim)
+        strategy = cost.choose(spec if index is not None else _FLAT, rows - nulls, passing, k, params, dim)
     return Step(
         number,
         f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}",

@@ -28,7 +28,7 @@ from elanus.expr.errors import Refused
 from elanus.expr.json_arrays import ContainsJson, JsonLength
 from elanus.expr.kinds import ARROW_OF, Type, type_of
 from elanus.expr.lookup import ints_among
-from elanus.expr.simplify import joined, negated, where_known
+from elanus.expr.simplify import negated, where_known
 from elanus.expr.tree import Value
 from elanus.expr.typed import (
     LISTED_IN_TEXT,
@@ -44,7 +44,7 @@ from elanus.expr.typed import (
 )
 from elanus.model import arrays
 from elanus.model.arrays import numbers_of, string_counts
-from elanus.model.layout import Layout, layout
+from elanus.model.layout import Layout, layout, offsets_of
 from elanus.model.schema import Field
 from elanus.model.types import FLOATS, INTEGERS, TYPE_NAMES, DataType
 from elanus.model.types import NUMPY_OF as DTYPES
@@ -238,6 +238,35 @@ class EqualArray(Function):
         return f"{self.column} == [{', '.join(map(shown, self.values.to_pylist()))}]"
 
 
+@dataclass(frozen=True, slots=True)
+class OneOfArrays(Function):
+    """Whether an array field is one of `listed`: arrays as they are held, whose zeros have no sign."""
+
+    column: Column
+    listed: pa.LargeBinaryArray
+
+    @property
+    def cost(self) -> float:
+        return 60.0
+
+    def fields(self) -> Iterator[int]:
+        return self.column.fields()
+
+    def truth(self, rows: Rows) -> pa.BooleanArray:
+        column = held = rows.column(self.column)
+        if self.column.field.element in FLOATS:
+            data, offsets = layout(column)
+            unsigned = numbers_of(Layout(data, offsets), _dtype(self.column.field)) + 0.0
+            buffers = [None, pa.py_buffer(offsets), pa.py_buffer(unsigned)]
+            held = pa.Array.from_buffers(pa.large_binary(), len(column), buffers)
+        return truth.unknown_where_null(pc.is_in(held, value_set=self.listed), column)
+
+    def __str__(self) -> str:
+        assert self.column.field.element is not None
+        first = arrays.unpacked(self.column.field.element, self.listed[:LISTED_IN_TEXT]).to_pylist()
+        return f"{self.column} in {shown_list(map(tuple, first), len(self.listed), _shown)}"
+
+
 # --- binding ---------------------------------------------------------------------------------------------------------
 
 
@@ -335,13 +364,26 @@ def listed_arrays(column: Column, listed: Literal, position: int) -> Predicate:
     wrong = next((value for value in listed if not isinstance(value, tuple)), None)
     if wrong is not None:
         raise Refused(f"value '{_shown(wrong)}' in list cannot be casted to Array", position)
-    if not listed:
+    elements = [_elements(column, value, position) for value in listed if isinstance(value, tuple)]
+    wanted = [values for values in elements if not values.null_count]
+    if not wanted:
         return where_known(column, False)
-    found: list[Predicate] = [_equals(column, value, position) for value in listed if isinstance(value, tuple)]
-    return joined("or", found) if len(found) > 1 else found[0]
+    if len(wanted) == 1:
+        return EqualArray(column, wanted[0])
+    values = pa.concat_arrays(wanted)
+    if pa.types.is_floating(values.type):
+        values = pa.array(values.to_numpy() + 0.0)
+    one_of = arrays.packed(arrays.listed(offsets_of(np.array(list(map(len, wanted)))), values, None))
+    return OneOfArrays(column, one_of.unique())
 
 
 def _equals(column: Column, values: tuple[Literal, ...], position: int) -> Predicate:
+    wanted = _elements(column, values, position)
+    return where_known(column, False) if wanted.null_count else EqualArray(column, wanted)
+
+
+def _elements(column: Column, values: tuple[Literal, ...], position: int) -> pa.Array:
+    """An array that a filter names, in the type of the elements of `column`; null for what no element equals."""
     element = column.field.element
     assert element is not None
     for value in values:
@@ -350,8 +392,7 @@ def _equals(column: Column, values: tuple[Literal, ...], position: int) -> Predi
                 f"comparisons between Array[{TYPE_NAMES[element]}] and Array[{_type_name(value)}] are not supported",
                 position,
             )
-    wanted = _of_type(element, values, position)
-    return where_known(column, False) if wanted.null_count else EqualArray(column, wanted)
+    return _of_type(element, values, position)
 
 
 def _fits(element: DataType, value: Literal) -> TypeGuard[Value]:

@@ -30,10 +30,10 @@ class SegmentMeta:
     runs (partition id, first row, rows) that cover all rows, rising by id. No key is below `min_key` or above
     `max_key`; a bound that would be a long text is shortened or, above, None. `unique`: no two rows have the same key.
     `schema_version` is that of the schema it was written with. Where `clustered_by` is the id of a field, each
-    partition's rows are sorted by it, and by key only where that is the same; 0 is none. `null_vectors` are the
-    fields of dense vectors of which some are null. `statistics` are of all its rows, by field id. `paths` maps the JSON
-    fields whose frequent paths are extracted (`paths.py`) to the sizes of those files. Segments of older versions have
-    neither.
+    partition's rows are sorted by it, and by key only where that is the same; 0 is none. `null_vectors` says of fields
+    of dense vectors how many are null, where some are; older versions did not count them, and it says all.
+    `statistics` are of all its rows, by field id. `paths` maps the JSON fields whose frequent paths are extracted
+    (`paths.py`) to the sizes of those files. Segments of older versions have neither.
     """
 
     id: int
@@ -50,7 +50,7 @@ class SegmentMeta:
     max_key: int | str | None
     unique: bool
     clustered_by: int = 0
-    null_vectors: tuple[int, ...] = ()
+    null_vectors: Mapping[int, int] = field(default_factory=dict)
     statistics: Mapping[int, FieldStatistics] = field(default_factory=dict)
     paths: Mapping[int, int] = field(default_factory=dict)
 
@@ -98,7 +98,7 @@ class SegmentMeta:
             "max_key": self.max_key,
             "unique": self.unique,
             "clustered_by": self.clustered_by,
-            **({"null_vectors": list(self.null_vectors)} if self.null_vectors else {}),
+            **({"null_vectors": {str(i): n for i, n in self.null_vectors.items()}} if self.null_vectors else {}),
             "paths": {str(field_id): size for field_id, size in self.paths.items()},
             "statistics": {str(field_id): known.to_list() for field_id, known in self.statistics.items()},
         }
@@ -106,11 +106,14 @@ class SegmentMeta:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentMeta:
         apart = ("columns", "partitions", "null_vectors", "statistics", "paths")
+        nulls = data.get("null_vectors", {})
+        if isinstance(nulls, list):
+            nulls = dict.fromkeys(nulls, data["rows"])
         rest = {key: value for key, value in data.items() if key not in apart}
         return cls(
             columns={int(field_id): size for field_id, size in data["columns"].items()},
             partitions=tuple((run[0], run[1], run[2]) for run in data["partitions"]),
-            null_vectors=tuple(data.get("null_vectors", ())),
+            null_vectors={int(field_id): count for field_id, count in nulls.items()},
             statistics={int(i): FieldStatistics.from_list(known) for i, known in data.get("statistics", {}).items()},
             paths={int(field_id): size for field_id, size in data.get("paths", {}).items()},
             **rest,

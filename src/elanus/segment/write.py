@@ -69,13 +69,14 @@ def write_segment(
     path_files: dict[int, Path] = {}
     sizes = {TIMESTAMP_FIELD_ID: write_column(files[TIMESTAMP_FIELD_ID], TIMESTAMP_FIELD_ID, pa.array(timestamps))}
     keys = rows.column(schema.primary, order)
-    null_vectors: tuple[int, ...] = ()
+    null_vectors: dict[int, int] = {}
     for field in schema.fields:
         path = files[field.id] = folder / column_file(field.id)
         if field.is_dense:
             blocks, valid = rows.vector_blocks(field, order), rows.valid(field, order)
             sizes[field.id] = write_vectors(path, field.id, field.arrow_type, rows.count, blocks, valid)
-            null_vectors += () if valid is None else (field.id,)
+            if valid is not None:
+                null_vectors[field.id] = rows.count - int(valid.sum())
         else:
             column = keys if field.is_primary else rows.column(field, order)
             sizes[field.id] = write_column(path, field.id, column)

@@ -21,6 +21,10 @@ LARGE_LIMIT = 1_000_000
 MAX_QUERIES = 16_384
 """Query vectors of one search."""
 
+MAX_HITS = (100 << 20) // 12
+"""Hits of one search, of all queries together: with a key of eight bytes and a score of four they fill the 100 MiB that
+Milvus allows an answer. While a search runs it takes some five times as much memory."""
+
 MAX_PAGE_ROWS = 16_384
 """Rows an iterator returns at once."""
 
@@ -45,6 +49,17 @@ def check_queries(queries: int) -> None:
     if not 1 <= queries <= MAX_QUERIES:
         raise InvalidParameter(
             f"nq [{queries}] is invalid, it should be in range [1, {MAX_QUERIES}], but got {queries}"
+        )
+
+
+def check_hits(queries: int, hits: int) -> None:
+    """Raise `InvalidParameter` where `queries` that ask for so many `hits` each, skipped ones included, ask for more
+    than there is memory for.
+    """
+    if queries * hits > MAX_HITS:
+        raise InvalidParameter(
+            f"number of result entries is too large: {queries} queries of {hits} hits each, and at most {MAX_HITS} "
+            "hits are answered at once. Send fewer queries, or a smaller limit."
         )
 
 

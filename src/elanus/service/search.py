@@ -96,7 +96,7 @@ def search(
     request = _request(
         picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
-    result = engine_search(picture, _of(request, schema, queries))
+    result = engine_search(picture, _of(picture, request, queries))
     return SearchAnswer(result, wanted, schema.primary)
 
 
@@ -191,7 +191,7 @@ def for_client(
     asked.bind(found, found.manifest)  # what is wrong with it is said at once
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=asked.iterates)
     _, schema, wanted, request = asked.bind(found, snapshot.manifest)
-    request = _of(request, schema, queries)
+    request = _of(snapshot, request, queries)
     if asked.page is None:
         bounds = asked.bounds
         result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
@@ -244,7 +244,7 @@ def explain(
         params,
         timezone_of(snapshot.manifest.properties),
     )
-    return explained(snapshot, _of(request, snapshot.manifest.schema, queries))
+    return explained(snapshot, _of(snapshot, request, queries))
 
 
 def _request(
@@ -284,13 +284,21 @@ def _flat(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: str(value) if isinstance(value, (dict, list)) else value for name, value in params.items()}
 
 
-def _of(request: SearchRequest, schema: Schema, queries: Any) -> SearchRequest:
+def _of(snapshot: Snapshot, request: SearchRequest, queries: Any) -> SearchRequest:
+    """`request` with its queries. Where it asks for very many hits it asks for no more than there are rows."""
+    schema = snapshot.manifest.schema
     if schema.outputs and request.vector_field.id in schema.outputs:
         vectors = text_queries(schema, request.vector_field, queries, str(request.params.get(ANALYZER_NAME, "")))
     else:
         vectors = query_vectors(request.vector_field, queries)
     limits.check_queries(len(vectors))
-    return request._replace(queries=vectors)
+    limit, offset = request.limit, request.offset
+    if len(vectors) * (limit + offset) > limits.MAX_HITS:
+        rows = sum(unit.view.rows for unit in snapshot.units)
+        offset = min(offset, rows)
+        limit = max(1, min(limit, rows - offset))
+        limits.check_hits(len(vectors), limit + offset)
+    return request._replace(queries=vectors, limit=limit, offset=offset)
 
 
 def _metric(name: str | None) -> Metric | None:

@@ -72,20 +72,24 @@ def build(
     path: Path,
     threads: int = 1,
     progress: Progress | None = None,
+    present: Rows | None = None,
 ) -> Built:
-    """Write the index of the column `vectors` (n, d), n >= 1, to the new file `path`."""
-    if not spec.has_file or not len(vectors):
-        raise ValueError(f"nothing to build: {spec.kind} over {len(vectors)} rows")
+    """Write the index of the column `vectors` (n, d) to the new file `path`.
+
+    It leads to the rising rows `present`, at least one, alone; None is all rows.
+    """
+    if not spec.has_file or not len(vectors if present is None else present):
+        raise ValueError(f"nothing to build: {spec.kind} over no row of {len(vectors)}")
     report = progress or _silent
     meta = _meta(spec, metric, vectors)
     with graph.threads(threads):
         if spec.kind is IndexKind.IVF_FLAT:
-            size = payload.write(path, meta, ivf.build_sections(metric, vectors, spec.nlist))
+            size = payload.write(path, meta, ivf.build_sections(metric, vectors, spec.nlist, present))
             return Built(size, len(vectors), "", False)
-        coding = _choose_coding(metric, vectors)
-        index = graph.new_index(_storage(coding, metric, vectors), spec.m, spec.ef_construction)
-        _add(index, vectors, None, coding.normalise, report)
-        return _write(path, meta, index, coding, metric, vectors, extended=False)
+        coding = _choose_coding(metric, vectors, present)
+        index = graph.new_index(_storage(coding, metric, vectors, present), spec.m, spec.ef_construction)
+        _add(index, vectors, present, coding.normalise, report)
+        return _write(path, meta, index, coding, metric, vectors, present, extended=False)
 
 
 def extend(
@@ -97,8 +101,11 @@ def extend(
     path: Path,
     threads: int = 1,
     progress: Progress | None = None,
+    present: Rows | None = None,
 ) -> Built:
     """Write the index of the merged column `vectors` to `path`, starting from `old`, the index of one of its inputs.
+
+    It leads to the rising rows `present` alone, or to all.
 
     `new_of_old` (rows of old,) is each old row's row in `vectors`, or -1 if the merge dropped it. Falls back on
     `build` where `old` is no graph or was built with other parameters.
@@ -109,24 +116,31 @@ def extend(
     """
     report = progress or _silent
     kept = new_of_old >= 0
+    there = np.ones(len(vectors), np.bool_)
+    if present is not None:
+        there[:] = False
+        there[present] = True
+        kept &= there[np.maximum(new_of_old, 0)]
     if not _can_extend(spec, metric, old, kept):
-        return build(spec, metric, vectors, path, threads, progress)
+        return build(spec, metric, vectors, path, threads, progress, present)
     with graph.threads(threads):
-        coding = _choose_coding(metric, vectors)
-        storage = _storage(coding, metric, vectors)
+        coding = _choose_coding(metric, vectors, present)
+        storage = _storage(coding, metric, vectors, present)
         rows = new_of_old[kept]
         for block in _blocks(vectors, rows, normalise=coding.normalise):
             storage.add(block)
         index = graph.new_index(storage, spec.m, spec.ef_construction)
         _copy_links(index, metric, old, new_of_old, kept, vectors)
-        added = np.ones(len(vectors), np.bool_)
+        added = there.copy()
         added[rows] = False
         rest = np.flatnonzero(added)
         _add(index, vectors, rest, coding.normalise, report)
-        node_of_row = np.empty(len(vectors), np.int64)
-        node_of_row[np.concatenate([rows, rest])] = np.arange(len(vectors))
+        nodes = np.concatenate([rows, rest])
+        node_of_row = np.empty(len(nodes), np.int64)  # of those that are there
+        node_of_row[np.cumsum(there)[nodes] - 1] = np.arange(len(nodes))
         index.hnsw.permute_entries(graph.pointer(node_of_row))
-        return _write(path, _meta(spec, metric, vectors), index, coding, metric, vectors, extended=True)
+        meta = _meta(spec, metric, vectors)
+        return _write(path, meta, index, coding, metric, vectors, present, extended=True)
 
 
 def _silent(_share: float) -> None:
@@ -139,9 +153,19 @@ def _meta(spec: IndexSpec, metric: Metric, vectors: Vectors) -> dict[str, Any]:
 
 
 def _write(
-    path: Path, meta: dict[str, Any], index: Any, coding: Coding, metric: Metric, vectors: Vectors, *, extended: bool
+    path: Path,
+    meta: dict[str, Any],
+    index: Any,
+    coding: Coding,
+    metric: Metric,
+    vectors: Vectors,
+    present: Rows | None,
+    *,
+    extended: bool,
 ) -> Built:
     links, sections = graph.links_of(index)
+    if present is not None:
+        graph.spread(links, sections, present, len(vectors))
     sections |= _coded(coding, metric, vectors)
     size = payload.write(path, {**meta, **links, "codes": coding.walking.value}, sections)
     return Built(size, len(vectors), coding.walking.value, extended)
@@ -173,20 +197,20 @@ def _blocks(vectors: Vectors, rows: Rows | None, *, normalise: bool) -> Iterator
         yield ivf.normalised(block) if normalise else np.ascontiguousarray(block)
 
 
-def _are_unit(vectors: Vectors) -> bool:
+def _are_unit(vectors: Vectors, present: Rows | None) -> bool:
     """Whether COSINE may compare the stored rows as they are."""
-    for block in _blocks(vectors, None, normalise=False):
+    for block in _blocks(vectors, present, normalise=False):
         squares = np.einsum("ij,ij->i", block, block)
         if not bool((np.abs(squares - 1) <= 2 * UNIT_TOLERANCE).all()):
             return False
     return True
 
 
-def _storage(coding: Coding, metric: Metric, vectors: Vectors) -> Any:
+def _storage(coding: Coding, metric: Metric, vectors: Vectors, present: Rows | None) -> Any:
     """An empty storage with room for all rows, so that adding them block by block moves nothing."""
     storage = graph.storage_for(coding.building, metric, vectors.shape[1])
     graph.set_trained(storage, coding.building, coding.trained)
-    storage.codes.resize(len(vectors) * storage.code_size)
+    storage.codes.resize(len(vectors if present is None else present) * storage.code_size)
     storage.codes.clear()
     return storage
 
@@ -201,33 +225,32 @@ def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, repor
         report(done / count)
 
 
-def _choose_coding(metric: Metric, vectors: Vectors) -> Coding:
-    normalise = metric is Metric.COSINE and not _are_unit(vectors)
-    ranges = _ranges(vectors, normalise=normalise)
-    halves_serve = normalise or _serves(Codes.BF16, ranges, metric, vectors, normalise)
+def _choose_coding(metric: Metric, vectors: Vectors, present: Rows | None) -> Coding:
+    normalise = metric is Metric.COSINE and not _are_unit(vectors, present)
+    ranges = _ranges(vectors, present, normalise=normalise)
+    sample = ivf.sample_of(vectors, present, SAMPLE_ROWS)
+    sample = ivf.normalised(sample) if normalise else sample
+    halves_serve = normalise or _serves(Codes.BF16, ranges, metric, sample)
     building = Codes.BF16 if halves_serve else Codes.F32
-    bytes_serve = _serves(Codes.SQ8, ranges, metric, vectors, normalise)
+    bytes_serve = _serves(Codes.SQ8, ranges, metric, sample)
     return Coding(building, Codes.SQ8 if bytes_serve else building, ranges, normalise)
 
 
-def _ranges(vectors: Vectors, *, normalise: bool) -> Array:
+def _ranges(vectors: Vectors, present: Rows | None, *, normalise: bool) -> Array:
     """What sq8 is trained to: the smallest value of each dimension, then the width of its range (2 d,)."""
     low = np.full(vectors.shape[1], np.inf, np.float32)
     high = -low
-    for block in _blocks(vectors, None, normalise=normalise):
+    for block in _blocks(vectors, present, normalise=normalise):
         np.minimum(low, block.min(axis=0), out=low)
         np.maximum(high, block.max(axis=0), out=high)
     return np.concatenate([low, high - low])
 
 
-def _serves(codes: Codes, trained: Array, metric: Metric, vectors: Vectors, normalise: bool) -> bool:
+def _serves(codes: Codes, trained: Array, metric: Metric, sample: Vectors) -> bool:
     """Whether neighbours found by codes are the neighbours, judged on a sample of the column."""
-    chosen = np.random.default_rng(1234).permutation(len(vectors))[:SAMPLE_ROWS]
-    sample = vectors[np.sort(chosen)]
-    sample = ivf.normalised(sample) if normalise else sample
     k = min(SAMPLE_K, len(sample))
     queries = np.ascontiguousarray(sample[:: max(1, len(sample) // SAMPLE_QUERIES)])
-    coarse = graph.storage_for(codes, metric, vectors.shape[1])
+    coarse = graph.storage_for(codes, metric, sample.shape[1])
     graph.set_trained(coarse, codes, trained)
     coarse.add(sample)
     candidates = coarse.search(queries, min(2 * k, len(sample)))[1]

@@ -152,9 +152,13 @@ def index_bytes(spec: IndexSpec, rows: int, dim: int) -> int:
     return rows * (dim + 4 * round(2 * spec.m * (1 + 0.5 / spec.m)) + 13)
 
 
-def build_bytes(spec: IndexSpec, rows: int, dim: int) -> int:
-    """Memory to ask of the budget before `rows` vectors are indexed; mapped input pages are not counted."""
+def build_bytes(spec: IndexSpec, rows: int, dim: int, *, spread: bool = False) -> int:
+    """Memory to ask of the budget before `rows` vectors are indexed; mapped input pages are not counted.
+
+    Where some rows have no vector the finished links are `spread` over all of them.
+    """
     if spec.kind is IndexKind.IVF_FLAT:
         sample = 4 * dim * min(rows, 128 * spec.nlist)
         return BUILDER_BYTES + rows * (dim + 24) + 3 * sample + 8 * dim * 65_536
-    return BUILDER_BYTES + int(GRAPH_BUILD_SLACK * (index_bytes(spec, rows, dim) + 2 * dim * rows))
+    links = rows * (10 * spec.m + 32) if spread else 0
+    return BUILDER_BYTES + links + int(GRAPH_BUILD_SLACK * (index_bytes(spec, rows, dim) + 2 * dim * rows))

@@ -1,6 +1,7 @@
 """HNSW graphs over stored vectors or compact codes, walked where they lie in mapped memory.
 
-Node i of a graph is row i of the segment, always. What nodes are compared by is one of
+Node i of a graph is row i of the segment, always; rows whose vector is null have nodes of level 0 without a link, to
+which no link leads. What nodes are compared by is one of
 
     f32    the segment's own column; the file then holds links alone
     bf16   two bytes a dimension, in the file
@@ -111,6 +112,26 @@ def links_of(index: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     neighbors = faiss.rev_swig_ptr(hnsw.neighbors.data(), hnsw.neighbors.size())
     meta = {"m": hnsw.nb_neighbors(1), "entry": hnsw.entry_point, "top": hnsw.max_level}
     return meta, {"levels": levels, "neighbors": neighbors}
+
+
+def spread(links: dict[str, Any], sections: dict[str, Array], rows: Rows, count: int) -> None:
+    """Make links of nodes that stand for the rising `rows` of `count` links of nodes 0..count-1, of which the others
+    have none and are met by no walk.
+    """
+    levels, neighbors, m = sections["levels"], sections["neighbors"], links["m"]
+    row_of = rows.astype(np.int32)
+    for begin in range(0, len(neighbors), BLOCK_ROWS * m):
+        block = neighbors[begin : begin + BLOCK_ROWS * m]
+        block[:] = np.where(block >= 0, row_of[block], block)
+    all_levels = np.zeros(count, np.uint8)
+    all_levels[rows] = levels
+    slots = link_slots(m, all_levels)
+    linked = np.zeros(count, np.bool_)
+    linked[rows] = True
+    all_neighbors = np.full(slots[-1], -1, np.int32)
+    all_neighbors[np.repeat(linked, np.diff(slots))] = neighbors
+    links["entry"] = int(rows[links["entry"]])
+    sections["levels"], sections["neighbors"] = all_levels, all_neighbors
 
 
 def squares_of(codes: Array, trained: Vectors) -> Vectors:

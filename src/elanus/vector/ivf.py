@@ -21,7 +21,7 @@ Sections of the payload, with n rows of d dimensions and L lists:
 
     centroids  float32 (L, d)
     offsets    int32 (L + 1,)   list i is at offsets[i]..offsets[i + 1] - 1 of the others
-    members    int32 (n,)       rows
+    members    int32 (n,)       rows; those whose vector is null come last, in no list
     codes      int8 (n, d)
     scales     float32 (2, n)   scale, |r|²
 """
@@ -87,8 +87,18 @@ def normalised(vectors: Vectors) -> Vectors:
     return unit
 
 
-def coded(metric: Metric, vectors: Vectors, centroids: Vectors) -> CodedRows:
-    """Put rows (n, d) in lists around `centroids` and code them. Runs on the threads the caller has given faiss."""
+def sample_of(vectors: Vectors, present: Rows | None, count: int) -> Vectors:
+    """At most `count` of the rows `present` (None: all), the same ones every time."""
+    rows = len(vectors) if present is None else len(present)
+    chosen = np.sort(np.random.default_rng(1234).permutation(rows)[:count])
+    sample: Vectors = vectors[chosen if present is None else present[chosen]]
+    return sample
+
+
+def coded(metric: Metric, vectors: Vectors, centroids: Vectors, present: Rows | None = None) -> CodedRows:
+    """Put rows (n, d) in lists around `centroids` and code them. Rows that are not `present` (None: all are) come
+    behind the last list. Runs on the threads the caller has given faiss.
+    """
     rows, dim = vectors.shape
     # Which unit centroid has the largest product does not depend on the row's length.
     quantizer = faiss.IndexFlat(dim, graph.faiss_metric(metric if metric is Metric.COSINE else Metric.L2))
@@ -96,10 +106,16 @@ def coded(metric: Metric, vectors: Vectors, centroids: Vectors) -> CodedRows:
     owner = np.empty(rows, np.int64)
     for begin in range(0, rows, BLOCK_ROWS):
         owner[begin : begin + BLOCK_ROWS] = quantizer.search(vectors[begin : begin + BLOCK_ROWS], 1)[1][:, 0]
+    lists = len(centroids)
+    if present is not None:
+        absent = np.ones(rows, np.bool_)
+        absent[present] = False
+        owner[absent] = lists
+        centroids = np.concatenate([centroids, np.zeros((1, dim), np.float32)])
     codes, scales = np.empty((rows, dim), np.int8), np.empty((2, rows), np.float32)
     members, offsets = np.empty(rows, np.int32), np.empty(len(centroids) + 1, np.int32)
     encode(CODE_OF[metric], vectors, centroids, owner, codes, scales, members, offsets)
-    return CodedRows(vectors, codes, scales, members, offsets)
+    return CodedRows(vectors, codes, scales, members, offsets[: lists + 1].copy())
 
 
 def search_lists(
@@ -132,13 +148,12 @@ def search_lists(
     return scores, rows
 
 
-def build_sections(metric: Metric, vectors: Vectors, nlist: int) -> dict[str, Array]:
-    """Train centroids on a sample of the rows, put every row in its list and code it."""
-    rows = len(vectors)
+def build_sections(metric: Metric, vectors: Vectors, nlist: int, present: Rows | None = None) -> dict[str, Array]:
+    """Train centroids on a sample of the rows `present` (None: all), put each of them in its list and code it."""
+    rows = len(vectors) if present is None else len(present)
     nlist = max(1, min(nlist, rows // ROWS_PER_LIST))
-    chosen = np.random.default_rng(1234).permutation(rows)[: nlist * TRAINING_ROWS_PER_LIST]
-    centroids = train_centroids(metric, vectors[np.sort(chosen)], nlist)
-    made = coded(metric, vectors, centroids)
+    centroids = train_centroids(metric, sample_of(vectors, present, nlist * TRAINING_ROWS_PER_LIST), nlist)
+    made = coded(metric, vectors, centroids, present)
     return {
         "centroids": centroids,
         "offsets": made.offsets,
@@ -170,7 +185,7 @@ class Lists:
 
     def wanted(self, nprobe: int) -> int:
         """Passing rows to be ranked where there is a filter: as many as there are rows in `nprobe` lists without."""
-        return len(self.rows.vectors) * nprobe // self.nlist
+        return int(self.rows.offsets[-1]) * nprobe // self.nlist
 
     def search(self, queries: Vectors, k: int, nprobe: int, bitmap: Bitmap | None = None) -> tuple[Scores, Rows]:
         """The k best of the `nprobe` nearest lists, and of more until as many passing rows were `wanted`."""

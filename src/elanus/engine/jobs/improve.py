@@ -73,14 +73,10 @@ def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
 
 
 def wants_index(manifest: Manifest, meta: SegmentMeta, definition: IndexDefinition, config: EngineConfig) -> bool:
-    """Whether a segment gets a file for `definition`: not where a scan is as good, nor of a field that it has not.
-
-    Nor of vectors of which some are null: a graph that leads through thousands of equal ones, as these are where they
-    lie, finds a fraction of what it should. Interim lists are asked of those.
-    """
-    if meta.rows < config.index_min_rows or definition.field_id not in meta.columns:
+    """Whether a segment gets a file for `definition`: not where a scan is as good, nor of a field that it has not."""
+    if definition.field_id not in meta.columns or not manifest.builds(definition):
         return False
-    return manifest.builds(definition) and definition.field_id not in meta.null_vectors
+    return meta.rows - meta.null_vectors.get(definition.field_id, 0) >= config.index_min_rows
 
 
 def build_index(
@@ -98,7 +94,7 @@ def build_index(
         if definition.metric is None:
             builders.run(_scalar_job(collection, definition, column, entry.meta, bare))
         else:
-            vectors = _column(collection, column, definition)
+            vectors = _column(collection, column, definition, bare.with_suffix(".present"))
             builders.run(_job("vector.build", definition, vectors, {"output": str(bare)}, threads))
         yield "built"
         key = f"{prefix}.index"
@@ -206,7 +202,7 @@ def _inherited(
             "old": {"path": str(store.local_path(entries[base].indexes[definition.id])), "offset": PAYLOAD_OFFSET},
             "new_of_old": {"path": str(moves), "offset": 0, "rows": len(new_rows[base])},
         }
-        column = _column(collection, path, definition)
+        column = _column(collection, path, definition, bare.with_suffix(".present"))
         builders.run(_job("vector.extend", definition, column, more, collection.host.config.build_threads))
         moves.unlink()
         made[definition.id] = (key, _wrapped(bare, definition))
@@ -218,11 +214,19 @@ def index_prefix(collection: Collection, segment_prefix: str) -> str:
     return f"{segment_prefix}/{collection.host.epoch}-{collection.new_id()}"
 
 
-def _column(collection: Collection, path: Path, definition: IndexDefinition) -> dict[str, Any]:
-    """Where a builder finds the vectors of a column file."""
-    rows = len(open_column(path, definition.field_id))
+def _column(collection: Collection, path: Path, definition: IndexDefinition, present: Path) -> dict[str, Any]:
+    """Where a builder finds the vectors of a column file; `present` is a file for the rows that have one."""
+    column = open_column(path, definition.field_id)
     dim = collection.schema.by_id[definition.field_id].dim
-    return {"path": str(path), "offset": data_offset(path), "rows": rows, "dim": dim}
+    found: dict[str, Any] = {"path": str(path), "offset": data_offset(path), "rows": len(column), "dim": dim}
+    if column.null_count:
+        rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        try:
+            rows.tofile(present)
+        except OSError as error:
+            raise store_error(error, "write", str(present)) from error
+        found["present"] = {"path": str(present), "rows": len(rows)}
+    return found
 
 
 def _job(
@@ -232,7 +236,8 @@ def _job(
     arguments = {
         "spec": spec.to_dict(), "metric": definition.vector_metric.value, "column": column, "threads": threads, **more
     }  # fmt: skip
-    return BuildJob(task, arguments, memory_bytes=build_bytes(spec, column["rows"], column["dim"]))
+    memory = build_bytes(spec, column["rows"], column["dim"], spread="present" in column)
+    return BuildJob(task, arguments, memory_bytes=memory)
 
 
 def _scalar_job(
