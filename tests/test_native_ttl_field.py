@@ -72,7 +72,7 @@ def test_rows_end_at_the_time_that_they_hold(tmp_path: Path, state: str) -> None
     assert [row["id"] for page in pages for row in page.to_pylist()] == list(range(7, 30))
     collection.upsert([note(0, at(clock, 1000)), note(11, at(clock, 1000))])
     collection.upsert([{"id": 12, "until": at(clock, 5)}], partial=True)
-    with pytest.raises(InvalidParameter, match="Insert missed a field"):
+    with pytest.raises(InvalidParameter, match="has no corresponding fieldData"):
         collection.upsert([{"id": 5, "until": at(clock, 5)}], partial=True)  # there is no such row any more
     assert found(collection) == [0, *range(10, 30)]
     clock.advance(5)
