@@ -24,7 +24,8 @@ from tests.test_filter_semantics import truth
         ('""', "", True), ('"^$"', "", True), (r'"\d+"', "a12", True), (r'"\\d+"', "a12", True),
         (r'"\\\\d"', "\\d", True), (r'r"\d"', "7", True), (r'"a\"b"', 'a"b', True), (r"'a\'b'", "a'b", True),
         (r'"\p{Han}"', "日", True), (r'"\bfoo\b"', "a foo b", True), ('"(?i)ABC"', "abc", True), ('"a|é"', "é", True),
-        ('"(?P<n>a)b"', "ab", True), (r'"\x41"', "A", True), (r'"\n"', "\n", True), ('"(a+)+b"', "a" * 500, False),
+        ('"(?P<n>a)b"', "ab", True), (r'"\x41"', "A", True), (r'"\n"', "\n", True), (r'"[\x80-\xff]"', "é", True),
+        (r'"[\x80-\xff]"', "e", False), ('"(a+)+b"', "a" * 500, False),
     ],
 )  # fmt: skip
 def test_a_text_matches_where_re2_finds_the_expression(pattern: str, text: str, found: bool) -> None:
@@ -106,6 +107,21 @@ def test_no_expression_takes_long(pattern: str) -> None:
 def test_what_looks_like_the_end_of_a_group_hides_no_weight(pattern: str) -> None:
     with pytest.raises(ValueError, match="repeats too much"):
         compile_regex(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\p{L}{2,50}",
+        r"^\p{Lu}\p{Ll}{1,60}$",
+        r"[\p{Han}a-z]{1,400}",
+        r"\p{N}{1,100}%",
+        "[^,]{0,1000}",
+        r"(\w+\s?){1,100}",
+    ],
+)
+def test_what_people_write_is_no_heavy_expression(pattern: str) -> None:
+    compile_regex(pattern)
 
 
 def test_a_character_by_its_number_is_one_character() -> None:

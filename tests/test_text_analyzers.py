@@ -95,6 +95,35 @@ def test_chinese_is_cut_by_a_dictionary_and_offsets_count_bytes() -> None:
     assert custom("milvus结巴分词器中文", tokenizer=own) == ["milvus", "结巴分词器", "中", "文"]
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["中文", "zhong", "wen", "OK", "绿色", "lü", "se"]),
+        ({"keep_full_pinyin": False, "keep_joined_full_pinyin": True}, ["中文", "zhongwen", "OK", "绿色", "lüse"]),
+        ({"keep_full_pinyin": False, "keep_separate_first_letter": True}, ["中文", "zw", "OK", "绿色", "ls"]),
+        (
+            {"keep_original": False, "keep_joined_full_pinyin": True, "keep_separate_first_letter": True},
+            ["zhong", "wen", "zhongwen", "zw", "lü", "se", "lüse", "ls"],
+        ),
+        ({"keep_original": False, "keep_full_pinyin": False}, []),
+    ],
+)
+def test_chinese_words_are_found_by_their_sound(options: dict[str, bool], expected: list[str]) -> None:
+    assert custom("中文OK绿色", {"type": "pinyin", **options}, tokenizer="jieba") == expected
+
+
+def test_a_syllable_stands_where_its_character_does() -> None:
+    found = analyzer_of('{"tokenizer": "jieba", "filter": ["pinyin"]}').tokens("来到北京")
+    assert [(t.text, t.start, t.end, t.position) for t in found] == [
+        ("来到", 0, 6, 0), ("lai", 0, 6, 0), ("dao", 0, 6, 1),
+        ("北京", 6, 12, 2), ("bei", 6, 12, 2), ("jing", 6, 12, 3),
+    ]  # fmt: skip
+    found = analyzer_of('{"tokenizer": "standard", "filter": ["pinyin"]}').tokens("a 来到北京")
+    assert [(t.text, t.position) for t in found] == [
+        ("a", 0), ("来到北京", 1), ("lai", 1), ("dao", 2), ("bei", 1), ("jing", 1),
+    ]  # fmt: skip
+
+
 CHINESE = st.text(
     st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF)
     | st.sampled_from(
@@ -157,6 +186,36 @@ def test_standard_tokens_are_those_of_tantivy(texts: list[str]) -> None:
         ]
 
 
+def parted(word: str, listed: list[str]) -> list[str]:
+    """What a decompounder makes of a word, read plainly."""
+    parts, rest = [], word
+    while rest:
+        part = max((part for part in listed if rest.startswith(part)), key=len, default=None)
+        if part is None:
+            return [word]
+        parts.append(part)
+        rest = rest[len(part) :]
+    return parts
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.text("aäb", min_size=1, max_size=6), min_size=1, max_size=5),
+    st.lists(st.text("aäb", min_size=1, max_size=3), min_size=1, max_size=4),
+)
+def test_compounds_are_parted_from_the_left_by_the_longest_word(words: list[str], listed: list[str]) -> None:
+    found = custom(" ".join(words), {"type": "decompounder", "word_list": listed})
+    assert found == [part for word in words for part in parted(word, listed)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(TEXTS | CHINESE, max_size=4))
+def test_texts_are_cut_together_as_each_alone(texts: list[str]) -> None:
+    for params in ("", '{"type": "english"}', '{"tokenizer": "jieba", "filter": ["pinyin"]}'):
+        analyzer = analyzer_of(params)
+        assert analyzer.tokens_of_each(texts) == [analyzer.tokens(text) for text in texts]
+
+
 def test_a_long_column_is_analyzed_in_blocks_without_a_difference() -> None:
     rows = BLOCK_ROWS + 3
     column = pa.array([f"w{i % 7} End{i}" for i in range(rows)], pa.large_string()).slice(1)
@@ -194,7 +253,9 @@ def test_a_long_column_is_analyzed_in_blocks_without_a_difference() -> None:
         ('{"tokenizer": "standard", "filter": [{"type": "decompounder", "word_list": []}]}', "empty"),
         ('{"tokenizer": "standard", "filter": [{"type": "synonym", "synonyms": ["a b"]}]}', "space between words"),
         ('{"tokenizer": "standard", "filter": [{"type": "synonym", "synonyms": ["a\\\\x"]}]}', "escaped"),
-        ('{"tokenizer": "standard", "filter": [{"type": "pinyin"}]}', "not in this version"),
+        ('{"tokenizer": "standard", "filter": [{"type": "pinyin", "keep_original": 1}]}', "must be a boolean value"),
+        ('{"tokenizer": "standard", "filter": [{"type": "regex", "expr": "(\\\\pL{100})+"}]}', "repeats too much"),
+        ('{"tokenizer": "standard", "filter": [{"type": "synonym", "synonyms_file": {}}]}', "file resource"),
         ('{"tokenizer": {"type": "char_group", "delimiters": ["nope"]}}', "not a char"),
         ('{"tokenizer": {"type": "ngram", "min_gram": 3, "max_gram": 2}}', "must not be greater"),
         ('{"tokenizer": {"type": "jieba", "mode": "fast"}}', "exact"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from elanus.expr.typed import (
 )
 from elanus.scalar import words as word_index
 from elanus.scalar.sections import Source
+from elanus.text import analyzer
+from elanus.text.analyzer import AnalyzedColumn
 from elanus.text.match import NearWords, Phrase, TextQuery, Words
 from elanus.text.parse import analyzer_of
 from tests.native_case import STATES, bring_to, keys_in, open_folder, vectors
@@ -214,24 +217,25 @@ def edits(a: str, b: str) -> int:
 @given(st.lists(LETTERS, min_size=1, max_size=8), LETTERS, st.integers(0, 4))
 def test_matches_are_those_of_a_plain_reading(rows: list[list[str]], query: list[str], number: int) -> None:
     column = pa.array([" ".join(words) for words in rows], pa.large_string())
-    text = " ".join(query)
+    tokens = STANDARD.tokens(" ".join(query))
     least, distance = number + 1, number % 2 + 1
+    texts = AnalyzedColumn(STANDARD, column)
     index = word_index.open_index(
         word_index.build(column, {}), Source(101, False, (), len(rows), False, lambda: column)
     )
     expected: list[tuple[TextQuery, list[bool]]] = [
-        (Words.of(STANDARD, text, least), [sum(word in words for word in query) >= least for words in rows]),
+        (Words.of(tokens, least), [sum(word in words for word in query) >= least for words in rows]),
         (
-            NearWords.of(STANDARD, text, distance),
+            NearWords.of(tokens, distance),
             [any(edits(word, other) <= distance for word in words for other in query) for words in rows],
         ),
     ]
     if query:
         widths = [spread(words, query) for words in rows]
-        phrase = Phrase.of(STANDARD, text, number)
+        phrase = Phrase.of(tokens, number)
         expected.append((phrase, [width is not None and width <= number for width in widths]))
     for asked, matching in expected:
-        assert asked.scan(column).tolist() == matching
+        assert asked.scan(texts).tolist() == matching
         answer = index.answer(TextMatch(Column(Field("text", DataType.VARCHAR, id=101), Type.STRING), asked, ""))
         assert answer is not None
         assert answer.to_pylist() == matching
@@ -258,13 +262,51 @@ def test_edits_and_two_word_phrases_are_counted_as_tantivy_counts_them(rows: lis
     def theirs(query: Any) -> list[int]:
         return sorted(searcher.doc(address)["row"][0] for _, address in searcher.search(query, len(rows)).hits)
 
-    column = pa.array([" ".join(words) for words in rows], pa.large_string())
+    texts = AnalyzedColumn(STANDARD, pa.array([" ".join(words) for words in rows], pa.large_string()))
     for distance in (1, 2):
         query = tantivy.Query.fuzzy_term_query(schema, "text", word, distance, True)
-        assert np.flatnonzero(NearWords.of(STANDARD, word, distance).scan(column)).tolist() == theirs(query)
+        assert np.flatnonzero(NearWords.of(STANDARD.tokens(word), distance).scan(texts)).tolist() == theirs(query)
     for slop in (0, 1, 3):
         query = tantivy.Query.phrase_query(schema, "text", ["ab", "ba"], slop)
-        assert np.flatnonzero(Phrase.of(STANDARD, "ab ba", slop).scan(column)).tolist() == theirs(query)
+        assert np.flatnonzero(Phrase.of(STANDARD.tokens("ab ba"), slop).scan(texts)).tolist() == theirs(query)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text("ab", min_size=20, max_size=40), st.lists(st.integers(0, 159), max_size=3), st.integers(1, 2))
+def test_long_words_are_compared_in_a_band_without_a_difference(word: str, changes: list[int], most: int) -> None:
+    other = word
+    for change in changes:
+        at, kind = change // 4 % len(other), change % 4
+        swapped = other[at : at + 2][::-1]
+        other = other[:at] + ("", "c" + other[at], "c", swapped)[kind] + other[at + (2 if kind == 3 else 1) :]
+    near = NearWords((word,), most).near(pa.array([other], pa.large_string()))
+    assert bool(near[0]) is (edits(word, other) <= most)
+
+
+def test_many_questions_of_one_text_are_bound_and_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone, they would take some 0.5 ms to cut what is asked for, and 5 ms to cut the rows again."""
+    text = " or ".join(f"text_match(text, 'w{i} x{i}')" for i in range(400))
+    compile_filter("text_match(text, 'kernels are compiled')", SCHEMA)
+    started = time.process_time()
+    bound = compile_filter(text, SCHEMA)
+    assert time.process_time() - started < 0.1
+    column = pa.array([f"w{i} of many words that say nothing" for i in range(10_000)], pa.large_string())
+
+    class Columns:
+        def column(self, field_id: int) -> pa.Array:
+            return column
+
+    def answered() -> list[int]:
+        return np.flatnonzero(bound.evaluate(Columns(), len(column)).to_numpy(zero_copy_only=False)).tolist()
+
+    assert answered() == list(range(400))
+    started = time.process_time()
+    answered()
+    assert time.process_time() - started < 0.8
+    monkeypatch.setattr(analyzer, "KEPT_BYTES", 16 * 7 * 4000)
+    monkeypatch.setattr(analyzer, "BLOCK_ROWS", 3000)
+    few = compile_filter("text_match(text, 'w1 w5000') or text_match(text, 'w9999')", SCHEMA)
+    assert few.evaluate(Columns(), len(column)).true_count == 3
 
 
 def test_clients_find_rows_by_their_words(wire: Wire) -> None:

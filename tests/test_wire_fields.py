@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymilvus import DataType, MilvusClient
+from pymilvus import DataType, Function, FunctionType, MilvusClient
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from tests.wire_case import DIM, Served, Wire, make, refusal, refused, served, vector
@@ -103,6 +103,39 @@ def test_what_was_altered_is_so_after_a_restart(tmp_path: Path) -> None:
         client.load_collection("named")
         assert client.query("named", "id == 1", output_fields=["title"]) == [{"id": 1, "title": "12345678"}]
         client.close()
+
+
+def test_how_texts_are_cut_is_altered_where_nothing_was_made_of_their_words(client: MilvusClient) -> None:
+    schema = client.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIM)
+    schema.add_field("title", DataType.VARCHAR, max_length=80)
+    schema.add_field("matched", DataType.VARCHAR, max_length=80, enable_analyzer=True, enable_match=True)
+    schema.add_field("scored", DataType.VARCHAR, max_length=80, enable_analyzer=True)
+    schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+    schema.add_function(Function("bm25", FunctionType.BM25, ["scored"], ["sparse"]))
+    client.create_collection("named", schema=schema)
+
+    def cut(text: str) -> list[str]:
+        return list(client.run_analyzer(text, collection_name="named", field_name="title").tokens)
+
+    with refused(1100, "has no analyzer"):
+        cut("Running dogs")
+    client.alter_collection_field("named", "title", {"enable_analyzer": True, "analyzer_params": '{"type": "english"}'})
+    assert cut("Running dogs") == ["run", "dog"]
+    before = client.describe_collection("named")
+    with refused(1100, "validate analyzer failed for field: title"):
+        client.alter_collection_field("named", "title", {"analyzer_params": '{"type": "klingon"}'})
+    with refused(1100, "enable_analyzer should be a boolean, but got perhaps"):
+        client.alter_collection_field("named", "title", {"enable_analyzer": "perhaps"})
+    for field in ("matched", "scored"):
+        with refused(1100, f"can not alter analyzer params for field {field} after text match is enabled"):
+            client.alter_collection_field("named", field, {"analyzer_params": "{}"})
+    with refused(1100, "can not alter analyzer params for non-string field vector"):
+        client.alter_collection_field("named", "vector", {"enable_analyzer": True})
+    with refused(1100, "enable_match does not allow update"):
+        client.alter_collection_field("named", "title", {"enable_match": True})
+    assert client.describe_collection("named") == before
 
 
 # --- added and dropped -----------------------------------------------------------------------------------------------

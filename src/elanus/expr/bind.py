@@ -24,7 +24,7 @@ from elanus.expr.arrays import Element, compared_arrays, is_array, listed_arrays
 from elanus.expr.binding import Constant, Literal, Values, checked_text
 from elanus.expr.bound import BoundFilter
 from elanus.expr.calls import function
-from elanus.expr.casting import arithmetic_operand, integer_range, rounded
+from elanus.expr.casting import arithmetic, arithmetic_operand, integer_range, rounded
 from elanus.expr.constants import FLIPPED, NotComputable
 from elanus.expr.errors import Refused
 from elanus.expr.kinds import NUMERIC, Type, type_of
@@ -64,7 +64,7 @@ Params = Mapping[str, Any]
 def bind(expression: Expression, schema: Schema, params: Params | None = None, zone: Zone = UTC) -> BoundFilter:
     """What `expression` means for `schema`; see `compile_filter`. Raises `InvalidParameter`."""
     try:
-        root = _Binder(schema, params or {}, zone).whole(expression)
+        root = _Binder(expression, schema, params or {}, zone).whole(expression)
     except Refused as refused:
         raise refused.about(expression.text) from None
     of, share = (root.of, root.share) if isinstance(root, Sample) else (root, None)
@@ -77,11 +77,13 @@ _Bound = Constant | Values | Operand | Predicate | Sample
 class _Binder:
     """Binds the nodes of one expression. Recursion is bounded by the parser's `MAX_DEPTH`."""
 
-    __slots__ = ("_params", "_regex_weight", "_zone", "schema")
+    __slots__ = ("_params", "_regex_weight", "_zone", "calls", "schema", "shared")
 
-    def __init__(self, schema: Schema, params: Params, zone: Zone) -> None:
+    def __init__(self, expression: Expression, schema: Schema, params: Params, zone: Zone) -> None:
         self._zone = zone
         self.schema = schema
+        self.calls = expression.calls
+        self.shared: dict[Any, Any] = {}
         self._params = params
         self._regex_weight = 0
 
@@ -218,8 +220,8 @@ class _Binder:
         if node.op == "+":
             return operand
         if node.op == "-":
-            return _arithmetic("*", operand, Scalar(-1))
-        return _arithmetic("^", operand, Scalar(-1))
+            return arithmetic("*", operand, Scalar(-1))
+        return arithmetic("^", operand, Scalar(-1))
 
     def _binary(self, node: tree.Binary) -> _Bound:
         if isinstance(node.right, tree.Interval):
@@ -236,7 +238,7 @@ class _Binder:
             raise Refused(str(reason), node.position) from None
         for side in (left, right):
             self._check_numeric(node.op, side, node)
-        bound = _arithmetic(node.op, arithmetic_operand(left), arithmetic_operand(right))
+        bound = arithmetic(node.op, arithmetic_operand(left), arithmetic_operand(right))
         divisor = bound.right if node.op == "/" and bound.type is Type.FLOAT else None
         if isinstance(divisor, Scalar) and rounded(divisor.value, Type.FLOAT) == 0:
             raise Refused(f"cannot divide by zero, which {divisor} is as a Float", node.position)
@@ -486,15 +488,3 @@ _RULES: dict[type, Any] = {
     tree.Named: _Binder._named,
 }
 """One rule for each node of the syntax tree."""
-
-
-def _arithmetic(op: str, left: Operand, right: Operand) -> Arithmetic:
-    sides = [side.type for side in (left, right) if not isinstance(side, Scalar)]
-    real_constant = any(isinstance(s, Scalar) and isinstance(s.value, float) for s in (left, right))
-    if Type.JSON in sides:
-        kind = Type.JSON
-    elif set(sides) == {Type.INT} and not real_constant:
-        kind = Type.INT
-    else:
-        kind = Type.FLOAT if set(sides) == {Type.FLOAT} else Type.DOUBLE
-    return Arithmetic(op, left, right, kind)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from elanus.expr import tree
 from elanus.expr.constants import Moment
@@ -52,6 +52,16 @@ class Binding(Protocol):
 
     @property
     def schema(self) -> Schema: ...
+
+    @property
+    def calls(self) -> tuple[tree.Call, ...]:
+        """All calls of functions in the expression."""
+        ...
+
+    @property
+    def shared(self) -> dict[Any, Any]:
+        """What functions keep for the other calls of the expression, by keys of their own."""
+        ...
 
     def value(self, node: tree.Node) -> Constant | Values | Operand:
         """`node`, which is no predicate."""

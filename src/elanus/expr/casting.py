@@ -1,4 +1,4 @@
-"""Constants in the types of what they are compared with."""
+"""Constants in the types of what they are compared with, and the type in which arithmetic is done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from elanus.expr.binding import Constant, Values
 from elanus.expr.kinds import Type
 from elanus.expr.typed import (
+    Arithmetic,
     Column,
     Operand,
     Scalar,
@@ -40,3 +41,16 @@ def arithmetic_operand(bound: Constant | Values | Operand) -> Operand:
         assert isinstance(bound.value, (int, float))
         return Scalar(bound.value)
     return bound
+
+
+def arithmetic(op: str, left: Operand, right: Operand) -> Arithmetic:
+    """`left op right`, in the type in which it is computed."""
+    sides = [side.type for side in (left, right) if not isinstance(side, Scalar)]
+    real_constant = any(isinstance(s, Scalar) and isinstance(s.value, float) for s in (left, right))
+    if Type.JSON in sides:
+        kind = Type.JSON
+    elif set(sides) == {Type.INT} and not real_constant:
+        kind = Type.INT
+    else:
+        kind = Type.FLOAT if set(sides) == {Type.FLOAT} else Type.DOUBLE
+    return Arithmetic(op, left, right, kind)

@@ -3,14 +3,15 @@
 True is a set bit, false a clear one, unknown a null; the order of bits is Arrow's, least significant first. Everything
 is an Arrow or numpy kernel, or a compiled one, over whole columns; all but the shortest release the GIL.
 
-The terms of `and` and `or` are tried cheapest first. Once the cheap ones have settled most rows, a costly one (JSON,
-`like`) is run over the rows still open only, and once all rows are settled, not at all.
+The terms of `and` and `or` are tried cheapest first. Once the cheap ones have settled most rows, the costly ones (JSON,
+`like`) are run over the rows still open only, and once all rows are settled, not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,8 @@ from elanus.expr.typed import (
     Scalar,
     WhereKnown,
 )
+
+_Made = TypeVar("_Made")
 
 COSTLY = 20.0
 """Nanoseconds a row from which gathering the open rows of a column costs less than running over all of it."""
@@ -103,15 +106,16 @@ def _ready(columns: Columns, field_id: int, steps: json_path.Path) -> json_path.
 
 
 class _Rows:
-    """The rows of one evaluation, and what was extracted of their JSON so far."""
+    """The rows of one evaluation, and what was extracted of their JSON and worked out of them so far."""
 
-    __slots__ = ("_columns", "_extracted", "count", "indexed")
+    __slots__ = ("_columns", "_extracted", "_shared", "count", "indexed")
 
     def __init__(self, columns: Columns, count: int, indexed: Indexed | None = None) -> None:
         self._columns = columns
         self.count = count
         self.indexed = indexed
         self._extracted: dict[tuple[int, json_path.Path], json_path.Extraction] = {}
+        self._shared: dict[Hashable, Any] = {}
 
     def truth(self, node: Predicate) -> pa.BooleanArray:
         if self.indexed is not None and (answer := self.indexed(node)) is not None:
@@ -138,6 +142,12 @@ class _Rows:
                 found = json_path.extract(self._columns.column(path.field.id), path.steps)
             self._extracted[key] = found
         return found
+
+    def shared(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        if key not in self._shared:
+            self._shared[key] = make()
+        made: _Made = self._shared[key]
+        return made
 
     def numbers(self, operand: Operand) -> Numbers:
         """The numbers of a JSON operand, or of what JSON is computed with."""
@@ -262,14 +272,16 @@ def _junction(rows: _Rows, node: Junction) -> pa.BooleanArray:
     result, terms = _from_indexes(rows, node, join)
     if result is None:
         result, terms = rows.truth(terms[0]), terms[1:]
-    for term in terms:
+    for number, term in enumerate(terms):
         open_rows = rows.count - result.true_count if settles else result.true_count + result.null_count
         if not open_rows:
             break
         if term.cost >= COSTLY and open_rows * FEW_OPEN < rows.count:
-            result = _joined_where_open(rows, result, term, join, settles)
-        else:
-            result = join(result, rows.truth(term))
+            # All that are left, over the same rows: what they work out of these they share.
+            left = tuple(terms[number:])
+            rest = Junction(node.op, left, math.fsum(term.cost for term in left)) if len(left) > 1 else term
+            return _joined_where_open(rows, result, rest, join, settles)
+        result = join(result, rows.truth(term))
     return result
 
 

@@ -5,7 +5,8 @@ value), `op`, `end`. Keywords count only when written all-lower or all-upper; `A
 and TRUE. `is null` is one token whatever space lies within it.
 
 String literals take C escapes; a backslash before any other character stays, so that `"100\%"` reaches `like` as
-`100\%`. `\x41` and `\101` are bytes, and the bytes of a literal have to be UTF-8. In `r"…"` nothing is an escape.
+`100\%`. `\x41` and `\101` are bytes, and the bytes of a literal have to be UTF-8. In `r"…"` nothing is an escape, and
+behind `=~` and `!~` a backslash is the expression's own but before a quote or another backslash.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _SIMPLE_ESCAPES = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "?": "?", "\n": "", "\r\n": "",
 }  # fmt: skip
+_BEFORE_REGEX = ("=~", "!~")
 _REGEX_ESCAPE = re.compile(r"\\([\s\S])")
 _LIST_END = re.compile(r"""\[(?:[^\[\]"'\\]++|"[^"\\\r\n]*+"|'[^'\\\r\n]*+')*+\]""")
 _LISTED = frozenset({int, float, str, bool})
@@ -75,7 +77,7 @@ class Lexer:
             return
         kind = match.lastgroup
         assert kind is not None
-        text = match[kind]
+        before, text = self.text, match[kind]
         self._next = match.end()
         self.position = at = self._next - len(text)
         if kind == "name":
@@ -99,6 +101,8 @@ class Lexer:
                 self.value = _floating(text, at)
             elif kind == "raw":
                 self.value = text[2:-1]
+            elif before in _BEFORE_REGEX:
+                self.value = _regex_text(text)
             else:
                 self.value = _string(text[1:-1], at)
 
@@ -211,7 +215,7 @@ def _string(body: str, position: int) -> str:
         ) from None
 
 
-def regex_text(literal: str) -> str:
+def _regex_text(literal: str) -> str:
     """A string literal, with its quotes, as a regular expression: only its quote and a backslash can be escaped."""
     quote = literal[0]
     return _REGEX_ESCAPE.sub(lambda m: m[1] if m[1] in (quote, "\\") else m[0], literal[1:-1])

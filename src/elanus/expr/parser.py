@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from elanus.expr.calls import NOT_SUPPORTED
 from elanus.expr.errors import Refused
-from elanus.expr.lexer import MAX_INT64, Lexer, regex_text
+from elanus.expr.lexer import MAX_INT64, Lexer
 from elanus.expr.tree import (
     And,
     Binary,
@@ -59,7 +59,6 @@ from elanus.expr.tree import (
     Regex,
     Template,
     Unary,
-    Value,
 )
 
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -91,7 +90,8 @@ _TIMES: dict[str, type[Iso | Interval]] = {"iso": Iso, "ISO": Iso, "interval": I
 def parse(text: str) -> Expression:
     """The syntax tree of `text`; raises `InvalidParameter` that shows the expression and the place of the fault."""
     try:
-        return Expression(text, _Parser(text).whole())
+        parser = _Parser(text)
+        return Expression(text, parser.whole(), tuple(parser.calls))
     except Refused as refused:
         raise refused.about(text) from None
 
@@ -99,7 +99,7 @@ def parse(text: str) -> Expression:
 class _Parser:
     """One text's parse. A method that reads something starts at its first token and ends at the token after it."""
 
-    __slots__ = ("_depth", "_lexer")
+    __slots__ = ("_depth", "_lexer", "calls")
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_CHARACTERS:
@@ -110,6 +110,7 @@ class _Parser:
             )
         self._lexer = Lexer(text)
         self._depth = 0
+        self.calls: list[Call] = []
 
     def whole(self) -> Node:
         root = self._expression(0)
@@ -179,14 +180,14 @@ class _Parser:
         return Binary(position, op, left, self._expression(own))
 
     def _regex(self) -> Node:
-        """The pattern of `=~`. A backslash in it is the expression's own, but before a quote or another backslash."""
+        """The pattern of `=~`."""
         lexer = self._lexer
         text, position = lexer.text, lexer.position
         if lexer.kind == "op" and text == "{":
             return self._template()
         if lexer.kind != "literal" or not isinstance(lexer.value, str):
             raise Refused(f"regex pattern should be a string literal or template variable, got: {text[:40]}", position)
-        value: Value = lexer.value if text[0] in "rR" else regex_text(text)
+        value = lexer.value
         lexer.advance()
         return Literal(position, value)
 
@@ -283,7 +284,9 @@ class _Parser:
         elif lexer.kind == "op" and lexer.text == "(" and name != "$meta":
             if name.lower() in NOT_SUPPORTED:  # their arguments need not be of this language
                 raise Refused(f"function {name} is not supported by this version of Elanus", position)
-            return Call(position, name, self._arguments())
+            call = Call(position, name, self._arguments())
+            self.calls.append(call)
+            return call
         else:
             node = Name(position, name)
         if lexer.kind == "keyword" and lexer.text in ("is null", "is not null"):

@@ -10,13 +10,13 @@ The field has to be declared with `enable_match`; the query's text is cut into w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from elanus.expr import tree, truth
-from elanus.expr.binding import Binding, Constant, check_count
+from elanus.expr.binding import Binding, Constant, check_count, checked_text
 from elanus.expr.errors import Refused
 from elanus.expr.kinds import Type
 from elanus.expr.simplify import where_known
@@ -29,7 +29,7 @@ from elanus.expr.typed import (
 )
 from elanus.model.schema import Field
 from elanus.model.types import DataType
-from elanus.text.analyzer import Analyzer
+from elanus.text.analyzer import AnalyzedColumn, Token
 from elanus.text.declared import analyzer_for, is_matched
 from elanus.text.match import MAX_EDITS, NearWords, Phrase, TextQuery, Words
 
@@ -58,8 +58,9 @@ class TextMatch(Function):
         return self.operand.fields()
 
     def truth(self, rows: Rows) -> pa.BooleanArray:
-        column = rows.column(self.operand)
-        return truth.unknown_where_null(truth.pack(self.query.scan(column)), column)
+        column, field = rows.column(self.operand), self.operand.field
+        texts = rows.shared((AnalyzedColumn, field.id), lambda: AnalyzedColumn(analyzer_for(field), column))
+        return truth.unknown_where_null(truth.pack(self.query.scan(texts)), column)
 
     def __str__(self) -> str:
         return self.text
@@ -76,7 +77,7 @@ def text_match(binding: Binding, node: tree.Call) -> Predicate:
         if least > MAX_MINIMUM:
             raise Refused(f"{MINIMUM} should be <= {MAX_MINIMUM}, got {least}", option.position)
     detail = f", {MINIMUM}={least}" if option is not None else ""
-    return _bound(binding, node, "text match", detail, lambda analyzer, text: Words.of(analyzer, text, least))
+    return _bound(binding, node, "text match", detail, lambda tokens: Words.of(tokens, least))
 
 
 def text_match_fuzzy(binding: Binding, node: tree.Call) -> Predicate:
@@ -86,8 +87,8 @@ def text_match_fuzzy(binding: Binding, node: tree.Call) -> Predicate:
     if not 0 <= edits <= MAX_EDITS:
         raise Refused(f"{EDITS} should be in [0, {MAX_EDITS}], got {edits}", option.position)
 
-    def query(analyzer: Analyzer, text: str) -> TextQuery:
-        return NearWords.of(analyzer, text, edits) if edits else Words.of(analyzer, text)
+    def query(tokens: Sequence[Token]) -> TextQuery:
+        return NearWords.of(tokens, edits) if edits else Words.of(tokens)
 
     return _bound(binding, node, "text match fuzzy", f", {EDITS}={edits}", query)
 
@@ -104,8 +105,8 @@ def phrase_match(binding: Binding, node: tree.Call) -> Predicate:
             raise Refused(f'"slop" exceeds the range of "uint32". "slop" expression passed: {slop}', given.position)
     detail = f", {slop}" if slop else ""
 
-    def query(analyzer: Analyzer, text: str) -> TextQuery:
-        phrase = Phrase.of(analyzer, text, slop)
+    def query(tokens: Sequence[Token]) -> TextQuery:
+        phrase = Phrase.of(tokens, slop)
         if len(phrase.said) > MAX_PHRASE:
             raise Refused(f"a phrase has at most {MAX_PHRASE} words; this one has {len(phrase.said)}", node.position)
         return phrase
@@ -114,21 +115,49 @@ def phrase_match(binding: Binding, node: tree.Call) -> Predicate:
 
 
 def _bound(
-    binding: Binding, node: tree.Call, what: str, detail: str, make: Callable[[Analyzer, str], TextQuery]
+    binding: Binding, node: tree.Call, what: str, detail: str, make: Callable[[Sequence[Token]], TextQuery]
 ) -> Predicate:
     """The predicate of a call whose first arguments are a field and a text."""
     column = _text_field(binding, node.arguments[0], what)
     given = binding.value(node.arguments[1])
     if not isinstance(given, Constant) or not isinstance(given.value, str):
         raise Refused(f"the query of {what} should be a string", node.arguments[1].position)
-    try:
-        given.value.encode()
-    except UnicodeEncodeError:
-        raise Refused("a string holds half of a surrogate pair, which UTF-8 cannot", node.position) from None
-    query = make(analyzer_for(column.field), given.value)
+    checked_text(given.value, node)
+    query = make(_tokens(binding, column.field, given.value))
     if query.is_empty:
         return where_known(column, truth=False)
     return TextMatch(column, query, f"{node.name.lower()}({column}, {shown(given.value)}{detail})")
+
+
+def _tokens(binding: Binding, field: Field, text: str) -> Sequence[Token]:
+    """The words of `text` as those of the field are cut.
+
+    An analyzer takes little longer for many short texts than for one, so all of the expression are cut at once.
+    """
+    cut: dict[str, Sequence[Token]] = binding.shared.setdefault((analyzer_for, field.id), {})
+    if text not in cut:
+        others = () if cut else _texts_asked(binding, field.name)
+        texts = list(dict.fromkeys((text, *others)))
+        cut.update(zip(texts, analyzer_for(field).tokens_of_each(texts), strict=True))
+    return cut[text]
+
+
+def _texts_asked(binding: Binding, field: str) -> Iterator[str]:
+    """The texts that the calls of the expression ask `field` for, so far as they are literals or templates."""
+    for call in binding.calls:
+        match call.arguments:
+            case (tree.Name(name=name), tree.Literal() | tree.Template() as asked, *_) if name == field:
+                bound = binding.value(asked)
+                if isinstance(bound, Constant) and isinstance(bound.value, str) and _is_unicode(bound.value):
+                    yield bound.value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text_field(binding: Binding, node: tree.Node, what: str) -> Column:

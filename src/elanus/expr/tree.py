@@ -217,7 +217,8 @@ Node = (
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A parsed filter: its text and the root of its tree."""
+    """A parsed filter: its text, the root of its tree, and all calls of functions that are in it."""
 
     text: str
     root: Node
+    calls: tuple[Call, ...] = ()

@@ -8,9 +8,9 @@ own type, so that no column is ever converted. `str` of a node is its normal for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ from elanus.model.instants import written
 from elanus.model.schema import Field
 from elanus.model.timezones import UTC
 from elanus.model.types import TYPE_NAMES
+
+_Made = TypeVar("_Made")
 
 LISTED_IN_TEXT = 10
 """How many values of a list the normal form shows."""
@@ -395,6 +397,10 @@ class Rows(Protocol):
 
     def json(self, path: JsonPath) -> Extraction:
         """What the rows hold at a path."""
+        ...
+
+    def shared(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """What `make` gives, made for the first that asks under `key` and kept for the others of the evaluation."""
         ...
 
 

@@ -40,9 +40,10 @@ Bits = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
 
-def edition() -> str:
-    """The packages by whose tables texts are cut, with their versions."""
-    return " ".join(f"{name} {_version(name)}" for name in ("tantivy", "jieba"))
+def edition(analyzer: str) -> str:
+    """The packages by whose tables an analyzer, given by its parameter, cuts texts, with their versions."""
+    packages = ("tantivy", "jieba", "pypinyin") if '"pinyin"' in analyzer else ("tantivy", "jieba")
+    return " ".join(f"{name} {_version(name)}" for name in packages)
 
 
 def _version(name: str) -> str:
@@ -74,7 +75,8 @@ def build(column: pa.Array, params: Mapping[str, Any]) -> Sections:
     arrays["counts"] = _narrowed(np.diff(np.append(firsts, len(terms))))
     arrays["starts"] = offsets
     arrays["positions"] = _narrowed(positions)
-    return Sections({"rows": rows, "analyzer": params.get(ANALYZER, ""), "edition": edition()}, arrays)
+    analyzer = _text(params)
+    return Sections({"rows": rows, "analyzer": analyzer, "edition": edition(analyzer)}, arrays)
 
 
 def _occurrences(column: pa.Array, params: Mapping[str, Any]) -> tuple[pa.Array, Ints, Ints, Ints]:
@@ -113,7 +115,7 @@ class WordIndex:
         self._rows_count = source.rows
         self._field_id = source.field_id
         self._analyzer = sections.meta["analyzer"]
-        self._is_current = sections.meta["edition"] == edition()
+        self._is_current = sections.meta["edition"] == edition(self._analyzer)
         self._terms = texts_of(arrays["terms.data"], arrays["terms.offsets"])
         self._offsets: Ints = arrays["offsets"]
         self._rows = arrays["rows"]

@@ -18,8 +18,7 @@ __all__ = ["Token", "run", "run_of_field", "term_of"]
 def run(ctx: RequestContext, instance: Instance, texts: Sequence[str], params: str) -> list[list[Token]]:
     """The tokens of each text by the analyzer that `params` describes, as JSON. Raises `InvalidParameter`."""
     instance.begin(ctx)
-    analyzer = analyzer_of(params)
-    return [analyzer.tokens(text) for text in texts]
+    return analyzer_of(params).tokens_of_each(texts)
 
 
 def run_of_field(
@@ -40,8 +39,7 @@ def run_of_field(
     if not has_analyzer(found):
         raise InvalidParameter(f"field {field} has no analyzer: declare it with enable_analyzer")
     if "multi_analyzer_params" not in found.params:
-        analyzer = analyzer_for(found)
-        return [analyzer.tokens(text) for text in texts]
+        return analyzer_for(found).tokens_of_each(texts)
     by_name = analyzers_of(found)
     each = _for_each(names, len(texts), by_name["default"], by_name)
     return [analyzer.tokens(text) for analyzer, text in zip(each, texts, strict=True)]

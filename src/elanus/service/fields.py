@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from elanus.engine.edits import FieldAdded, FieldAltered, FieldDropped
 from elanus.model.errors import CollectionLoaded, InvalidParameter
-from elanus.model.properties import COLLECTION_WARMUPS, MMAP, TTL_FIELD, WARMUP, check_warmup
+from elanus.model.properties import COLLECTION_WARMUPS, MMAP, TTL_FIELD, WARMUP, check_warmup, flag
 from elanus.model.schema import (
     DYNAMIC,
     MAX_FIELDS,
@@ -23,7 +23,7 @@ from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.timezones import with_default_read, zone_of
 from elanus.text import functions
-from elanus.text.declared import check_texts
+from elanus.text.declared import ANALYZER, ENABLE_ANALYZER, check_texts, is_matched
 
 MAX_LENGTH = "max_length"
 DESCRIPTION = "field.description"
@@ -31,7 +31,10 @@ DESCRIPTION = "field.description"
 LOADING = frozenset({MMAP, WARMUP, *COLLECTION_WARMUPS})
 """Parameters that say how Milvus loads a field. Elanus maps all files and keeps these for clients."""
 
-ALTERABLE = frozenset({MAX_LENGTH, DESCRIPTION}) | LOADING
+ANALYSIS = frozenset({ANALYZER, ENABLE_ANALYZER})
+"""Parameters that say how texts are cut, where nothing was made of their words yet."""
+
+ALTERABLE = frozenset({MAX_LENGTH, DESCRIPTION}) | LOADING | ANALYSIS
 
 
 def add(ctx: RequestContext, instance: Instance, collection: str, field: Field) -> None:
@@ -130,7 +133,9 @@ def alter(
     params: Mapping[str, str],
     removed: Sequence[str] = (),
 ) -> None:
-    """Set some of the `ALTERABLE` parameters of `field`, or take away some of `LOADING`. Rows stay as they are.
+    """Set some of the `ALTERABLE` parameters of `field`, or take away some of `LOADING` and `ANALYSIS`.
+
+    Rows stay as they are.
 
     A shorter `max_length` holds for rows to come. Raises `InvalidParameter` for other parameters and a field that is
     not there, `CollectionNotFound`, and `CollectionLoaded` for `LOADING` while clients have the collection loaded.
@@ -142,7 +147,7 @@ def alter(
         if key not in ALTERABLE:
             raise InvalidParameter(f"{key} does not allow update in collection field param: {field} keeps its own")
     for key in removed:
-        if key not in LOADING:
+        if key not in LOADING | ANALYSIS:
             raise InvalidParameter(f"{key} is not allowed to drop in collection field param: {field} keeps its own")
     check_warmup(params)
     with found.commit_mutex:
@@ -155,11 +160,28 @@ def alter(
             raise CollectionLoaded(
                 f"can not {doing} {what} if collection loaded[collection={collection}]: release it first"
             )
+        if not ANALYSIS.isdisjoint((*params, *removed)):
+            _check_analysis(found.schema, altered, params, removed)
         max_length = _length(altered.dtype, params[MAX_LENGTH]) if MAX_LENGTH in params else None
         if max_length is not None:
             check_field(replace(altered, max_length=max_length))
-        kept = {key: value for key, value in params.items() if key in LOADING}
+        kept = {key: value for key, value in params.items() if key in LOADING | ANALYSIS}
         found.commit_locked(FieldAltered(altered.id, max_length, params.get(DESCRIPTION), kept, tuple(removed)))
+
+
+def _check_analysis(schema: Schema, field: Field, params: Mapping[str, str], removed: Sequence[str]) -> None:
+    """Raise `InvalidParameter` unless the texts of `field` may be cut as it then says."""
+    if field.dtype not in (DataType.VARCHAR, DataType.TEXT):
+        raise InvalidParameter(f"can not alter analyzer params for non-string field {field.name}")
+    if is_matched(field) or any(field.name in function.inputs for function in schema.functions):
+        raise InvalidParameter(
+            f"can not alter analyzer params for field {field.name} after text match is enabled "
+            "or a BM25/MinHash function depends on it: add a field with the other analyzer"
+        )
+    if flag(params.get(ENABLE_ANALYZER, "true")) is None:
+        raise InvalidParameter(f"{ENABLE_ANALYZER} should be a boolean, but got {params[ENABLE_ANALYZER]}")
+    kept = {key: value for key, value in {**field.params, **params}.items() if key not in removed}
+    check_texts(replace(other, params=kept) if other.id == field.id else other for other in schema.fields)
 
 
 def _named(key: str) -> str:

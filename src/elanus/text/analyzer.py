@@ -6,8 +6,9 @@ A column is cut into tokens, these are numbered by what they are, and the filter
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.model.layout import layout
+from elanus.text.dictionary import Dictionary
 from elanus.text.filters import TokenFilter, Words, texts_of
 from elanus.text.tokenizers import Spans, Texts, Tokenizer
 
@@ -22,6 +24,8 @@ Ints = npt.NDArray[np.int64]
 
 BLOCK_BYTES = 4 << 20
 BLOCK_ROWS = 1 << 16
+KEPT_BYTES = 32 << 20
+"""How much of a column stays cut for those that ask again: some 250,000 texts of eight words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,11 @@ class Analyzed:
     terms: npt.NDArray[np.int32]
     moves: npt.NDArray[np.int32]
     vocabulary: pa.Array
+
+    @cached_property
+    def terms_by_text(self) -> Dictionary:
+        """The numbers of the terms in the vocabulary."""
+        return Dictionary(self.vocabulary)
 
     def occurrences(self) -> tuple[Ints, Ints, Ints]:
         """(term, row, position) of each word that the texts have become, int64, by row and token."""
@@ -70,12 +79,14 @@ class Analyzer:
     tokenizer: Tokenizer
     filters: tuple[TokenFilter, ...] = ()
 
-    def blocks(self, column: pa.Array) -> Iterator[tuple[int, Analyzed]]:
-        """(number of its first row, what it holds) of each block of a large_string column; null is an empty text."""
-        if not len(column):
+    def blocks(self, column: pa.Array, begin: int = 0) -> Iterator[tuple[int, Analyzed]]:
+        """(number of its first row, what it holds) of each block of a large_string column, from row `begin` on.
+
+        Null is an empty text.
+        """
+        if begin == len(column):
             return
         data, offsets = layout(column)
-        begin = 0
         while begin < len(column):
             end = int(np.searchsorted(offsets, offsets[begin] + BLOCK_BYTES, "right")) - 1
             end = min(max(end, begin + 1), begin + BLOCK_ROWS, len(column))
@@ -83,27 +94,35 @@ class Analyzer:
             yield begin, self._analyzed(Texts(data[first:last], offsets[begin : end + 1] - first))
             begin = end
 
-    def analyze(self, column: pa.Array) -> Analyzed:
-        """A column of few texts. Raises `ValueError` where it is longer than a block."""
-        (found,) = (analyzed for _, analyzed in self.blocks(column))
-        return found
-
     def tokens(self, text: str) -> list[Token]:
-        """The tokens of one text."""
-        found = self.analyze(pa.array([text], pa.large_string()))
+        """The tokens of one text. Many short texts take `tokens_of_each` little longer than one."""
+        return self.tokens_of_each([text])[0]
+
+    def tokens_of_each(self, texts: Sequence[str]) -> list[list[Token]]:
+        """The tokens of each text."""
+        each: list[list[Token]] = []
+        for _, found in self.blocks(pa.array(texts, pa.large_string())):
+            each += self._told(found, texts[len(each) : len(each) + len(found.spans.rows) - 1])
+        return each
+
+    def _told(self, found: Analyzed, texts: Sequence[str]) -> Iterator[list[Token]]:
         spans = found.spans
         tokens, forms = found.words()
-        starts, ends = spans.starts[tokens], spans.ends[tokens]
-        positions = spans.positions[tokens] + found.moves[forms]
-        encoded = text.encode()
-        whole = self.tokenizer.counts_characters
-        texts = found.vocabulary.take(pa.array(found.terms[forms])).to_pylist()
-        return [
-            Token(text, start, end, position, len(encoded[start:end].decode()) if whole else 1)
-            for text, start, end, position in zip(
-                texts, starts.tolist(), ends.tolist(), positions.tolist(), strict=True
-            )
-        ]
+        positions = (spans.positions[tokens] + found.moves[forms]).tolist()
+        words = found.vocabulary.take(pa.array(found.terms[forms])).to_pylist()
+        # The tokens of a text begin where that one does, in the block's data.
+        first, at = 0, 0
+        ends_of_rows = np.searchsorted(tokens, spans.rows[1:]).tolist()
+        starts, ends = spans.starts[tokens].tolist(), spans.ends[tokens].tolist()
+        for text, last in zip(texts, ends_of_rows, strict=True):
+            encoded = text.encode()
+            told = []
+            for i in range(at, last):
+                start, end = starts[i] - first, ends[i] - first
+                length = len(encoded[start:end].decode()) if self.tokenizer.counts_characters else 1
+                told.append(Token(words[i], start, end, positions[i], length))
+            yield told
+            first, at = first + len(encoded), last
 
     def _analyzed(self, texts: Texts) -> Analyzed:
         from elanus.text import kernels
@@ -125,3 +144,27 @@ class Analyzer:
         distinct = pc.dictionary_encode(words.texts)
         terms = distinct.indices.to_numpy(zero_copy_only=False)
         return Analyzed(spans, ids, forms, terms.astype(np.int32, copy=False), words.moves, distinct.dictionary)
+
+
+class AnalyzedColumn:
+    """A large_string column as an analyzer sees it, for several that ask one after the other: what was cut is kept.
+
+    Of a long column only the first `KEPT_BYTES` are, and the rest is cut anew each time.
+    """
+
+    def __init__(self, analyzer: Analyzer, column: pa.Array) -> None:
+        self.column = column
+        self._analyzer = analyzer
+        self._kept: list[tuple[int, Analyzed]] = []
+        self._kept_rows = 0
+        self._room = KEPT_BYTES
+
+    def blocks(self) -> Iterator[tuple[int, Analyzed]]:
+        """As `Analyzer.blocks`."""
+        yield from tuple(self._kept)
+        for first, block in self._analyzer.blocks(self.column, self._kept_rows):
+            self._room -= 16 * len(block.ids)  # three places and a number, of four bytes each
+            if self._room >= 0:
+                self._kept.append((first, block))
+                self._kept_rows = first + len(block.spans.rows) - 1
+            yield first, block

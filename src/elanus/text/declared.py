@@ -20,10 +20,11 @@ from elanus.text.parse import analyzer_of
 
 ANALYZER = "analyzer_params"
 """The parameter that says what analyzer a field has."""
+ENABLE_ANALYZER = "enable_analyzer"
 
 
 def has_analyzer(field: Field) -> bool:
-    return _is_text(field) and is_set(field.params, "enable_analyzer")
+    return _is_text(field) and is_set(field.params, ENABLE_ANALYZER)
 
 
 def is_matched(field: Field) -> bool:

@@ -6,8 +6,7 @@ each and in calls over whole columns, however often they occur.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tantivy
 
-from elanus.model.layout import layout
+from elanus.model.layout import layout, offsets_of
+from elanus.text.dictionary import Dictionary
 from elanus.text.unicode import CharacterMap
 
 LANGUAGES = (
@@ -142,23 +142,25 @@ class Stemmed:
         return words.spelled(pa.array(_through(tantivy.Filter.stemmer(self.language), words.texts), pa.large_string()))
 
 
-@dataclass(frozen=True, eq=False)
 class Decompounded:
     """Words that consist wholly of listed ones become these, the longest that fits first."""
 
-    listed: tuple[str, ...]
+    __slots__ = ("_listed",)
+
+    def __init__(self, listed: Iterable[str]) -> None:
+        self._listed = Dictionary(pa.array(list(dict.fromkeys(listed)), pa.large_string()))
 
     def __call__(self, words: Words) -> Words:
-        parts = "|".join(re.escape(word) for word in sorted(self.listed, key=len, reverse=True))
-        finder = re.compile(parts)
-        compound = pc.match_substring_regex(words.texts, f"^(?:{parts})+$").to_numpy(zero_copy_only=False)
-        split: dict[int, list[str]] = {}
-        for place in np.flatnonzero(compound):
-            text = words.texts[place].as_py()
-            found = finder.findall(text)
-            if "".join(found) == text:
-                split[int(place)] = found
-        return _expanded(words, split) if split else words
+        from elanus.text import kernels
+
+        counts, starts, ends = self._listed.pieces(words.texts)
+        if len(starts) == len(counts):
+            return words
+        data, _ = layout(words.texts)
+        offsets = offsets_of(ends - starts)
+        spelled = np.empty(int(offsets[-1]), np.uint8)
+        kernels.gather(data, starts, ends, offsets, spelled)
+        return Words(texts_of(spelled, offsets), np.repeat(words.origins, counts), np.repeat(words.moves, counts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -197,6 +197,9 @@ def mapped(data: Any, offsets: Any, first: Any, last: Any, text: Any, new_offset
 def near(data: Any, offsets: Any, query: Any, most: int, out: Any) -> None:
     """Which texts are at most `most` edits from `query`, code points: one is inserted, dropped, replaced, or two
     neighbours swapped (the distance called optimal string alignment).
+
+    Of the table of distances only the band is worked out in which they can be so few: E. Ukkonen, "Algorithms for
+    approximate string matching", Information and Control 64 (1985).
     """
     n = len(query)
     before, row_above, row = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
@@ -218,15 +221,18 @@ def near(data: Any, offsets: Any, query: Any, most: int, out: Any) -> None:
             c = code_point(data, at)
             at += width(data[at])
             k += 1
-            row[0] = k
-            least = np.int64(k)
-            for j in range(1, n + 1):
+            low, high = max(1, k - most), min(n, k + most)
+            row[low - 1] = k if low == 1 else _FAR
+            least = row[low - 1]
+            for j in range(low, high + 1):
                 cost = 0 if query[j - 1] == c else 1
                 d = min(row_above[j] + 1, row[j - 1] + 1, row_above[j - 1] + cost)
                 if k > 1 and j > 1 and query[j - 2] == c and query[j - 1] == previous:
                     d = min(d, before[j - 2] + 1)
                 row[j] = d
                 least = min(least, d)
+            if high < n:
+                row[high + 1] = _FAR
             if least > most:
                 within = False
                 break
@@ -237,15 +243,29 @@ def near(data: Any, offsets: Any, query: Any, most: int, out: Any) -> None:
 
 
 @compiled
+def _telling(forms: Any, terms: Any, tells: Any) -> Any:
+    """Which distinct tokens (uint8) have a form that `tells`: a byte each stays in the nearest cache."""
+    found = np.zeros(len(forms) - 1, np.uint8)
+    for token in range(len(found)):
+        for form in range(forms[token], forms[token + 1]):
+            if tells[terms[form]]:
+                found[token] = 1
+    return found
+
+
+@compiled
 def match_words(rows: Any, ids: Any, forms: Any, terms: Any, weights: Any, least: int, out: Any) -> None:
     """The rows whose distinct terms weigh at least `least` together.
 
     Token j stands for `terms[forms[ids[j]]:forms[ids[j] + 1]]`, and term t weighs `weights[t]`.
     """
     seen = np.full(len(weights), -1, np.int64)
+    telling = _telling(forms, terms, weights != 0)
     for row in range(len(rows) - 1):
         weight = 0
         for token in range(rows[row], rows[row + 1]):
+            if not telling[ids[token]]:
+                continue
             for form in range(forms[ids[token]], forms[ids[token] + 1]):
                 term = terms[form]
                 if weights[term] and seen[term] != row:
@@ -299,9 +319,12 @@ def match_phrase(
     counts, lists = np.zeros(words, np.int64), np.zeros(words + 1, np.int64)
     heads = np.zeros(len(query), np.int64)
     places = np.zeros(16, np.int64)
+    telling = _telling(forms, terms, slots >= 0)
     for row in range(len(rows) - 1):
         counts[:] = 0
         for token in range(rows[row], rows[row + 1]):
+            if not telling[ids[token]]:
+                continue
             for form in range(forms[ids[token]], forms[ids[token] + 1]):
                 slot = slots[terms[form]]
                 if slot >= 0:
@@ -319,6 +342,8 @@ def match_phrase(
             places = np.zeros(2 * total, np.int64)
         counts[:] = 0
         for token in range(rows[row], rows[row + 1]):
+            if not telling[ids[token]]:
+                continue
             for form in range(forms[ids[token]], forms[ids[token] + 1]):
                 slot = slots[terms[form]]
                 if slot >= 0:

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from elanus.model.layout import layout
-from elanus.text.analyzer import Analyzed, Analyzer
+from elanus.text.analyzer import Analyzed, AnalyzedColumn, Token
 
 MAX_EDITS = 2
 NOWHERE = -1
 
 
 class TextQuery(ABC):
-    """A query of words, ready to run over the texts of one analyzer."""
+    """A query of words, ready to run over the texts of the analyzer by which it was cut itself."""
 
     __slots__ = ()
-
-    analyzer: Analyzer
 
     @property
     @abstractmethod
@@ -40,24 +38,23 @@ class TextQuery(ABC):
     def match(self, block: Analyzed, out: npt.NDArray[np.uint8]) -> None:
         """Set `out` to 1 for the texts of a block that match."""
 
-    def scan(self, column: pa.Array) -> npt.NDArray[np.bool_]:
-        """Whether each text of a large_string column matches, by looking at all of it. Of null it means nothing."""
-        found = np.zeros(len(column), np.uint8)
-        for first, block in self.analyzer.blocks(column):
+    def scan(self, texts: AnalyzedColumn) -> npt.NDArray[np.bool_]:
+        """Whether each text of a column matches, by looking at all of it. Of null it means nothing."""
+        found = np.zeros(len(texts.column), np.uint8)
+        for first, block in texts.blocks():
             self.match(block, found[first : first + len(block.spans.rows) - 1])
         return found.view(np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
 class Words(TextQuery):
-    analyzer: Analyzer
     weights: dict[str, int]
     """How often the query says each of its words."""
     least: int
 
     @classmethod
-    def of(cls, analyzer: Analyzer, text: str, least: int = 1) -> Words:
-        return cls(analyzer, dict(Counter(token.text for token in analyzer.tokens(text))), least)
+    def of(cls, tokens: Sequence[Token], least: int = 1) -> Words:
+        return cls(dict(Counter(token.text for token in tokens)), least)
 
     @property
     def is_empty(self) -> bool:
@@ -65,21 +62,20 @@ class Words(TextQuery):
 
     def match(self, block: Analyzed, out: npt.NDArray[np.uint8]) -> None:
         weights = np.zeros(len(block.vocabulary), np.int64)
-        for place, weight in zip(places(self.weights, block.vocabulary), self.weights.values(), strict=True):
-            if place != NOWHERE:
-                weights[place] = weight
+        found = _terms(block, self.weights)
+        said = np.fromiter(self.weights.values(), np.int64)
+        weights[found[found != NOWHERE]] = said[found != NOWHERE]
         _match_words(block, weights, self.least, out)
 
 
 @dataclass(frozen=True, eq=False)
 class NearWords(TextQuery):
-    analyzer: Analyzer
     words: tuple[str, ...]
     edits: int
 
     @classmethod
-    def of(cls, analyzer: Analyzer, text: str, edits: int) -> NearWords:
-        return cls(analyzer, tuple(dict.fromkeys(token.text for token in analyzer.tokens(text))), edits)
+    def of(cls, tokens: Sequence[Token], edits: int) -> NearWords:
+        return cls(tuple(dict.fromkeys(token.text for token in tokens)), edits)
 
     @property
     def is_empty(self) -> bool:
@@ -101,7 +97,6 @@ class NearWords(TextQuery):
 
 @dataclass(frozen=True, eq=False)
 class Phrase(TextQuery):
-    analyzer: Analyzer
     words: tuple[str, ...]
     """The distinct words."""
     said: npt.NDArray[np.int64]
@@ -111,11 +106,10 @@ class Phrase(TextQuery):
     slop: int
 
     @classmethod
-    def of(cls, analyzer: Analyzer, text: str, slop: int) -> Phrase:
-        tokens = analyzer.tokens(text)
+    def of(cls, tokens: Sequence[Token], slop: int) -> Phrase:
         words = {word: i for i, word in enumerate(dict.fromkeys(token.text for token in tokens))}
         said = np.array([words[token.text] for token in tokens], np.int64)
-        return cls(analyzer, tuple(words), said, np.array([token.position for token in tokens], np.int64), slop)
+        return cls(tuple(words), said, np.array([token.position for token in tokens], np.int64), slop)
 
     @property
     def is_empty(self) -> bool:
@@ -124,20 +118,19 @@ class Phrase(TextQuery):
     def match(self, block: Analyzed, out: npt.NDArray[np.uint8]) -> None:
         from elanus.text import kernels
 
+        found = _terms(block, self.words)
+        if NOWHERE in found:
+            return
         slots = np.full(len(block.vocabulary), NOWHERE, np.int64)
-        for slot, place in enumerate(places(self.words, block.vocabulary)):
-            if place == NOWHERE:
-                return
-            slots[place] = slot
+        slots[found] = np.arange(len(found))
         spans = block.spans
         tokens = spans.rows, block.ids, spans.positions, block.forms, block.terms, block.moves
         kernels.match_phrase(*tokens, slots, self.said, self.shifts, self.slop, out)
 
 
-def places(words: dict[str, int] | tuple[str, ...], vocabulary: pa.Array) -> list[int]:
-    """Where each of `words` is in the vocabulary, which has no order; `NOWHERE` where it is not."""
-    found = pc.index_in(pa.array(list(words), pa.large_string()), value_set=vocabulary)
-    return [NOWHERE if place is None else place for place in found.to_pylist()]
+def _terms(block: Analyzed, words: Iterable[str]) -> npt.NDArray[np.int64]:
+    """The term of a block that each of `words` is, or `NOWHERE`."""
+    return block.terms_by_text.numbers(pa.array(list(words), pa.large_string()))
 
 
 def _match_words(block: Analyzed, weights: npt.NDArray[np.int64], least: int, out: npt.NDArray[np.uint8]) -> None:

@@ -20,6 +20,7 @@ from elanus.model.errors import InvalidParameter
 from elanus.text import filters, tokenizers, unicode
 from elanus.text.analyzer import Analyzer
 from elanus.text.filters import Matching, Replaced, Shorter, Stemmed, Stopped, TokenFilter
+from elanus.text.regex_weight import MAX_WEIGHT, weight
 from elanus.text.synonyms import synonyms_of
 from elanus.text.tokenizers import Tokenizer
 
@@ -28,6 +29,16 @@ MAX_GRAM = 255
 
 ABSENT_TOKENIZERS = ("grpc", "icu", "language_identifier", "lindera", "thai")
 """Tokenizers of Milvus that Elanus does not have."""
+
+MAX_PART = 255
+"""Characters of the longest word of a decompounder. A compound is looked at from each place as far as this."""
+
+_PINYIN_OPTIONS = {
+    "keep_original": True,
+    "keep_full_pinyin": True,
+    "keep_joined_full_pinyin": False,
+    "keep_separate_first_letter": False,
+}
 
 Json = Mapping[str, Any]
 
@@ -56,7 +67,8 @@ def _of_object(params: Json) -> Analyzer:
     for key in params:
         if key not in ("tokenizer", "filter"):
             raise InvalidParameter(f"unknown analyzer option key: {key}; the options are tokenizer and filter")
-    return Analyzer(_tokenizer(params["tokenizer"]), _filters(params.get("filter", [])))
+    tokenizer = _tokenizer(params["tokenizer"])
+    return Analyzer(tokenizer, _filters(params.get("filter", []), tokenizer))
 
 
 def _built_in(params: Json) -> Analyzer:
@@ -162,16 +174,18 @@ def _named() -> dict[str, TokenFilter]:
     }
 
 
-def _filters(params: Any) -> tuple[TokenFilter, ...]:
+def _filters(params: Any, tokenizer: Tokenizer) -> tuple[TokenFilter, ...]:
     if not isinstance(params, list):
         raise InvalidParameter("filter params should be array")
     chain: list[TokenFilter] = []
     for given in params:
-        if isinstance(given, str):
+        if given == "pinyin" or (isinstance(given, dict) and given.get("type") == "pinyin"):
+            chain.append(_pinyin(given if isinstance(given, dict) else {}, tokenizer))
+        elif isinstance(given, str):
             if given not in _named():
                 raise InvalidParameter(
                     f"build analyzer failed, filter not found :{given}. By name alone there are {', '.join(_named())}; "
-                    f"with options, as an object with a type, {', '.join(_WITH_OPTIONS)}"
+                    f"with options, as an object with a type, {', '.join(_WITH_OPTIONS)}, and both ways pinyin"
                 )
             chain.append(_named()[given])
         elif isinstance(given, dict):
@@ -195,9 +209,20 @@ def _with_options(params: Json) -> tuple[TokenFilter, ...]:
     build = _WITH_OPTIONS.get(kind)
     if build is not None:
         return build(params)
-    if kind == "pinyin":
-        raise InvalidParameter("unsupport filter type: pinyin is not in this version of Elanus")
-    raise InvalidParameter(f"unsupport filter type: {kind}; there are {', '.join(_WITH_OPTIONS)}")
+    raise InvalidParameter(f"unsupport filter type: {kind}; there are {', '.join(_WITH_OPTIONS)} and pinyin")
+
+
+def _pinyin(params: Json, tokenizer: Tokenizer) -> TokenFilter:
+    from elanus.text import pinyin
+
+    asked = []
+    for key, default in _PINYIN_OPTIONS.items():
+        value = params.get(key, default)
+        if not isinstance(value, bool):
+            raise InvalidParameter(f"{key} must be a boolean value")
+        asked.append(value)
+    pinyin.check_package()
+    return pinyin.Pinyin(asked[0], asked[1], asked[2], asked[3], tokenizer.counts_characters)
 
 
 def _length(params: Json) -> tuple[TokenFilter, ...]:
@@ -247,6 +272,8 @@ def _decompounder(params: Json) -> tuple[TokenFilter, ...]:
         raise InvalidParameter("decompounder word list item should be string")
     if not any(words):
         raise InvalidParameter("decompounder word list is empty")
+    if any(len(word) > MAX_PART for word in words):
+        raise InvalidParameter(f"decompounder word list item should have at most {MAX_PART} characters")
     return (filters.Decompounded(tuple(word for word in words if word)),)
 
 
@@ -256,6 +283,8 @@ def _regex(params: Json) -> tuple[TokenFilter, ...]:
     expression = params["expr"]
     if not isinstance(expression, str):
         raise InvalidParameter("expr must be string")
+    if weight(expression) > MAX_WEIGHT:
+        raise InvalidParameter(f"regex expression invalid, expr:{expression[:200]}, err: it repeats too much")
     try:
         pc.match_substring_regex(pa.array([""]), expression)
     except pa.ArrowInvalid as error:

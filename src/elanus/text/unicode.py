@@ -88,14 +88,14 @@ def ascii_folded() -> CharacterMap:
 @cache
 def decimal_digits() -> CharacterMap:
     """Every decimal digit as one of 0 to 9."""
-    return _spelled((c, str(unicodedata.digit(chr(c)))) for c in _of_categories("Nd") if c > 0x7F)
+    return spelled((c, str(unicodedata.digit(chr(c)))) for c in _of_categories("Nd") if c > 0x7F)
 
 
 @cache
 def arabic_normalized() -> CharacterMap:
     """Alefs without their hamza, teh marbuta as heh, alef maksura as yeh; no harakat and no tatweel."""
     letters = {0x622: "\u0627", 0x623: "\u0627", 0x625: "\u0627", 0x629: "\u0647", 0x649: "\u064a", 0x640: ""}
-    return _spelled({**letters, **dict.fromkeys(range(0x64B, 0x660), "")}.items())
+    return spelled({**letters, **dict.fromkeys(range(0x64B, 0x660), "")}.items())
 
 
 def _map_of(token_filter: Any) -> CharacterMap:
@@ -105,14 +105,18 @@ def _map_of(token_filter: Any) -> CharacterMap:
     if len(text) == len(whole):
         before, after = _code_points(whole), _code_points(text)
         changed = np.flatnonzero(before != after)
-        return _spelled((int(before[i]), text[i]) for i in changed)
+        return spelled((int(before[i]), text[i]) for i in changed)
     pairs = zip(whole.split("\0"), text.split("\0"), strict=True)
-    return _spelled((ord(old), new) for old, new in pairs if old != new)
+    return spelled((ord(old), new) for old, new in pairs if old != new)
 
 
-def _spelled(changes: Iterable[tuple[int, str]]) -> CharacterMap:
+def spelled(changes: Iterable[tuple[int, str]], others: str | None = None) -> CharacterMap:
+    """The map of some characters; all `others` become a text, too, or stay."""
     first, last = np.full(CODE_POINTS, -1, np.int32), np.zeros(CODE_POINTS, np.int32)
     text = bytearray()
+    if others is not None:
+        text += others.encode()
+        first[:], last[:] = 0, len(text)
     for code_point, new in changes:
         first[code_point] = len(text)
         text += new.encode()
