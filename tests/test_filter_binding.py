@@ -113,7 +113,7 @@ def error(text: str, schema: Schema = SCHEMA, **params: Any) -> str:
         ("(id > 1) == true", "a condition cannot be an operand"),
         ("(id > 1) + 1 == 2", "a condition cannot be an operand"),
         ("id & 1 == 1", "a condition cannot be an operand"),
-        ("frobnicate(id)", "function frobnicate is not supported"),
+        ("frobnicate(id)", "function frobnicate not found"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_a_reason(text: str, reason: str) -> None:

@@ -95,7 +95,7 @@ def test_a_sample_can_be_deleted(db: Elanus) -> None:
         ("random_sample(id)", '"float factor" should be a const float expression'),
         ("random_sample()", "takes 1 arguments"),
         ("random_sample(0.1) == true", "a condition cannot be an operand"),
-        ("Random_Sample(0.1)", "function Random_Sample is not supported"),
+        ("Random_Sample(0.1)", "function Random_Sample not found"),
     ],
 )
 def test_a_sample_stands_last(db: Elanus, condition: str, reason: str) -> None:

@@ -183,7 +183,7 @@ def test_sealed_rows_are_found_by_an_index_that_nobody_has_to_create(tmp_path: P
         ("phrase_match(text, 'a', 1.0)", "const integer"),
         ("id in [1] and (minimum_should_match=1)", "mismatched input '='"),
         ("phrase_match(text, slop=1)", "is an argument of no function here"),
-        ("Text_Match(text, 'a')", "not supported"),
+        ("Text_Match(text, 'a')", "Text_Match not found"),
     ],
 )
 def test_what_is_no_condition_on_words_is_refused(tmp_path_factory: Any, condition: str, reason: str) -> None:

@@ -81,7 +81,8 @@ class IndexDefinition:
         steps = None
         if field.dtype is DataType.JSON:
             steps = steps_of(str(self.params.get(JSON_PATH, "")), is_dynamic=field.is_dynamic)
-        return IndexOf(self.kind, self.params, self.field_id, steps, field.element)
+        kind = registry.RTREE if field.dtype is DataType.GEOMETRY else self.kind
+        return IndexOf(kind, self.params, self.field_id, steps, field.element)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -225,13 +226,13 @@ class Manifest:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)
 
     def builds(self, definition: IndexDefinition) -> bool:
-        """Whether there is anything to build for an index: not of geometries, nor of vectors but those of float32."""
+        """Whether there is anything to build for an index: of vectors of those of float32 alone."""
         if not definition.has_file:
             return False
         indexed = self.schema.by_id.get(definition.field_id)
         if indexed is None:
             return False
-        return indexed.dtype is DataType.FLOAT_VECTOR or not (indexed.is_vector or indexed.dtype is DataType.GEOMETRY)
+        return indexed.dtype is DataType.FLOAT_VECTOR or not indexed.is_vector
 
     def keys(self) -> frozenset[str]:
         """Every Store key this version names."""

@@ -456,7 +456,7 @@ class _Binder:
             return Sample(Always(True), bind_share(self, node))
         bind_call = function(node.name)
         if bind_call is None:
-            raise Refused(f"function {node.name} is not supported", node.position)
+            raise Refused(f"function {node.name} not found: names are in lower or in upper case", node.position)
         return bind_call(self, node)
 
     def _named(self, node: tree.Named) -> _Bound:

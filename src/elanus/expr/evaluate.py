@@ -40,6 +40,7 @@ from elanus.expr.typed import (
     MemberJson,
     Not,
     Operand,
+    Possible,
     Predicate,
     Scalar,
     WhereKnown,
@@ -51,6 +52,9 @@ COSTLY = 20.0
 """Nanoseconds a row from which gathering the open rows of a column costs less than running over all of it."""
 FEW_OPEN = 4
 """The share of open rows, one in so many, below which a costly term runs over those only."""
+
+ASKING = 1.0
+"""Nanoseconds a row that it takes at most to ask an index where a term is possible."""
 
 
 class Columns(Protocol):
@@ -121,8 +125,15 @@ class _Rows:
         if self.indexed is not None and (answer := self.indexed(node)) is not None:
             return answer
         if isinstance(node, Function):
-            return node.truth(self)
+            possible = self.possible(node)
+            return node.truth(self) if possible is None else _where_possible(self, node, possible)
         return _RULES[type(node)](self, node)
+
+    def possible(self, node: Predicate) -> pa.BooleanArray | None:
+        """Where `node` may be true, as an index says that cannot tell more; None where none says so."""
+        if self.indexed is None or node.cost < COSTLY or not isinstance(node, Function):
+            return None
+        return self.indexed(Possible(node))
 
     def column(self, operand: Operand) -> pa.Array:
         """A typed operand's values, null where it has none."""
@@ -270,9 +281,13 @@ def _junction(rows: _Rows, node: Junction) -> pa.BooleanArray:
     settles = node.op == "or"
     join = pc.or_kleene if settles else pc.and_kleene
     result, terms = _from_indexes(rows, node, join)
-    if result is None:
-        result, terms = rows.truth(terms[0]), terms[1:]
+    narrowed = settles
     for number, term in enumerate(terms):
+        if term.cost >= COSTLY and not narrowed:
+            result, narrowed = _narrowed(rows, result, terms[number:]), True
+        if result is None:
+            result = rows.truth(term)
+            continue
         open_rows = rows.count - result.true_count if settles else result.true_count + result.null_count
         if not open_rows:
             break
@@ -282,6 +297,7 @@ def _junction(rows: _Rows, node: Junction) -> pa.BooleanArray:
             rest = Junction(node.op, left, math.fsum(term.cost for term in left)) if len(left) > 1 else term
             return _joined_where_open(rows, result, rest, join, settles)
         result = join(result, rows.truth(term))
+    assert result is not None, "a junction has terms"
     return result
 
 
@@ -302,6 +318,17 @@ def _from_indexes(
     return result, others
 
 
+def _narrowed(rows: _Rows, result: pa.BooleanArray | None, terms: list[Predicate]) -> pa.BooleanArray | None:
+    """`result and` where indexes say that `terms` are possible, each of which is still to be run."""
+    for term in terms:
+        open_rows = rows.count if result is None else result.true_count + result.null_count
+        if term.cost * open_rows > ASKING * rows.count:
+            possible = rows.possible(term)
+            if possible is not None:
+                result = possible if result is None else pc.and_kleene(result, possible)
+    return result
+
+
 def _with_ranges(node: Junction) -> list[Predicate]:
     """The terms, with the comparisons of one operand that `and` joins as one: together they may be a short range."""
     if node.op == "or":
@@ -319,6 +346,14 @@ def _with_ranges(node: Junction) -> list[Predicate]:
         terms[0] if len(terms) == 1 else Junction("and", tuple(terms), sum(term.cost for term in terms))
         for terms in together.values()
     ]
+
+
+def _where_possible(rows: _Rows, node: Function, possible: pa.BooleanArray) -> pa.BooleanArray:
+    """`node`, run over those rows only in which it is possible."""
+    held, known = truth.unpack(possible)
+    chosen = np.flatnonzero(held)
+    held[chosen], known[chosen] = truth.unpack(rows.chosen(chosen).truth(node))
+    return truth.pack(held, known)
 
 
 def _joined_where_open(

@@ -29,6 +29,9 @@ from elanus.model import geometries
 _RADIUS_M = 6_371_000.0
 _DEGREE_M = 111_320.0
 
+_SLACK = 1e-7
+"""Radians, 0.6 m. The haversine formula is off by most near the antipodes, 1e-8."""
+
 _MIRRORED = {"contains": "within", "within": "contains"}
 """A relation as it is from the other side; the others are the same from both."""
 
@@ -125,11 +128,30 @@ class Near(_Test):
         is_point = (shapely.get_type_id(found) == shapely.GeometryType.POINT) & ~shapely.is_empty(found)
         near = np.zeros(len(found), np.bool_)
         near[is_point] = self._along_the_sphere(shapely.get_coordinates(found[is_point]))
-        degree = _DEGREE_M * math.sqrt((1 + math.cos(math.radians(self.y)) ** 2) / 2)
-        near[~is_point] = (
-            shapely.distance(found[~is_point], shapely.Point(self.x, self.y)) * degree <= self.metres
-        )  # NaN of empty ones
+        flat = shapely.distance(found[~is_point], shapely.Point(self.x, self.y)) * _degree_m(self.y)
+        near[~is_point] = flat <= self.metres  # NaN of empty ones
         return near
+
+    def boxes(self) -> npt.NDArray[np.float64] | None:
+        """(k, 4): boxes (low x, low y, high x, high y) of which each geometry so near meets one, where all coordinates
+        are longitudes up to 180 and latitudes up to 90; None where the point's are not.
+
+        For points the sides of the circle on the sphere, of which what is beyond 180 comes in from the other side; for
+        others the circle in the plane. All are wider by far more than distances are rounded.
+        """
+        if math.isnan(self.x):
+            return np.empty((0, 4))
+        if abs(self.x) > 180 or abs(self.y) > 90:
+            return None
+        angle = self.metres / _RADIUS_M
+        latitude = math.radians(self.y)
+        wide = 360.0
+        if abs(latitude) + angle + _SLACK < math.pi / 2:  # or else a pole is within it, where all meridians meet
+            wide = math.degrees(math.asin(min(math.sin(angle + _SLACK) / math.cos(latitude), 1.0)) + _SLACK)
+        high = math.degrees(angle + _SLACK)
+        flat = self.metres / _degree_m(self.y) + math.degrees(_SLACK)
+        sides = [(x, wide, high) for x in (self.x, self.x - 360, self.x + 360)] + [(self.x, flat, flat)]
+        return np.array([[x - dx, self.y - dy, x + dx, self.y + dy] for x, dx, dy in sides])
 
     def _along_the_sphere(self, points: npt.NDArray[np.float64]) -> Truths:
         """By the haversine formula; what is empty is near to nothing."""
@@ -141,6 +163,11 @@ class Near(_Test):
 
     def __str__(self) -> str:
         return self.text
+
+
+def _degree_m(latitude: float) -> float:
+    """What Milvus takes a degree in the plane for, in metres."""
+    return _DEGREE_M * math.sqrt((1 + math.cos(math.radians(latitude)) ** 2) / 2)
 
 
 @dataclass(frozen=True, slots=True)

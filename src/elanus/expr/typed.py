@@ -414,6 +414,23 @@ class Function(Reading):
         """True, false or, as null, unknown for each of the rows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """Where `term` may be true; false where an index knows that it is not. In no tree: only indexes are asked it."""
+
+    term: Function
+
+    @property
+    def cost(self) -> float:
+        return self.term.cost
+
+    def fields(self) -> Iterator[int]:
+        return self.term.fields()
+
+    def __str__(self) -> str:
+        return f"possible({self.term})"
+
+
 Predicate = (
     Always
     | WhereKnown
@@ -427,6 +444,7 @@ Predicate = (
     | Not
     | Junction
     | Function
+    | Possible
 )
 
 

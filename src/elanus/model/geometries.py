@@ -21,6 +21,7 @@ POINT_BYTES = 21
 
 MOST_NESTED = 100
 """How many collections one geometry may hold, since each may be within the other."""
+TOO_DEEP = f"more than {MOST_NESTED} collections in one geometry"
 SHORT = 1_000
 """So many characters do not spell more of them than that."""
 
@@ -46,26 +47,32 @@ def parsed(texts: Objects) -> tuple[Objects, npt.NDArray[np.bool_]]:
     """(geometries, wrong): those that `texts`, strings or None, spell. Where one spells none it is wrong, and None."""
     import shapely
 
-    deep = _is_deep(texts)
-    if deep.any():
+    unread = _is_unread(texts)
+    if unread.any():
         texts = texts.copy()
-        texts[deep] = None
+        texts[unread] = None
     with np.errstate(invalid="ignore"):
         try:
             found = _in_pieces(partial(shapely.from_wkt, on_invalid="ignore"), texts)
         except (*_UNREADABLE, shapely.errors.ShapelyError):  # one of them cannot even be ignored: find it
             found = np.array([_one(text) for text in texts], object)
     wrong = (texts != np.array(None)) & shapely.is_missing(found)
-    return found, wrong | deep | is_unbounded(found)
+    return found, wrong | unread | is_unbounded(found)
 
 
-def _is_deep(texts: Objects) -> npt.NDArray[np.bool_]:
-    """Which texts may hold collections within collections so deep that GEOS, which recurses, would end the process."""
-    return np.fromiter(map(MOST_NESTED.__lt__, map(_collections_of, texts)), np.bool_, len(texts))
+def _is_unread(texts: Objects) -> npt.NDArray[np.bool_]:
+    """Which texts GEOS is not given: it would take what is before a NUL for all, and it recurses into collections, so
+    that a process ends with those that are too deep.
+    """
+    return np.fromiter(map(_has_nul_or_is_deep, texts), np.bool_, len(texts))
 
 
-def _collections_of(text: Any) -> int:
-    return text.upper().count("COLLECTION") if isinstance(text, str) and len(text) > SHORT else 0
+def _has_nul_or_is_deep(text: Any) -> bool:
+    return isinstance(text, str) and ("\0" in text or (len(text) > SHORT and _collections_of(text) > MOST_NESTED))
+
+
+def _collections_of(text: str) -> int:
+    return text.upper().count("COLLECTION")
 
 
 def _one(text: str | None) -> Any:
@@ -78,21 +85,43 @@ def _one(text: str | None) -> Any:
 
 
 def is_unbounded(found: Objects) -> npt.NDArray[np.bool_]:
-    """Whether each geometry has a coordinate that is no finite number; those of empty ones do not count."""
+    """Whether each geometry has a coordinate that is no finite number; those of empty ones do not count.
+
+    NaN in the third or fourth place is none, as where only some of a collection have it.
+    """
     import shapely
 
-    coordinates, of = shapely.get_coordinates(found, return_index=True)
+    which = {"include_z": True, "include_m": True} if hasattr(shapely, "has_m") else {"include_z": True}
+    coordinates, of = shapely.get_coordinates(found, return_index=True, **which)
     unbounded = np.zeros(len(found), np.bool_)
-    unbounded[of[~np.isfinite(coordinates).all(axis=1)]] = True
+    unbounded[of[~np.isfinite(coordinates[:, :2]).all(axis=1) | np.isinf(coordinates[:, 2:]).any(axis=1)]] = True
     return unbounded
+
+
+def is_deep(found: Objects) -> npt.NDArray[np.bool_]:
+    """Which geometries are collections within collections, more than `MOST_NESTED` of them."""
+    import shapely
+
+    deep = np.zeros(len(found), np.bool_)
+    within, of = found, np.arange(len(found))
+    for _ in range(MOST_NESTED):
+        collections = shapely.get_type_id(within) == shapely.GeometryType.GEOMETRYCOLLECTION
+        if not collections.any():
+            return deep
+        within, places = shapely.get_parts(within[collections], return_index=True)
+        of = of[collections][places]
+    deep[of[shapely.get_type_id(within) == shapely.GeometryType.GEOMETRYCOLLECTION]] = True
+    return deep
 
 
 def why_wrong(text: str) -> str:
     """What is wrong with a text that spells no geometry."""
     import shapely
 
-    if _collections_of(text) > MOST_NESTED:
-        return f"syntax error in {text[:100]!r}: more than {MOST_NESTED} collections in one geometry"
+    if len(text) > SHORT and _collections_of(text) > MOST_NESTED:
+        return f"syntax error in {text[:100]!r}: {TOO_DEEP}"
+    if "\0" in text:
+        return f"syntax error in {text[:100]!r}: it holds a NUL character"
     try:
         shapely.from_wkt(text)
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
@@ -139,6 +168,19 @@ def texts_of(column: pa.Array) -> pa.Array:
     return pa.array(
         _in_pieces(partial(shapely.to_wkt, rounding_precision=-1, trim=True), loaded(column)), pa.large_string()
     )
+
+
+def bounds_of(column: pa.Array) -> npt.NDArray[np.float64]:
+    """(rows, 4): the low x, low y, high x and high y of each row of a column without nulls, NaN where it is empty."""
+    import shapely
+
+    points = points_of(column)
+    if points is not None:
+        return np.concatenate([points, points], axis=1)
+    bounds = np.empty((len(column), 4))
+    for begin in range(0, len(column), PIECE):  # geometries are many times as large as their WKB
+        bounds[begin : begin + PIECE] = shapely.bounds(loaded(column.slice(begin, PIECE)))
+    return bounds
 
 
 def points_of(column: pa.Array) -> npt.NDArray[np.float64] | None:

@@ -42,6 +42,9 @@ def geometry_column(field: Field, values: Any) -> pa.Array:
         raise _invalid(field, geometries.why_wrong(given[row]), row)
     if shapes.any():
         found[shapes] = given[shapes]
+        deep = geometries.is_deep(found)
+        if deep.any():
+            raise _invalid(field, geometries.TOO_DEEP, int(np.argmax(deep)))
         unbounded = geometries.is_unbounded(found)
         if unbounded.any():
             raise _invalid(field, "coordinates are finite numbers", int(np.argmax(unbounded)))

@@ -15,6 +15,9 @@ _SORTED = "elanus.scalar.sorted"
 TEXT = "TEXT"
 """The kind of index that is not created but declared, by `enable_match`."""
 
+RTREE = "RTREE"
+"""That of geometries, also where AUTOINDEX was asked for."""
+
 MODULES: Mapping[str, str] = {
     "INVERTED": _SORTED,
     "BITMAP": _SORTED,
@@ -23,6 +26,7 @@ MODULES: Mapping[str, str] = {
     "AUTOINDEX": _SORTED,
     TEXT: "elanus.scalar.words",
     "NGRAM": "elanus.scalar.ngram",
+    RTREE: "elanus.scalar.rtree",
 }
 """Kind → its module. It is imported by whoever builds or opens the first file of one."""
 

@@ -28,7 +28,7 @@ from elanus.model.arrays import unpacked
 from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound
 from elanus.model.types import DataType
 from elanus.scalar import casts, ngram
-from elanus.scalar.registry import TEXT, module_of
+from elanus.scalar.registry import RTREE, TEXT, module_of
 from elanus.scalar.sections import ScalarIndex, Sections, Source
 from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.column import open_column
@@ -69,6 +69,8 @@ def build_memory(of: IndexOf, rows: int, column_bytes: int) -> int:
     grams = 64 * min(column_bytes, ngram.MOST_BYTES) if of.kind == "NGRAM" else 0
     if of.kind == TEXT:
         return 64 * rows + 12 * column_bytes
+    if of.kind == RTREE:
+        return 160 * rows + 2 * column_bytes
     return 64 * rows + 3 * column_bytes + paths + grams
 
 
