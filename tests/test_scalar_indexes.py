@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elanus import Collection, DataType, Elanus, Field, Schema
-from elanus.engine.builders import BuildFailed, FixedBudget, ProcessBuilders
+from elanus.engine.builders import BuildFailed, BuildJob, BuildResult, FixedBudget, InlineBuilders, ProcessBuilders
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.compile import compile_filter
 from elanus.ops.inspect import Folder
@@ -359,6 +359,27 @@ def test_a_builder_that_is_killed_costs_nothing_but_time(quick_path: Path) -> No
         assert "asking index label" in str(collection.explain([1.0, 0.0], filter="label == 'row 7'"))
     finally:
         db.close()
+
+
+def test_a_collection_that_is_dropped_while_its_index_is_built_is_not_built_again(quick_path: Path) -> None:
+    class Dropping(InlineBuilders):
+        built = 0
+
+        def run(self, job: BuildJob, *rest: Any) -> BuildResult:
+            self.built += 1
+            assert self.built == 1
+            done = super().run(job, *rest)
+            db.drop_collection("dropped")
+            return done
+
+    builders = Dropping()
+    with Elanus(Instance.open(quick_path / "db", QUIET, builders=builders)) as db:
+        collection = db.create_collection("dropped", SCHEMA)
+        collection.create_index("label", "INVERTED")
+        collection.insert([a_row(Random(1), key) for key in range(50)])
+        collection.flush()
+        collection.wait_for_indexes()
+    assert builders.built == 1
 
 
 COLUMNS: dict[DataType, tuple[st.SearchStrategy[Any], pa.DataType]] = {

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from elanus import Collection, DataType, Elanus, Field, Schema
+from elanus import Collection, DataType, Field, InvalidParameter, Schema
+from elanus.expr.compile import compile_filter
+from elanus.segment.blocks import wrap_payload
+from elanus.segment.column import write_column
+from elanus.segment.indexed import IndexFile, IndexOf, build
+from elanus.store.header import FileKind
+from tests.filter_cases import KEYS, json_objects, json_texts, json_values
 from tests.native_case import open_folder
 
 MIN, MAX = -(2**63), 2**63 - 1
@@ -99,17 +108,19 @@ def a_row(random: Random, key: int) -> dict[str, Any]:
     return row
 
 
-@pytest.fixture
-def db(quick_path: Path) -> Iterator[Elanus]:
-    with open_folder(quick_path / "db") as opened:
-        yield opened
-
-
-def with_indexes(collection: Collection, kind: str) -> None:
+def with_indexes(collection: Collection, kind: str) -> dict[str, str]:
+    """Define the indexes; returns the one that is asked for each filter, empty for none."""
+    if kind == "JSON":
+        collection.create_index("note", "INVERTED", params={"json_path": "note", "json_cast_type": "JSON"})
+        asked = {text: "note" if name.startswith("note") else "" for text, name in ASKED.items()}
+        also = ("json_contains(note['nums'], '1')", "json_contains(note['nums'], true)", "exists note['in']")
+        return asked | dict.fromkeys(also, "note")
     for path, cast in CASTS.items():
         field = path.partition("[")[0]
         if kind == "INVERTED" or not cast.startswith("ARRAY"):
             collection.create_index(field, kind, params={"json_path": path, "json_cast_type": cast})
+    built = {index.name for index in collection.list_indexes()}
+    return {text: name if name in built else "" for text, name in ASKED.items()}
 
 
 def asks(collection: Collection, text: str) -> str:
@@ -117,12 +128,12 @@ def asks(collection: Collection, text: str) -> str:
     return str(collection.explain([1.0, 0.0], filter=text)).partition("asking index ")[2].partition("\n")[0]
 
 
-@pytest.mark.parametrize("kind", ["INVERTED", "STL_SORT"])
+@pytest.mark.parametrize("kind", ["INVERTED", "STL_SORT", "JSON"])
 def test_paths_are_answered_alike_with_an_index_and_without(quick_path: Path, kind: str) -> None:
     random = Random(kind)
     db = open_folder(quick_path / "db")
     indexed, plain = (db.create_collection(name, SCHEMA) for name in ("indexed", "plain"))
-    with_indexes(indexed, kind)
+    expected = with_indexes(indexed, kind)
 
     def check() -> None:
         for text in ASKED:
@@ -147,8 +158,63 @@ def test_paths_are_answered_alike_with_an_index_and_without(quick_path: Path, ki
     db.close()
     with open_folder(quick_path / "db") as again:
         indexed, plain = (again.collection(name) for name in ("indexed", "plain"))
-        built = {i.name for i in indexed.list_indexes()}
-        assert {text: asks(indexed, text) for text in ASKED} == {
-            text: name if name in built else "" for text, name in ASKED.items()
-        }
+        assert {text: asks(indexed, text) for text in ASKED} == expected
         check()
+
+
+ASKED_OF = [
+    "{} == 0", "{} == 9007199254740993", "{} > 9007199254740992", "{} <= -1.5", "{} in [1, 2.5, -9223372036854775808]",
+    "{} == 'a'", "{} like 'a%'", "{} != true", "{} in [false]", "{} > -5 and {} < 9007199254740993", "exists {}",
+    "{} is null", "json_contains({}, 1)", "json_contains_all({}, ['a', ''])", "json_contains_any({}, [true])",
+    "json_contains({}, 9007199254740993)", "json_contains_all({}, [0, 0.0])", "not ({} < 0)",
+]  # fmt: skip
+CAST_TYPES = ["BOOL", "DOUBLE", "VARCHAR", "ARRAY_BOOL", "ARRAY_DOUBLE", "ARRAY_VARCHAR", "JSON"]
+paths = st.lists(st.sampled_from([*KEYS, "none", 0]), min_size=1, max_size=2).map(tuple)
+
+
+@settings(max_examples=80)
+@given(
+    st.lists(st.none() | json_texts(json_values | json_objects), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 20), st.sampled_from(KEYS)), max_size=4),
+    st.sampled_from(CAST_TYPES), paths, st.data(),
+)  # fmt: skip
+def test_what_an_index_of_a_path_answers_is_what_the_texts_say(
+    tmp_path_factory: pytest.TempPathFactory,
+    texts: list[bytes | None],
+    doubled: list[tuple[int, str]],
+    cast: str,
+    steps: tuple[str | int, ...],
+    data: st.DataObject,
+) -> None:
+    held = list(texts)
+    for row, key in doubled:  # keys that stand twice, of which the first counts
+        text = held[row % len(held)]
+        if text is not None and text.strip().startswith(b"{"):
+            other = json.dumps({key: data.draw(json_values)})[1:-1].encode()
+            rest = text.strip()[1:]
+            held[row % len(held)] = b"{" + other + (b"" if rest.strip() == b"}" else b",") + rest
+    column = pa.array(held, pa.large_binary())
+    field = SCHEMA.checked().field("note")
+    below = steps[: data.draw(st.integers(0, len(steps)))] if cast == "JSON" else steps
+    folder = tmp_path_factory.mktemp("index")
+    of = IndexOf("INVERTED", {"json_cast_type": cast}, field.id, below)
+    assert write_column(folder / "column", field.id, column)
+    build(of.to_arguments(folder / "column", folder / "bare"), lambda _: None)
+    wrap_payload(folder / "bare", folder / "index", FileKind.INDEX, field.id)
+    index = IndexFile(of, "index", len(column), folder.joinpath, lambda _: column, pytest.fail)
+
+    class Columns:
+        def column(self, field_id: int) -> pa.Array:
+            return column
+
+    for form in ASKED_OF:
+        path = "note" + "".join(f"[{json.dumps(step, ensure_ascii=False)}]" for step in steps)
+        condition = compile_filter(form.replace("{}", path), SCHEMA.checked())
+        scanned = condition.evaluate(Columns(), len(column))
+        assert condition.evaluate(Columns(), len(column), index.answer).equals(scanned), (form, path, held)
+
+
+@pytest.mark.parametrize("listed", ["ISO '2025-01-01T00:00:00Z'", "[1, ISO '2025-01-01T00:00:00Z']"])
+def test_json_has_no_times_to_look_for(listed: str) -> None:
+    with pytest.raises(InvalidParameter, match="a JSON value is no Timestamptz"):
+        compile_filter(f"json_contains(note['nums'], {listed})", SCHEMA.checked())

@@ -72,7 +72,7 @@ class IndexDefinition:
     def has_file(self) -> bool:
         """Whether there is anything to build: a scan is as good as FLAT."""
         if self.metric is None:
-            return registry.has_file(self.kind, self.params)
+            return registry.has_file(self.kind)
         return resolve(self.kind, self.params).has_file
 
     def of(self, schema: Schema) -> IndexOf:

@@ -93,7 +93,7 @@ def extract(column: pa.LargeBinaryArray, path: Path) -> Extraction:
     kinds = np.empty(rows, np.uint8)
     ints, starts, ends = (np.empty(rows, np.int64) for _ in range(3))
     doubles = np.empty(rows, np.float64)
-    json_kernel.extract(data, words, offsets, *_steps(path), kinds, ints, doubles, starts, ends)
+    json_kernel.extract(data, words, offsets, *kernel_steps(path), kinds, ints, doubles, starts, ends)
     if column.null_count:
         kinds[column.is_null().to_numpy(zero_copy_only=False)] = Kind.MISSING
     _read_doubles(data, kinds, doubles, starts, ends)
@@ -116,17 +116,26 @@ def elements_at(texts: Documents, path: Path) -> tuple[npt.NDArray[np.int64], Ex
 
     Those of text i are from `offsets[i]` to `offsets[i + 1]`.
     """
-    from elanus.expr import json_kernel  # loaded already
-
     places, counts = _counted(texts, path)
-    known = counts >= 0
     offsets = offsets_of(np.maximum(counts, 0))
+    return offsets, _elements(texts, places, offsets), counts >= 0
+
+
+def values_at(texts: Documents) -> Extraction:
+    """The values that the texts begin with, and behind which they go on; arrays and objects with their spans."""
+    return _elements(texts, texts.starts, np.arange(len(texts.starts) + 1))
+
+
+def _elements(texts: Documents, places: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> Extraction:
+    """The elements, the first of which begin at `places`: those of text i are from `offsets[i]` to `offsets[i + 1]`."""
+    from elanus.expr import json_kernel  # numba takes 0.35 s and 120 MB to load
+
     total = int(offsets[-1])
     kinds, doubles = np.empty(total, np.uint8), np.empty(total, np.float64)
     ints, starts, ends = (np.empty(total, np.int64) for _ in range(3))
     json_kernel.read_elements(texts.data, texts.words, texts.ends, places, offsets, kinds, ints, doubles, starts, ends)
     _read_doubles(texts.data, kinds, doubles, starts, ends)
-    return offsets, Extraction(kinds, ints, doubles, texts.data, starts, ends), known
+    return Extraction(kinds, ints, doubles, texts.data, starts, ends)
 
 
 def _counted(texts: Documents, path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -134,7 +143,7 @@ def _counted(texts: Documents, path: Path) -> tuple[npt.NDArray[np.int64], npt.N
     from elanus.expr import json_kernel  # numba takes 0.35 s and 120 MB to load
 
     places, counts = np.zeros(len(texts.starts), np.int64), np.empty(len(texts.starts), np.int64)
-    json_kernel.count_elements(texts.data, texts.words, texts.starts, texts.ends, *_steps(path), places, counts)
+    json_kernel.count_elements(texts.data, texts.words, texts.starts, texts.ends, *kernel_steps(path), places, counts)
     return places, counts
 
 
@@ -191,7 +200,7 @@ def _words(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=256)
-def _steps(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+def kernel_steps(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """`path` for the kernel: key bytes end to end, their offsets, and the indexes with -1 for a key."""
     keys = [step.encode() if isinstance(step, str) else b"" for step in path]
     joined = np.frombuffer(b"".join(keys), np.uint8).copy()

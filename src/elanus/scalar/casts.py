@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from elanus.expr import json_path
 from elanus.expr.json_arrays import BLOCK_ROWS
-from elanus.expr.json_path import Extraction, Kind
+from elanus.expr.json_path import Documents, Extraction, Kind
 from elanus.expr.typed import IsNull, JsonPath, Predicate
 from elanus.model.arrays import listed
 from elanus.model.layout import offsets_of
@@ -26,10 +26,16 @@ from elanus.scalar.registry import JSON_CAST_TYPE
 from elanus.scalar.sections import ScalarIndex, Source
 
 PRESENT = "present"
-_ARRAY_OF = "ARRAY_"
 
 Bits = npt.NDArray[np.uint8]
 Truths = npt.NDArray[np.bool_]
+
+
+WHOLE = "JSON"
+"""All that lies below the path: see `documents`."""
+
+SCALARS = ("BOOL", "DOUBLE", "VARCHAR")
+_ARRAY_OF = "ARRAY_"
 
 
 def is_array(params: Mapping[str, Any]) -> bool:
@@ -44,12 +50,14 @@ def at_path(column: pa.Array, steps: json_path.Path, params: Mapping[str, Any]) 
     found = json_path.extract(column, steps)
     present = np.packbits(found.kinds > Kind.NULL, bitorder="little")
     cast = str(params[JSON_CAST_TYPE])
-    if is_array(params):
-        return _lists_at(column, steps, cast.removeprefix(_ARRAY_OF), found.kinds == Kind.ARRAY), present
-    return _values(found, cast, _of_type(found, cast)), present
+    if not is_array(params):
+        return values_of(found, cast), present
+    texts = json_path.documents(column)
+    return lists_of(texts, steps, cast.removeprefix(_ARRAY_OF), found.kinds == Kind.ARRAY), present
 
 
-def _of_type(found: Extraction, cast: str) -> Truths:
+def are_of(found: Extraction, cast: str) -> Truths:
+    """Which of the values are of a scalar cast type."""
     if cast == "DOUBLE":
         chosen: Truths = (found.kinds == Kind.INT) | (found.kinds == Kind.DOUBLE)
     else:
@@ -57,24 +65,24 @@ def _of_type(found: Extraction, cast: str) -> Truths:
     return chosen
 
 
-def _values(found: Extraction, cast: str, chosen: Truths) -> pa.Array:
-    """The values that are `chosen`, null in place of the others."""
+def values_of(found: Extraction, cast: str) -> pa.Array:
+    """The values of a scalar cast type, null in place of the others."""
     if cast == "VARCHAR":
         return found.strings
+    others = ~are_of(found, cast)
     if cast == "BOOL":
-        return pa.array(found.ints == 1, mask=~chosen)
-    return column_of(found.ints, found.doubles, found.kinds == Kind.INT, ~chosen)
+        return pa.array(found.ints == 1, mask=others)
+    return column_of(found.ints, found.doubles, found.kinds == Kind.INT, others)
 
 
-def _lists_at(column: pa.Array, steps: json_path.Path, cast: str, known: Truths) -> pa.Array:
-    """The elements of the cast type of the arrays at a path; null in rows that are not `known` to have an array."""
-    texts = json_path.documents(column)
+def lists_of(texts: Documents, steps: json_path.Path, cast: str, known: Truths) -> pa.Array:
+    """The elements of a scalar cast type of the arrays at a path; null for texts that are not `known` to have one."""
     counts: list[npt.NDArray[np.int64]] = []
     blocks: list[tuple[Any, ...]] = []
-    for begin in range(0, len(column), BLOCK_ROWS):
+    for begin in range(0, len(known), BLOCK_ROWS):
         block = slice(begin, begin + BLOCK_ROWS)
         offsets, found, _ = json_path.elements_at(texts.rows(block), steps)
-        chosen = _of_type(found, cast) & np.repeat(known[block], np.diff(offsets))
+        chosen = are_of(found, cast) & np.repeat(known[block], np.diff(offsets))
         counts.append(np.diff(offsets_of(chosen)[offsets]))
         numbers = [part[chosen] for part in (found.kinds, found.ints, found.doubles)]
         strings = found.strings.filter(pa.array(chosen)) if cast == "VARCHAR" else pa.nulls(0, pa.large_string())
@@ -82,8 +90,7 @@ def _lists_at(column: pa.Array, steps: json_path.Path, cast: str, known: Truths)
     *parts, texts_of = zip(*blocks, strict=True)
     kinds, ints, doubles = map(np.concatenate, parts)
     elements = json_path.extracted(kinds, ints, doubles, pa.concat_arrays(texts_of))
-    every = np.ones(len(elements.kinds), np.bool_)
-    return listed(offsets_of(np.concatenate(counts)), _values(elements, cast, every), known)
+    return listed(offsets_of(np.concatenate(counts)), values_of(elements, cast), known)
 
 
 class AtPath:

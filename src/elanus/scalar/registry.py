@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from elanus.scalar.sections import ScalarKind
 
@@ -30,13 +30,10 @@ MODULES: Mapping[str, str] = {
 }
 """Kind → its module. It is imported by whoever builds or opens the first file of one."""
 
-UNBUILT_CAST = "JSON"
-"""Paths of JSON fields with this cast type are scanned."""
 
-
-def has_file(kind: str, params: Mapping[str, Any]) -> bool:
+def has_file(kind: str) -> bool:
     """Whether there is anything to build for an index of this kind."""
-    return kind in MODULES and params.get(JSON_CAST_TYPE) != UNBUILT_CAST
+    return kind in MODULES
 
 
 def module_of(kind: str) -> ScalarKind:

@@ -27,8 +27,8 @@ from elanus.expr.typed import Predicate
 from elanus.model.arrays import unpacked
 from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound
 from elanus.model.types import DataType
-from elanus.scalar import casts, ngram
-from elanus.scalar.registry import RTREE, TEXT, module_of
+from elanus.scalar import casts, documents, ngram
+from elanus.scalar.registry import JSON_CAST_TYPE, RTREE, TEXT, module_of
 from elanus.scalar.sections import ScalarIndex, Sections, Source
 from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.column import open_column
@@ -64,8 +64,9 @@ class IndexOf:
 
 def build_memory(of: IndexOf, rows: int, column_bytes: int) -> int:
     """About how many bytes building takes, for a column file of `column_bytes`."""
-    # The elements of arrays may be all that the texts hold.
-    paths = 0 if of.steps is None else 40 * rows + (8 * column_bytes if casts.is_array(of.params) else 0)
+    # Elements of arrays, or values of all paths, may be all that the texts hold.
+    several = casts.is_array(of.params) or of.params.get(JSON_CAST_TYPE) == casts.WHOLE
+    paths = 0 if of.steps is None else 40 * rows + (8 * column_bytes if several else 0)
     grams = 64 * min(column_bytes, ngram.MOST_BYTES) if of.kind == "NGRAM" else 0
     if of.kind == TEXT:
         return 64 * rows + 12 * column_bytes
@@ -80,12 +81,16 @@ def build(arguments: Mapping[str, Any], progress: Callable[[float], None]) -> Ma
     column = open_column(Path(source["path"]), source["field_id"])
     steps = arguments["json"]
     progress(0.0)
-    values, more = column, {}
-    if steps is not None:
-        values, more[casts.PRESENT] = casts.at_path(column, tuple(steps), arguments["params"])
-    elif arguments["element"] is not None:
-        values = unpacked(DataType[arguments["element"]], column)
-    made = module_of(arguments["kind"]).build(values, arguments["params"])
+    params, more = arguments["params"], {}
+    if steps is not None and params[JSON_CAST_TYPE] == casts.WHOLE:
+        made = documents.build(column, tuple(steps))
+    else:
+        values = column
+        if steps is not None:
+            values, more[casts.PRESENT] = casts.at_path(column, tuple(steps), params)
+        elif arguments["element"] is not None:
+            values = unpacked(DataType[arguments["element"]], column)
+        made = module_of(arguments["kind"]).build(values, params)
     described = {"kind": arguments["kind"], "field_id": source["field_id"], "steps": steps}
     meta = {**made.meta, "rows": len(column), "scalar": described}
     payload.write(Path(arguments["output"]), meta, {**made.arrays, **more})
@@ -154,7 +159,10 @@ class IndexFile:
             self.of.element is not None or casts.is_array(self.of.params),
             lambda: self._column(self.of.field_id),
         )
-        index = module_of(self.of.kind).open_index(Sections(file.meta, file.sections), source)
+        sections = Sections(file.meta, file.sections)
+        if self.of.params.get(JSON_CAST_TYPE) == casts.WHOLE:
+            return documents.open_index(sections, source)
+        index = module_of(self.of.kind).open_index(sections, source)
         present = file.sections.get(casts.PRESENT)
         return index if present is None else casts.AtPath(index, present, source)
 

@@ -132,9 +132,12 @@ class JobBoard:
             self._build_missing(collection)
 
     def run_due(self, collection: Collection) -> None:
-        """Do all improvements that are due for `collection`, now, in this thread."""
+        """Do all improvements that are due for `collection`, now, in this thread.
+
+        Once it is dropped nothing is: what is committed then is not shown any more, and would be due for ever.
+        """
         with collection.improve_mutex:
-            while True:
+            while not collection.dropped:
                 chosen = due_merge(collection)
                 if chosen:
                     run(merge(collection, chosen, self.builders))
@@ -263,7 +266,7 @@ class JobBoard:
         return collection.expiry.look_again_s(collection.snapshot())
 
     def _build_missing(self, collection: Collection) -> None:
-        while (build := due_build(collection)) is not None:
+        while not collection.dropped and (build := due_build(collection)) is not None:
             run(build_index(collection, *build, self.builders))
         self._restore_lost(collection)
 
