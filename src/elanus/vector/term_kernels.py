@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba.types import float64
 
-from elanus.vector.exact_kernels import factor_of, table_of, u32
+from elanus.vector.exact_kernels import NOWHERE, slot_of, table_of, u32
 from elanus.vector.kernels import compiled, f32, i64, readable, void, writable
 
 
@@ -36,9 +36,13 @@ def count_texts(terms: Any, numbers: Any, words: Any, floats: Any, begins: Any, 
     for row in range(begins.shape[0]):
         for pair in range(begins[row], ends[row]):
             total += floats[2 * pair + 1]
-            number = factor_of(places, factors, shift, last, words[2 * pair])
-            if number > 0.0:
-                texts[np.int64(number) - 1] += 1
+            index = words[2 * pair]
+            at = slot_of(index, shift)
+            while places[at] != NOWHERE:
+                if places[at] == index:
+                    texts[np.int64(factors[at]) - 1] += 1
+                    break
+                at = (at + np.uint64(1)) & last
     return total
 
 
@@ -80,8 +84,12 @@ def bm25_scores(
         damped = k1 * (1.0 - b + b * length / average)
         total = 0.0
         for pair in range(begins[row], ends[row]):
-            weight = factor_of(places, factors, shift, last, words[2 * pair])
-            if weight > 0.0:
-                count = np.float64(floats[2 * pair + 1])
-                total += weight * count * (k1 + 1.0) / (count + damped)
+            index = words[2 * pair]
+            at = slot_of(index, shift)
+            while places[at] != NOWHERE:
+                if places[at] == index:
+                    count = np.float64(floats[2 * pair + 1])
+                    total += factors[at] * count * (k1 + 1.0) / (count + damped)
+                    break
+                at = (at + np.uint64(1)) & last
         scores[row] = np.float32(total) if total > 0.0 else np.float32(-np.inf)
