@@ -321,6 +321,7 @@ def _scan(
         squares[q] = _square(queries, q)
     tile = max(1, TILE_BYTES // (4 * queries.shape[1]))
     picked = np.empty(tile + 8, np.int64)
+    words = bitmap[: bitmap.shape[0] & ~7].view(np.uint64)
     begin = first
     while begin < last:
         count = 0
@@ -332,6 +333,11 @@ def _scan(
             begin = end
         else:
             while begin < last and count < tile:
+                if not begin & 63:  # where few pass, most words of the bitmap are zero
+                    while begin + 64 <= last and words[begin >> 6] == 0:
+                        begin += 64
+                    if begin >= last:
+                        break
                 byte = bitmap[begin >> 3] >> (begin & 7)
                 end = min(last, (begin | 7) + 1)
                 while byte and begin < end:
