@@ -252,8 +252,6 @@ def test_a_search_names_its_field_where_there_are_several(client: MilvusClient) 
 def test_what_a_search_cannot_do_yet_is_not_supported(client: MilvusClient) -> None:
     with refused(10, "group_by_field"):
         found(client, 1, group_by_field="pages")
-    with refused(10, "primary keys"):
-        client.search("books", ids=[1], limit=3)
 
 
 def test_queries_may_come_as_numpy(client: MilvusClient) -> None:

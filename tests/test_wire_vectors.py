@@ -71,7 +71,7 @@ def index(client: MilvusClient, names: Any) -> None:
     params = client.prepare_index_params()
     for name in names:
         params.add_index(name, index_type=KIND_OF.get(name, "AUTOINDEX"), metric_type=METRIC_OF[name])
-    client.create_index("all", params)
+    client.create_index("all", params, sync=False)
 
 
 def check(client: MilvusClient, held: dict[int, Row]) -> None:

@@ -283,7 +283,11 @@ class _Binder:
             return self._compared_with(op, left, right.value, right.type_name, node)
         assert not isinstance(right, Scalar)
         if Type.JSON in (left.type, right.type):
-            self._incomparable(left.type_name, right.type_name, node, ": a JSON value compares with constants only")
+            raise Refused(
+                f"two column comparison with JSON type is not supported: {left.type_name} and {right.type_name}; a "
+                "JSON value compares with constants only",
+                node.position,
+            )
         if not ({left.type, right.type} <= NUMERIC or left.type is right.type is not Type.GEOMETRY):
             self._incomparable(left.type_name, right.type_name, node)
         if left.type is Type.BOOL and op not in ("==", "!="):

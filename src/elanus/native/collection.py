@@ -21,7 +21,7 @@ from elanus.service.indexes import IndexInfo
 from elanus.service.instance import Instance
 from elanus.service.query import EVERYTHING
 from elanus.service.rows import WriteResult
-from elanus.service.search import Plan
+from elanus.service.search import Keys, Plan
 
 DEFAULT_PARTITION = "_default"
 
@@ -227,8 +227,9 @@ class Collection:
 
     def search(
         self,
-        vectors: Any,
+        vectors: Any = None,
         *,
+        ids: Any = None,
         limit: int = 10,
         offset: int = 0,
         filter: str = "",  # noqa: A002
@@ -243,7 +244,9 @@ class Collection:
 
         `vectors` is (queries, dim) or one vector (dim,); of other types than FloatVector what `insert` takes, one or a
         list; of what BM25 makes they are texts. `field` names the vector field where there are several. Rows whose
-        vector is null are not found.
+        vector is null are not found. In place of vectors `ids` names rows, one key or several, each once: what is near
+        to each of them is searched for, themselves among it, in the order of the keys. One whose vector is null finds
+        nothing, and of what BM25 makes the row's text is searched for.
 
         `metric` (L2, IP, COSINE; of bits HAMMING, JACCARD, SUBSTRUCTURE, SUPERSTRUCTURE) need not be given; where the
         field has an index it must be the index's. `params` are the index kind's, such as `{"ef": 128}` or
@@ -251,14 +254,14 @@ class Collection:
         Scores are exact: L2 squared, IP as it is, COSINE in [-1, 1].
 
         Raises `InvalidParameter` for limits (1..16,384, also with the offset), a wrong dim, another metric, unknown
-        fields, a filter that cannot be parsed; `PartitionNotFound`.
+        fields, a filter that cannot be parsed, keys that no row of the `partitions` has; `PartitionNotFound`.
         """
         return SearchResults(
             search.search(
                 self._ctx,
                 self._instance,
                 self.name,
-                vectors,
+                _queries(vectors, ids),
                 field=field,
                 limit=limit,
                 offset=offset,
@@ -273,8 +276,9 @@ class Collection:
 
     def explain(
         self,
-        vectors: Any,
+        vectors: Any = None,
         *,
+        ids: Any = None,
         limit: int = 10,
         offset: int = 0,
         filter: str = "",  # noqa: A002
@@ -292,7 +296,7 @@ class Collection:
             self._ctx,
             self._instance,
             self.name,
-            vectors,
+            _queries(vectors, ids),
             field=field,
             limit=limit,
             offset=offset,
@@ -378,3 +382,10 @@ class Collection:
     def drop_properties(self, names: Sequence[str]) -> None:
         """Take properties away; absent ones are no error."""
         properties.alter(self._ctx, self._instance, self.name, None, names)
+
+
+def _queries(vectors: Any, ids: Any) -> Any:
+    if (vectors is None) == (ids is None):
+        both = "" if ids is None else ", not both"
+        raise InvalidParameter(f"Either ids or vectors must be provided{both}")
+    return vectors if ids is None else Keys(ids)

@@ -48,7 +48,8 @@ def check_queries(queries: int) -> None:
     """Raise `InvalidParameter` where a search asks nothing or too much at once."""
     if not 1 <= queries <= MAX_QUERIES:
         raise InvalidParameter(
-            f"nq [{queries}] is invalid, it should be in range [1, {MAX_QUERIES}], but got {queries}"
+            f"nq [{queries}] is invalid, nq (number of search vector per search request) should be in range "
+            f"[1, {MAX_QUERIES}], but got {queries}"
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elanus.model.canonical import vectors_of
 from elanus.model.columns import convert
 from elanus.model.errors import InvalidParameter, SchemaMismatch
 from elanus.model.functions import FunctionType
@@ -74,9 +75,27 @@ def text_queries(schema: Schema, field: Field, queries: Any, analyzer: str = "")
         column = pa.array(texts, pa.large_string())
     except UnicodeEncodeError:
         raise InvalidParameter("a text to search for holds half of a surrogate pair, which UTF-8 cannot") from None
+    return of_texts(schema, field, column, analyzer)
+
+
+def of_texts(schema: Schema, field: Field, texts: pa.Array, analyzer: str = "") -> Queries:
+    """`text_queries` of a column of texts without nulls."""
+    function = schema.outputs[field.id]
     if function.type is FunctionType.MINHASH:
-        return query_signatures(schema, field, column)
-    return _objects(term_rows(query_analyzer(schema.field(function.inputs[0]), analyzer), column))
+        return query_signatures(schema, field, texts)
+    return _objects(term_rows(query_analyzer(schema.field(function.inputs[0]), analyzer), texts))
+
+
+def stored_queries(field: Field, column: pa.Array) -> Queries:
+    """The vectors of a column of the field as queries, without those that are null."""
+    if not field.is_dense:
+        return _objects(column.drop_null())
+    vectors = vectors_of(column)
+    if column.null_count:
+        vectors = vectors[column.is_valid().to_numpy(zero_copy_only=False)]
+    if field.dtype is DataType.FLOAT_VECTOR or field.dtype is DataType.BINARY_VECTOR:
+        return vectors
+    return widened(field.dtype, vectors)
 
 
 def _decoded_texts(queries: EncodedQueries, wanted: str) -> list[str]:

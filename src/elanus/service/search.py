@@ -27,7 +27,8 @@ from elanus.model.denial import Deed
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field, Schema
 from elanus.model.types import Metric
-from elanus.service import iteration, limits, loading, output, times
+from elanus.service import by_keys, iteration, limits, loading, output, times
+from elanus.service.by_keys import Keys
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.service.isolation import check_isolated
@@ -42,6 +43,7 @@ __all__ = [
     "ClientHits",
     "ClientSearch",
     "EncodedQueries",
+    "Keys",
     "Plan",
     "SearchAnswer",
     "explain",
@@ -84,8 +86,8 @@ def search(
     """The `limit` nearest rows to each query after the first `offset`, nearest first.
 
     `queries` is (nq, dim) or one vector (dim,), of any real dtype; of other vectors it is what rows may be
-    (`model.vector_columns`), of BM25 texts, one or several. `field` may be left out where there is one vector
-    field. `params` are those of the index kind (`ef`, `nprobe`). `snapshot` None is the newest.
+    (`model.vector_columns`), of BM25 texts, one or several; or `Keys` (see `by_keys`). `field` may be left out where
+    there is one vector field. `params` are those of the index kind (`ef`, `nprobe`). `snapshot` None is the newest.
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
     parsed, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
     """
@@ -96,8 +98,7 @@ def search(
     request = _request(
         picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
-    result = engine_search(picture, _of(picture, request, queries))
-    return SearchAnswer(result, wanted, schema.primary)
+    return SearchAnswer(_answer(picture, request, queries), wanted, schema.primary)
 
 
 class ClientHits(NamedTuple):
@@ -188,14 +189,15 @@ def for_client(
     Raises as `search` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
     found = instance.readable(ctx, asked.collection)
+    if isinstance(queries, Keys):
+        by_keys.check(found.manifest.schema, queries)
     asked.bind(found, found.manifest)  # what is wrong with it is said at once
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=asked.iterates)
     _, schema, wanted, request = asked.bind(found, snapshot.manifest)
-    request = _of(snapshot, request, queries)
     if asked.page is None:
-        bounds = asked.bounds
-        result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
+        result = _answer(snapshot, request, queries, asked.bounds)
         return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen)
+    request = _of(snapshot, request, queries)
     batch_rows, last_bound = asked.page
     if len(request.queries) != 1:
         raise InvalidParameter(f"a search iterator takes one query vector; got {len(request.queries)}")
@@ -284,13 +286,33 @@ def _flat(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: str(value) if isinstance(value, (dict, list)) else value for name, value in params.items()}
 
 
+def _answer(snapshot: Snapshot, request: SearchRequest, queries: Any, bounds: Bounds | None = None) -> SearchResult:
+    there = None
+    if isinstance(queries, Keys):
+        queries, there = by_keys.queries_of(snapshot, request, queries)
+        if not there.any():
+            return by_keys.nothing(snapshot, request, len(there))
+        request = _with(snapshot, request, queries)
+    else:
+        request = _of(snapshot, request, queries)
+    result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
+    return result if there is None or there.all() else by_keys.in_places(result, there)
+
+
 def _of(snapshot: Snapshot, request: SearchRequest, queries: Any) -> SearchRequest:
-    """`request` with its queries. Where it asks for very many hits it asks for no more than there are rows."""
+    """`request` with its queries, of keys with those of them that have a vector."""
     schema = snapshot.manifest.schema
-    if schema.outputs and request.vector_field.id in schema.outputs:
+    if isinstance(queries, Keys):
+        vectors = by_keys.queries_of(snapshot, request, queries).queries
+    elif schema.outputs and request.vector_field.id in schema.outputs:
         vectors = text_queries(schema, request.vector_field, queries, str(request.params.get(ANALYZER_NAME, "")))
     else:
         vectors = query_vectors(request.vector_field, queries)
+    return _with(snapshot, request, vectors)
+
+
+def _with(snapshot: Snapshot, request: SearchRequest, vectors: Queries) -> SearchRequest:
+    """`request` with its query vectors. Where it asks for very many hits it asks for no more than there are rows."""
     limits.check_queries(len(vectors))
     limit, offset = request.limit, request.offset
     if len(vectors) * (limit + offset) > limits.MAX_HITS:
@@ -315,7 +337,9 @@ def _vector_field(schema: Schema, name: str | None) -> Field:
     if name is None:
         if len(schema.vectors) > 1:
             known = ", ".join(f.name for f in schema.vectors)
-            raise InvalidParameter(f"multiple vector fields exist, please specify the one to search: {known}")
+            raise InvalidParameter(
+                f"multiple vector fields exist, please specify anns_field in search_params (`field`): {known}"
+            )
         return schema.vectors[0]
     field = schema.get(name)
     if field is None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pymilvus.grpc_gen import milvus_pb2
 
 from elanus.model.errors import NotSupported
-from elanus.service.search import ClientSearch
+from elanus.service.search import ClientSearch, Keys
 from elanus.wire.grpc.params import search_settings
 from elanus.wire.grpc.templates import values_of
 
@@ -39,7 +39,6 @@ def _known(parts: dict[str, str]) -> tuple[tuple[str, str], ...]:
 _LATER_MESSAGES = _known(
     {
         "function_score": "function_score (rankers)",
-        "ids": "search by primary keys",
         "highlighter": "highlighter",
         "search_aggregation": "search_aggregation",
     }
@@ -58,11 +57,12 @@ _LATER_VALUES = _known(
 class Asked:
     """A request without its query vectors, and what was read of it."""
 
-    __slots__ = ("_message", "_read", "database", "guarantee_timestamp", "queries", "use_default_consistency")
+    __slots__ = ("_message", "_read", "database", "guarantee_timestamp", "keys", "queries", "use_default_consistency")
 
     def __init__(self, message: milvus_pb2.SearchRequest) -> None:
         self.database: str = message.db_name
         self.guarantee_timestamp: int = message.guarantee_timestamp
+        self.keys = _keys(message)
         self.queries: int = message.nq
         self.use_default_consistency: bool = message.use_default_consistency
         self._message = message
@@ -76,6 +76,14 @@ class Asked:
         if self._read is None:
             self._read = _asked(self._message)
         return self._read
+
+
+def _keys(message: milvus_pb2.SearchRequest) -> Keys | None:
+    """The keys whose rows' vectors are searched for, in place of query vectors; None where none are named."""
+    if not message.HasField("ids"):
+        return None
+    values = message.ids.str_id.data if message.ids.HasField("str_id") else message.ids.int_id.data
+    return Keys(list(values)) if values else None
 
 
 class SearchCall(NamedTuple):
@@ -139,11 +147,12 @@ def _cut(data: bytes) -> tuple[bytes, bytes] | None:
 
 @lru_cache(maxsize=_KEPT)
 def _kept(rest: bytes) -> Asked | None:
-    """The request whose bytes without query vectors are `rest`; None where these are there as well, or it asks for
-    something later, which may be in their place.
+    """The request whose bytes without query vectors are `rest`; None where these or keys are there as well, or it asks
+    for something later, which may be in their place.
     """
     message = milvus_pb2.SearchRequest.FromString(rest)
-    return None if message.placeholder_group or _later(message) else Asked(message)
+    elsewhere = message.placeholder_group or message.HasField("ids")
+    return None if elsewhere or _later(message) else Asked(message)
 
 
 def _later(request: milvus_pb2.SearchRequest) -> str | None:

@@ -17,7 +17,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from elanus.model.errors import InvalidParameter
 from elanus.service import search as searches
-from elanus.service.search import ClientHits, ClientSearch, EncodedQueries
+from elanus.service.search import ClientHits, ClientSearch, EncodedQueries, Keys
 from elanus.wire.grpc.asked import SearchCall
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.columns import ids
@@ -35,7 +35,8 @@ def search(call: Call, request: milvus_pb2.SearchRequest | SearchCall) -> milvus
     if not isinstance(request, SearchCall):
         request = SearchCall.of(request)
     request.asked.read()  # says what is not supported before it looks for vectors
-    return _response(_hits(call, request, query_vectors(request.placeholder_group)), request)
+    queries = request.asked.keys or query_vectors(request.placeholder_group)
+    return _response(_hits(call, request, queries), request)
 
 
 def search_together(calls: Sequence[Call], requests: Sequence[SearchCall]) -> list[milvus_pb2.SearchResults]:
@@ -55,7 +56,7 @@ def search_together(calls: Sequence[Call], requests: Sequence[SearchCall]) -> li
     return [_response(hits.of_queries(*span), request) for span, request in zip(pairwise(ends), requests, strict=True)]
 
 
-def _hits(call: Call, request: SearchCall, queries: Vectors | EncodedQueries) -> ClientHits:
+def _hits(call: Call, request: SearchCall, queries: Vectors | EncodedQueries | Keys) -> ClientHits:
     asked, _ = request.asked.read()
     return searches.for_client(call.ctx, call.instance, asked, queries, request.guarantee_timestamp)
 
@@ -74,7 +75,10 @@ def query_vectors(data: bytes) -> Vectors | EncodedQueries:
     except DecodeError:
         raise InvalidParameter("the query vectors cannot be read: they are no PlaceholderGroup") from None
     if len(group.placeholders) != 1 or not group.placeholders[0].values:
-        raise InvalidParameter("nq [0] is invalid, it should be in range [1, 16384]: send query vectors")
+        raise InvalidParameter(
+            "nq [0] is invalid, nq (number of search vector per search request) should be in range [1, 16384], but got "
+            "0: send query vectors, or ids"
+        )
     return queries_of(group.placeholders[0])
 
 
