@@ -149,6 +149,25 @@ def test_what_cannot_be_searched_for_is_refused(client: MilvusClient, stub: Any)
         client.search("two", ids=["y", "x"], anns_field="a")
 
 
+def test_pages_go_on_from_one_row(client: MilvusClient, stub: Any) -> None:
+    make_books(client, rows=10)
+    paged = {"topk": "2", "iterator": "True", "search_iter_v2": "True", "search_iter_batch_size": "2"}
+    for keys in ([0], [0, 1]):
+        request = milvus_pb2.SearchRequest(collection_name="books", ids=schema_pb2.IDs())
+        request.ids.int_id.data.extend(keys)
+        for name, value in paged.items():
+            request.search_params.add(key=name, value=value)
+        answer = stub.Search(request)
+        if len(keys) > 1:
+            assert refusal(answer.status) == 1100
+            continue
+        assert answer.results.ids.int_id.data == [0, 1]
+        request.search_params.add(key="search_iter_id", value=answer.results.search_iterator_v2_results.token)
+        bound = str(answer.results.search_iterator_v2_results.last_bound)
+        request.search_params.add(key="search_iter_last_bound", value=bound)
+        assert stub.Search(request).results.ids.int_id.data == [2, 3]
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_rows_are_found_by_rows_in_every_state(tmp_path: Path, state: str) -> None:
     with open_folder(tmp_path) as db:
