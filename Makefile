@@ -37,7 +37,7 @@ demo: $(VENV)/.ready-demo
 
 # Two processes: much of the suite waits for servers, disks and clocks. A file stays with one of them, and so do its servers.
 test: $(VENV)/.ready-dev
-	@"$(RUN)" -m pytest -q --numprocesses 2 --dist loadfile
+	@"$(RUN)" -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Read from pyproject.toml itself, so that no second list of bounds can go stale.
 LOWEST = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \

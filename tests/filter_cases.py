@@ -125,10 +125,11 @@ def json_texts(draw: Any, values: Any = json_values) -> bytes:
 def _column(field: Field) -> st.SearchStrategy[Any]:
     if field.name in BOUNDS:
         limit = BOUNDS[field.name]
-        values: Any = ints.filter(lambda v: -limit <= v < limit)
+        held = [v for v in INTS if -limit <= v < limit]
+        values: Any = st.sampled_from(held) | st.integers(-limit, limit - 1) | st.integers(-5, 5)
     else:
         values = {
-            DataType.FLOAT: reals.filter(lambda v: abs(v) < 3e38),
+            DataType.FLOAT: st.sampled_from([v for v in REALS if abs(v) < 3e38]) | st.floats(-3e38, 3e38),
             DataType.DOUBLE: reals,
             DataType.VARCHAR: texts,
             DataType.BOOL: st.booleans(),

@@ -322,18 +322,6 @@ def test_a_wrong_request_makes_nothing(stub: Any, client: MilvusClient) -> None:
     assert client.list_collections() == []
 
 
-def test_functions_of_a_schema_are_not_supported(client: MilvusClient) -> None:
-    from pymilvus import Function, FunctionType
-
-    schema = client.create_schema()
-    schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("text", DataType.VARCHAR, max_length=100, enable_analyzer=True)
-    schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
-    schema.add_function(Function("bm25", FunctionType.BM25, input_field_names=["text"], output_field_names=["sparse"]))
-    with refused(10, "not supported"):
-        client.create_collection("books", schema=schema)
-
-
 def test_what_one_client_makes_another_sees_at_once(remote: Wire) -> None:
     assert remote.another is not None
     other = remote.another()

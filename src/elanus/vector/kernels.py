@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import xxhash
-from llvmlite import ir
 from numba import carray, njit, types
-from numba.extending import intrinsic
+
+from elanus.vector.intrinsics import fetch, pointer
 
 L2, IP, COSINE = 0, 1, 2
 """Metrics as kernels know them."""
@@ -80,49 +80,6 @@ def writable(dtype: Any, ndim: int) -> Any:
     return types.Array(dtype, ndim, "C")
 
 
-def _typed_pointer(_typing: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.voidptr(address), generate
-
-
-_pointer: Any = intrinsic(_typed_pointer)
-"""An integer as an address that `carray` takes."""
-
-
-def _typed_fetch(_typing: Any, vectors: Any, row: Any, byte: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(vectors)(context, builder, arguments[0])
-        word, byte_pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        begin = builder.mul(arguments[1], builder.extract_value(array.strides, 0))
-        at = builder.add(builder.ptrtoint(array.data, begin.type), builder.add(begin, arguments[2]))
-        called = ir.FunctionType(ir.VoidType(), [byte_pointer, word, word, word])
-        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte_pointer], called)
-        for_reading, keep_everywhere, data = word(0), word(3), word(1)
-        builder.call(fetch, [builder.inttoptr(at, byte_pointer), for_reading, keep_everywhere, data])
-        return context.get_dummy_value()
-
-    return types.void(vectors, types.int64, types.int64), generate
-
-
-_fetch: Any = intrinsic(_typed_fetch)
-"""(vectors, row, byte): begin to bring the cache line with that byte of a row from memory, and go on meanwhile."""
-
-
-def _typed_add_product(_typing: Any, total: Any, factor: Any, code: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        widen = builder.sext if code.signed else builder.zext
-        return builder.add(arguments[0], builder.mul(builder.sext(arguments[1], word), widen(arguments[2], word)))
-
-    return types.int32(types.int32, types.int16, code), generate
-
-
-_add_product: Any = intrinsic(_typed_add_product)
-"""total + factor · code in 32 bits, of a factor of 16 and a code of 8, signed or not. Processors have instructions for
-that, which the 64 bits that numba computes in would not use."""
-
 LINE_BYTES = 64
 FETCHED_BYTES = 1024
 """How much of a row is fetched ahead before it is scored; the processor goes on by itself where a row is longer. The
@@ -132,7 +89,7 @@ candidates of a walk lie anywhere in memory: without, 20 of 128 dimensions take 
 @inlined
 def _fetch_row(vectors: Any, row: int) -> None:
     for byte in range(0, min(vectors.shape[1] * vectors.itemsize, FETCHED_BYTES), LINE_BYTES):
-        _fetch(vectors, row, byte)
+        fetch(vectors, row, byte)
 
 
 f32, i32, i64, b1, void = types.float32, types.int32, types.int64, types.boolean, types.void
@@ -422,7 +379,7 @@ def _merge(
         for p in range(parts):
             width = table[p, 0]
             begin = table[p, 5] + q * width
-            held = carray(_pointer(table[p, 4]), table[p, 3], np.int64)
+            held = carray(pointer(table[p, 4]), table[p, 3], np.int64)
             for i in range(begin, begin + width):
                 row = rows[i]
                 if row >= 0:

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
+from elanus.vector.intrinsics import add_product, fetch, pointer
 from elanus.vector.kernels import (
-    _add_product,
     _cost,
     _drain,
-    _fetch,
     _fetch_row,
     _largest_factor,
     _offer,
-    _pointer,
     _sort,
     _square,
     b1,
@@ -128,7 +126,7 @@ def _whole_numbers(queries: Any, q: int, centroids: Any, c: int, shifted: bool, 
 def _coded_product(query: Any, codes: Any, at: int) -> Any:
     s = np.int32(0)
     for j in range(query.shape[0]):
-        s = _add_product(s, query[j], codes[at, j])
+        s = add_product(s, query[j], codes[at, j])
     return np.float32(s)
 
 
@@ -139,14 +137,14 @@ def _fetch_list(table: Any, lists: int, dim: int, c: int) -> None:
     """
     for b in range(table.shape[0]):
         n = table[b, 5]
-        offsets = carray(_pointer(table[b, 4]), lists + 1, np.int32)
+        offsets = carray(pointer(table[b, 4]), lists + 1, np.int32)
         at, end = offsets[c], offsets[c + 1]
         if at < end:
-            codes = carray(_pointer(table[b, 1]), (n, dim), np.int8)
-            scales = carray(_pointer(table[b, 2]), (2, n), np.float32)
-            _fetch(scales, 0, 4 * at)
-            _fetch(scales, 1, 4 * at)
-            _fetch(carray(_pointer(table[b, 3]), n, np.int32), at, 0)
+            codes = carray(pointer(table[b, 1]), (n, dim), np.int8)
+            scales = carray(pointer(table[b, 2]), (2, n), np.float32)
+            fetch(scales, 0, 4 * at)
+            fetch(scales, 1, 4 * at)
+            fetch(carray(pointer(table[b, 3]), n, np.int32), at, 0)
             for row in range(at, min(end, at + FETCHED_ROWS)):
                 _fetch_row(codes, row)
 
@@ -206,7 +204,7 @@ def search_blocks(
         ordered = _nearest(all_costs, list_costs, list_order, min(nprobe, lists))
         for probed in range(ordered):
             for b in range(blocks):
-                _fetch(carray(_pointer(table[b, 4]), lists + 1, np.int32), list_order[probed], 0)
+                fetch(carray(pointer(table[b, 4]), lists + 1, np.int32), list_order[probed], 0)
         unit = _whole_numbers(queries, q, centroids, 0, False, square, query)
         held = 0
         ranked = 0
@@ -224,10 +222,10 @@ def search_blocks(
                 factor = np.float32(-2) * _whole_numbers(queries, q, centroids, c, True, base, query)
             for b in range(blocks):
                 n = table[b, 5]
-                codes = carray(_pointer(table[b, 1]), (n, dim), np.int8)
-                scales = carray(_pointer(table[b, 2]), (2, n), np.float32)
-                members = carray(_pointer(table[b, 3]), n, np.int32)
-                offsets = carray(_pointer(table[b, 4]), lists + 1, np.int32)
+                codes = carray(pointer(table[b, 1]), (n, dim), np.int8)
+                scales = carray(pointer(table[b, 2]), (2, n), np.float32)
+                members = carray(pointer(table[b, 3]), n, np.int32)
+                offsets = carray(pointer(table[b, 4]), lists + 1, np.int32)
                 for at in range(offsets[c], offsets[c + 1]):
                     row = starts[b] + members[at]
                     if filtered and not (bitmap[row >> 3] >> (row & 7)) & 1:
@@ -240,12 +238,12 @@ def search_blocks(
                         held = _offer(rough, picked, held, cost, row)
         for i in range(held):
             b = np.searchsorted(starts, picked[i], side="right") - 1
-            vectors = carray(_pointer(table[b, 0]), (table[b, 5], dim), np.float32)
+            vectors = carray(pointer(table[b, 0]), (table[b, 5], dim), np.float32)
             _fetch_row(vectors, picked[i] - starts[b])
         size = 0
         for i in range(held):
             row = picked[i]
             b = np.searchsorted(starts, row, side="right") - 1
-            vectors = carray(_pointer(table[b, 0]), (table[b, 5], dim), np.float32)
+            vectors = carray(pointer(table[b, 0]), (table[b, 5], dim), np.float32)
             size = _offer(costs, rows, size, _cost(metric, queries, q, square, vectors, row - starts[b]), row)
         _drain(metric, costs, rows, size, scores[q], out[q])

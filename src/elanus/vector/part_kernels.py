@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numba import carray
 
+from elanus.vector.intrinsics import pointer
 from elanus.vector.kernels import (
     MERGED,
     PART,
-    _pointer,
     b1,
     compiled,
     f32,
@@ -67,9 +67,9 @@ def _search_parts(
         n, shown = table[p, ROWS], table[p, SHOWN]
         part_scores = scores[begin : begin + nq * shown].reshape((nq, shown))
         part_rows = rows[begin : begin + nq * shown].reshape((nq, shown))
-        vectors = carray(_pointer(table[p, VECTORS]), (n, dim), np.float32)
+        vectors = carray(pointer(table[p, VECTORS]), (n, dim), np.float32)
         filtered = table[p, BITMAP] != 0
-        bitmap = carray(_pointer(table[p, BITMAP]), (n + 7) >> 3 if filtered else 0, np.uint8)
+        bitmap = carray(pointer(table[p, BITMAP]), (n + 7) >> 3 if filtered else 0, np.uint8)
         if table[p, ROUTE] == SCAN:
             scan(metric, queries, vectors, table[p, FIRST], n, bitmap, filtered, part_scores, part_rows)
         elif table[p, ROUTE] == LISTS:
@@ -77,8 +77,8 @@ def _search_parts(
             search_blocks(
                 metric,
                 queries,
-                carray(_pointer(table[p, CENTROIDS]), (table[p, LIST_COUNT], dim), np.float32),
-                carray(_pointer(table[p, BLOCKS]), (table[p, BLOCK_COUNT], ADDRESSES), np.int64),
+                carray(pointer(table[p, CENTROIDS]), (table[p, LIST_COUNT], dim), np.float32),
+                carray(pointer(table[p, BLOCKS]), (table[p, BLOCK_COUNT], ADDRESSES), np.int64),
                 bitmap,
                 filtered,
                 table[p, NPROBE],
@@ -90,15 +90,15 @@ def _search_parts(
         else:
             candidates_of = np.empty((nq, table[p, COUNT]), np.int64)
             if table[p, CANDIDATES] != 0:
-                candidates_of = carray(_pointer(table[p, CANDIDATES]), (nq, table[p, COUNT]), np.int64)
+                candidates_of = carray(pointer(table[p, CANDIDATES]), (nq, table[p, COUNT]), np.int64)
             walk_bytes(
                 metric,
                 queries,
-                carray(_pointer(table[p, CODES]), (n, dim), np.uint8),
-                carray(_pointer(table[p, TRAINED]), 2 * dim, np.float32),
-                carray(_pointer(table[p, SQUARES]), table[p, SQUARE_COUNT], np.float32),
-                carray(_pointer(table[p, SLOTS]), n + 1, np.int64),
-                carray(_pointer(table[p, NEIGHBORS]), table[p, LINK_COUNT], np.int32),
+                carray(pointer(table[p, CODES]), (n, dim), np.uint8),
+                carray(pointer(table[p, TRAINED]), 2 * dim, np.float32),
+                carray(pointer(table[p, SQUARES]), table[p, SQUARE_COUNT], np.float32),
+                carray(pointer(table[p, SLOTS]), n + 1, np.int64),
+                carray(pointer(table[p, NEIGHBORS]), table[p, LINK_COUNT], np.int32),
                 table[p, M],
                 table[p, ENTRY],
                 table[p, TOP],

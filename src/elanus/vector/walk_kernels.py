@@ -37,12 +37,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from elanus.vector.intrinsics import add_product, fetch
 from elanus.vector.kernels import (
     _F,
     LINE_BYTES,
     REORDER,
-    _add_product,
-    _fetch,
     _fetch_row,
     _largest_factor,
     _rescore_query,
@@ -168,7 +167,7 @@ def _typed_distance(metric: Any, query: Any, scale: Any, codes: Any, squares: An
     def by_bytes(metric: int, query: Any, scale: Any, codes: Any, squares: Any, node: int) -> Any:
         s = np.int32(0)
         for j in range(query.shape[0]):
-            s = _add_product(s, query[j], codes[node, j])
+            s = add_product(s, query[j], codes[node, j])
         if metric == 0:
             return squares[node] * scale - np.float32(s)
         return -np.float32(s)
@@ -270,7 +269,7 @@ def _passes(bitmap: Any, row: int) -> Any:
 def _fetch_codes(metric: int, codes: Any, squares: Any, node: int) -> None:
     _fetch_row(codes, node)
     if metric == 0 and squares.shape[0]:
-        _fetch(squares, node, 0)
+        fetch(squares, node, 0)
 
 
 @inlined
@@ -383,7 +382,7 @@ def _walk(
                 nearer += int(one < far)
             for i in range(nearer):
                 place = _insert(pool, size, entered[i])
-                _fetch(slots, _node(entered[i]), 0)  # where its links begin: it may be looked at next
+                fetch(slots, _node(entered[i]), 0)  # where its links begin: it may be looked at next
                 improved |= not filtered and place < count
                 at = min(at, place)
                 size = min(size + 1, ef)
@@ -395,7 +394,7 @@ def _walk(
                     nodes[looking] = _node(pool[at])
                     pool[at] |= _LOOKED_AT
                     for link in range(0, 2 * m, LINE_BYTES // 4):
-                        _fetch(neighbors, slots[nodes[looking]] + link, 0)
+                        fetch(neighbors, slots[nodes[looking]] + link, 0)
                     looking += 1
                 at += 1
             news = 0
