@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import counting, filtering, inserting, opening, report, searching, unindexed
+from bench import counting, filtering, inserting, opening, report, searching, tenants, unindexed
 from bench.context import Context
 from bench.data import Source
 from bench.measure import MIN_ROUNDS, load
@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Context], list[Figure]]]] = {
         "count(*) by filters without indexes, sealed and growing; searches while JSON is counted",
         unindexed.run,
     ),
+    "tenant": ("searches within one tenant of a collection with a partition key, through gRPC", tenants.run),
 }
 
 
