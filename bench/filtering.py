@@ -162,7 +162,10 @@ def _batches(count: int, size: int) -> Iterator[tuple[dict[str, Any], pa.Array]]
                 "number": random.integers(0, NUMBERS, rows),
                 "few": random.integers(0, 50, rows).astype(np.int32),
                 "word": words.take(pa.array(random.integers(0, WORDS, rows))),
-                "note": pc.binary_join_element_wise('{"x": "some text", "a": {"b": ', inner, "}}", ""),
+                # JSON text is bytes: a column of strings would be documents that are strings.
+                "note": pc.binary_join_element_wise('{"x": "some text", "a": {"b": ', inner, "}}", "").cast(
+                    pa.large_binary()
+                ),
                 "labels": pa.ListArray.from_arrays(pa.array(np.arange(0, 5 * rows + 1, 5, np.int32)), labels),
             },
             pc.binary_join_element_wise(*told, pa.scalar(" ", pa.large_string())),
