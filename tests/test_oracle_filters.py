@@ -35,7 +35,7 @@ THREE_VALUED = 0.5
 """In so many states false is told from unknown; in all it is told what is true, which is what is selected."""
 FOUND = 0.2
 """Of so many the keys are looked for, too, which is the same for all but for the rows selected."""
-CASES, THOROUGH_CASES = 10_000, 1_000_000
+CASES, THOROUGH_CASES = 20_000, 1_000_000
 STATES = ("growing", "sealed", "sealed and growing, after deletes and upserts", "merged", "reopened")
 
 
