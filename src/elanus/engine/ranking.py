@@ -21,6 +21,7 @@ from elanus.engine.query import Found, fetch, key_values, keys_of, select_vector
 from elanus.engine.search import Scores, SearchResult
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.errors import InvalidParameter
+from elanus.model.layout import offsets_of
 from elanus.model.types import DataType, Metric
 
 
@@ -131,7 +132,7 @@ def search_within(snapshot: Snapshot, request: SearchRequest, bounds: Bounds) ->
     return SearchResult(
         np.concatenate([p.keys for p in pages]),
         np.concatenate([p.scores for p in pages]),
-        np.concatenate(([0], np.cumsum([len(p.scores) for p in pages]))),
+        offsets_of([len(p.scores) for p in pages]),
         fields,
     )
 

@@ -27,6 +27,7 @@ from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.precedence import IN_COMPILED_CODE
 from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
+from elanus.model.layout import offsets_of
 from elanus.model.types import DataType, OnDuplicateKey
 from elanus.segment.sealed import SealedView
 
@@ -402,7 +403,7 @@ def _single(part: _Part, offset: int, k: int) -> _Hits:
             scores, rows = scores[:filled], rows[:filled]
         return _Hits(Found(part.unit, rows), None, scores, np.array((0, len(rows))))
     full = rows >= 0
-    offsets = np.concatenate(([0], np.cumsum(full.sum(axis=1))))
+    offsets = offsets_of(full.sum(axis=1))
     return _Hits(Found(part.unit, rows[full]), None, scores[full], offsets)
 
 
@@ -454,7 +455,7 @@ def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:
         return ..., np.arange(0, filled.size * k + 1, k)
     place = np.arange(k)
     at = (place >= offset) & (place < filled[:, None])
-    return at, np.concatenate(([0], np.cumsum(at.sum(axis=1))))
+    return at, offsets_of(at.sum(axis=1))
 
 
 def _text_ranks(snapshot: Snapshot, parts: Sequence[_Part]) -> Rows:

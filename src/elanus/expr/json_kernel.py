@@ -325,6 +325,20 @@ def extract(
 
 
 @compiled
+def read_string(data: Any, at: int, end: int, out: Any, to: int) -> int:
+    """Read the content `data[at:end]` of a string, escapes and all, into `out` from `to` on; returns where it ends."""
+    while at < end:
+        if data[at] == 92:
+            code, at = _escape(data, at, end)
+            to = _encode(code, out, to)
+        else:
+            out[to] = data[at]
+            at += 1
+            to += 1
+    return to
+
+
+@compiled
 def copy_spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any, out_offsets: Any, out: Any) -> None:
     """The spans of the rows of `kind`, escapes read, end to end in `out`; rows of other kinds are empty.
 
@@ -334,16 +348,7 @@ def copy_spans(data: Any, kinds: Any, kind: int, starts: Any, ends: Any, out_off
     for row in range(len(kinds)):
         out_offsets[row] = to
         if kinds[row] == kind:
-            at = starts[row]
-            end = ends[row]
-            while at < end:
-                if data[at] == 92:
-                    code, at = _escape(data, at, end)
-                    to = _encode(code, out, to)
-                else:
-                    out[to] = data[at]
-                    at += 1
-                    to += 1
+            to = read_string(data, starts[row], ends[row], out, to)
     out_offsets[len(kinds)] = to
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class Items:
         return self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
 
 
-def offsets_of(lengths: npt.NDArray[Any]) -> Offsets:
+def offsets_of(lengths: npt.ArrayLike) -> Offsets:
     """Where rows of these lengths begin that lie end to end, and where the last one ends."""
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
 

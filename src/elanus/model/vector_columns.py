@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from elanus.model.canonical import Values, held_vectors, null_vectors
 from elanus.model.errors import SchemaMismatch
+from elanus.model.layout import offsets_of
 from elanus.model.schema import MAX_VECTOR_SQUARE, Field
 from elanus.model.types import NUMPY_OF, TYPE_NAMES, DataType
 from elanus.model.vectors import MAX_INDEX, PAIR_BYTES, narrowed, pair_bounds, pairs_of, widened
@@ -301,7 +302,7 @@ def _packed(field: Field, counts: npt.NDArray[np.int64], indexes: Matrix, number
     pairs["index"] = indexes[order]
     with np.errstate(over="ignore"):
         pairs["value"] = numbers[order]
-    ends = np.concatenate(([0], np.cumsum(counts))) * PAIR_BYTES
+    ends = offsets_of(counts) * PAIR_BYTES
     validity = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
     buffers = [validity, pa.py_buffer(ends), pa.py_buffer(pairs.view(np.uint8))]
     return _checked(field, pa.Array.from_buffers(pa.large_binary(), len(counts), buffers))

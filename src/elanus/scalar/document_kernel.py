@@ -11,25 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from elanus.expr.json_kernel import _after_string, _after_value, _encode, _escape, _locate, after_space
+from elanus.expr.json_kernel import _after_string, _after_value, _locate, after_space, read_string
 from elanus.model.compiled import compiled
 
 PATHS, OVERFLOW = range(2)
-
-
-@compiled
-def _read_key(data: Any, at: int, end: int, key: Any) -> int:
-    """The length of the raw string content `data[at:end]`, which is read into `key`."""
-    length = 0
-    while at < end:
-        if data[at] == 92:
-            code, at = _escape(data, at, end)
-            length = _encode(code, key, length)
-        else:
-            key[length] = data[at]
-            length += 1
-            at += 1
-    return length
 
 
 @compiled
@@ -122,7 +107,7 @@ def walk(
             if at >= end or data[at] != 34:
                 break
             after = _after_string(data, words, at + 1, end)
-            length = _read_key(data, at + 1, after - 1, key)
+            length = read_string(data, at + 1, after - 1, key, 0)
             number = _number_of(stack[depth - 1], key, length, slots, parents, key_ends, arena, state)
             if number >= 0 and last_rows[number] == first_row + row:
                 number = -1

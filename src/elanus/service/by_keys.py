@@ -19,6 +19,7 @@ from elanus.engine.query import Found, column_of, fetch, find, key_values, keys_
 from elanus.engine.search import SearchResult
 from elanus.engine.snapshot import Snapshot
 from elanus.model.errors import InvalidParameter, SchemaMismatch
+from elanus.model.layout import offsets_of
 from elanus.model.schema import Schema
 from elanus.model.types import TYPE_NAMES
 from elanus.service import limits
@@ -99,4 +100,4 @@ def in_places(result: SearchResult, there: npt.NDArray[np.bool_]) -> SearchResul
     """`result` with an empty answer for each key that has no vector."""
     counts = np.zeros(len(there), np.int64)
     counts[there] = np.diff(result.offsets)
-    return result._replace(offsets=np.concatenate(([0], np.cumsum(counts))))
+    return result._replace(offsets=offsets_of(counts))

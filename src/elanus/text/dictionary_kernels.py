@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from elanus.model.compiled import compiled
-
-_OFFSET = np.uint64(0xCBF29CE484222325)
-_PRIME = np.uint64(0x100000001B3)
+from elanus.text.kernels import FNV_OFFSET, FNV_PRIME
 
 
 @compiled
@@ -42,9 +40,9 @@ def fill(known: Any, offsets: Any, table: Any) -> None:
     """Enter all texts; of equal ones the first."""
     for number in range(len(offsets) - 1):
         begin, end = offsets[number], offsets[number + 1]
-        h = _OFFSET
+        h = FNV_OFFSET
         for at in range(begin, end):
-            h = (h ^ np.uint64(known[at])) * _PRIME
+            h = (h ^ np.uint64(known[at])) * FNV_PRIME
         place, found = _place(h, known, begin, end, known, offsets, table)
         if found < 0:
             table[place] = number
@@ -54,19 +52,19 @@ def fill(known: Any, offsets: Any, table: Any) -> None:
 def find(data: Any, of: Any, known: Any, offsets: Any, table: Any, out: Any) -> None:
     """The number of each text of `data` among the known ones, or -1."""
     for i in range(len(of) - 1):
-        h = _OFFSET
+        h = FNV_OFFSET
         for at in range(of[i], of[i + 1]):
-            h = (h ^ np.uint64(data[at])) * _PRIME
+            h = (h ^ np.uint64(data[at])) * FNV_PRIME
         out[i] = _place(h, data, of[i], of[i + 1], known, offsets, table)[1]
 
 
 @compiled
 def _behind(data: Any, at: int, end: int, known: Any, offsets: Any, table: Any, longest: int) -> int:
     """Where the longest known text ends that begins at `at`, or -1."""
-    h = _OFFSET
+    h = FNV_OFFSET
     behind = -1
     for to in range(at, min(end, at + longest)):
-        h = (h ^ np.uint64(data[to])) * _PRIME
+        h = (h ^ np.uint64(data[to])) * FNV_PRIME
         if _place(h, data, at, to + 1, known, offsets, table)[1] >= 0:
             behind = to + 1
     return behind

@@ -15,8 +15,10 @@ import numpy as np
 
 from elanus.model.compiled import compiled
 
-_OFFSET = np.uint64(0xCBF29CE484222325)
-_PRIME = np.uint64(0x100000001B3)
+FNV_OFFSET = np.uint64(0xCBF29CE484222325)
+FNV_PRIME = np.uint64(0x100000001B3)
+"""Of hashes of texts: FNV-1a of 64 bits (Fowler, Noll, Vo)."""
+
 _FAR = 1 << 60
 
 
@@ -113,9 +115,9 @@ def number(data: Any, starts: Any, ends: Any, ids: Any, firsts: Any) -> int:
     count = 0
     for token in range(len(starts)):
         start, end = starts[token], ends[token]
-        h = _OFFSET
+        h = FNV_OFFSET
         for at in range(start, end):
-            h = (h ^ np.uint64(data[at])) * _PRIME
+            h = (h ^ np.uint64(data[at])) * FNV_PRIME
         h ^= h >> np.uint64(29)
         slot = np.int64(h & np.uint64(size - 1))
         while True:

@@ -64,6 +64,17 @@ NOWHERE = np.uint32(2**32 - 1)
 """No index is as large."""
 
 
+OF_PAIRS = (
+    readable(u32, 1),
+    readable(f32, 1),
+    readable(u32, 1),
+    readable(f32, 1),
+    readable(i64, 1),
+    readable(i64, 1),
+)
+"""The types of a sparse query (its indexes and values) and of rows of pairs, as `sparse_products` takes them."""
+
+
 @inlined
 def slot_of(index: Any, shift: Any) -> Any:
     return (np.uint64(index) * np.uint64(FACTOR) & np.uint64(0xFFFFFFFF)) >> shift
@@ -90,17 +101,7 @@ def table_of(indexes: Any, values: Any) -> Any:
     return places, factors, shift, last
 
 
-@compiled(
-    void(
-        readable(u32, 1),
-        readable(f32, 1),
-        readable(u32, 1),
-        readable(f32, 1),
-        readable(i64, 1),
-        readable(i64, 1),
-        writable(f32, 1),
-    )
-)
+@compiled(void(*OF_PAIRS, writable(f32, 1)))
 def sparse_products(indexes: Any, values: Any, words: Any, floats: Any, begins: Any, ends: Any, scores: Any) -> None:
     """The product with the query (its `indexes` and `values`) of each of the rows that are pairs begins[i]..ends[i]-1.
 

@@ -1,4 +1,4 @@
-"""What kernels say to the compiler that numba has no words for."""
+"""What several modules of kernels say to the compiler that numba has no words for."""
 
 from __future__ import annotations
 

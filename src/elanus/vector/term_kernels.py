@@ -11,21 +11,11 @@ from typing import Any
 import numpy as np
 from numba.types import float64
 
-from elanus.vector.exact_kernels import NOWHERE, slot_of, table_of, u32
-from elanus.vector.kernels import compiled, f32, i64, readable, void, writable
+from elanus.vector.exact_kernels import NOWHERE, OF_PAIRS, slot_of, table_of
+from elanus.vector.kernels import compiled, f32, i64, void, writable
 
 
-@compiled(
-    float64(
-        readable(u32, 1),
-        readable(f32, 1),
-        readable(u32, 1),
-        readable(f32, 1),
-        readable(i64, 1),
-        readable(i64, 1),
-        writable(i64, 1),
-    )
-)
+@compiled(float64(*OF_PAIRS, writable(i64, 1)))
 def count_texts(terms: Any, numbers: Any, words: Any, floats: Any, begins: Any, ends: Any, texts: Any) -> float:
     """How many words all rows have together; `texts[n - 1]` grows by the rows in which the term numbered n stands.
 
@@ -46,20 +36,7 @@ def count_texts(terms: Any, numbers: Any, words: Any, floats: Any, begins: Any, 
     return total
 
 
-@compiled(
-    void(
-        readable(u32, 1),
-        readable(f32, 1),
-        readable(u32, 1),
-        readable(f32, 1),
-        readable(i64, 1),
-        readable(i64, 1),
-        float64,
-        float64,
-        float64,
-        writable(f32, 1),
-    )
-)
+@compiled(void(*OF_PAIRS, float64, float64, float64, writable(f32, 1)))
 def bm25_scores(
     terms: Any,
     weights: Any,
