@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,42 @@ def until(true: Callable[[], bool], within_s: float = 120) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not after {within_s} s"
         time.sleep(0.01)
+
+
+class Pair:
+    """A collection with indexes and one without, that hold the same rows."""
+
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self.folder = folder
+        self.db = open_folder(folder)
+        self.collections = [self.db.create_collection(name, schema) for name in ("indexed", "plain")]
+
+    @property
+    def indexed(self) -> Collection:
+        return self.collections[0]
+
+    def each(self, method: str, *arguments: Any, **named: Any) -> None:
+        for collection in self.collections:
+            getattr(collection, method)(*arguments, **named)
+
+    def reopen(self) -> None:
+        self.db.close()
+        self.db = open_folder(self.folder)
+        self.collections = [self.db.collection(name) for name in ("indexed", "plain")]
+
+    def agree(self, filters: Iterable[str]) -> None:
+        """Both answer each of these filters alike."""
+        for text in filters:
+            indexed, plain = (keys_in(collection, text) for collection in self.collections)
+            assert indexed == plain, text
+
+    def close(self) -> None:
+        self.db.close()
+
+
+def asked_index(collection: Collection, text: str) -> str:
+    """The index that a filter asks; empty for none."""
+    return str(collection.explain([1.0, 0.0], filter=text)).partition("asking index ")[2].partition("\n")[0]
 
 
 STATES = ("growing", "sealed", "indexed", "reopened")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from elanus import Collection, DataType, Elanus, Field, InvalidParameter, Schema
-from tests.native_case import open_folder
+from elanus import DataType, Elanus, Field, InvalidParameter, Schema
+from tests.native_case import Pair, asked_index, open_folder
 
 ELEMENTS: dict[DataType, list[Any]] = {
     DataType.BOOL: [True, False],
@@ -68,43 +69,24 @@ def db(folder: Path) -> Iterator[Elanus]:
 
 
 @pytest.mark.parametrize("kind", ["INVERTED", "BITMAP", "AUTOINDEX"])
-def test_what_arrays_contain_is_answered_alike_with_an_index_and_without(db: Elanus, kind: str) -> None:
+def test_what_arrays_contain_is_answered_alike_with_an_index_and_without(folder: Path, kind: str) -> None:
     random = Random(kind)
-    indexed, plain = (db.create_collection(name, SCHEMA) for name in ("indexed", "plain"))
-    for name, dtype in ARRAYS.items():
-        if kind != "BITMAP" or dtype not in (DataType.FLOAT, DataType.DOUBLE):
-            indexed.create_index(name, kind)
-
-    def check() -> None:
-        for text in FILTERS:
-            found = [c.query(text, output_fields=["id"]).column("id").to_pylist() for c in (indexed, plain)]
-            assert found[0] == found[1], text
-
-    def write(keys: range) -> None:
-        rows = [a_row(random, key) for key in keys]
-        for collection in (indexed, plain):
-            collection.upsert(rows)
-
-    def each(method: str) -> None:
-        for collection in (indexed, plain):
-            getattr(collection, method)()
-
-    write(range(300))
-    each("flush")
-    indexed.wait_for_indexes()
-    write(range(250, 320))
-    check()
-    each("flush")
-    each("compact")
-    check()
-    assert asks(indexed, "array_contains(of_int64, 7)") == "of_int64"
-    assert asks(indexed, "array_contains_all(of_varchar, ['t1', 'a'])") == "of_varchar"
-    assert asks(indexed, "not array_contains_any(of_bool, [true])") == "of_bool"
-
-
-def asks(collection: Collection, text: str) -> str:
-    """The index that a filter asks; empty for none."""
-    return str(collection.explain([1.0, 0.0], filter=text)).split("asking index ")[-1].split("\n")[0]
+    with closing(Pair(folder, SCHEMA)) as pair:
+        indexed = pair.indexed
+        for name, dtype in ARRAYS.items():
+            if kind != "BITMAP" or dtype not in (DataType.FLOAT, DataType.DOUBLE):
+                indexed.create_index(name, kind)
+        pair.each("upsert", [a_row(random, key) for key in range(300)])
+        pair.each("flush")
+        indexed.wait_for_indexes()
+        pair.each("upsert", [a_row(random, key) for key in range(250, 320)])
+        pair.agree(FILTERS)
+        pair.each("flush")
+        pair.each("compact")
+        pair.agree(FILTERS)
+        assert asked_index(indexed, "array_contains(of_int64, 7)") == "of_int64"
+        assert asked_index(indexed, "array_contains_all(of_varchar, ['t1', 'a'])") == "of_varchar"
+        assert asked_index(indexed, "not array_contains_any(of_bool, [true])") == "of_bool"
 
 
 @pytest.mark.parametrize(

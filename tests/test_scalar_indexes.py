@@ -25,7 +25,7 @@ from elanus.scalar.registry import module_of
 from elanus.scalar.sections import Source
 from elanus.service.indexes import IndexState
 from elanus.service.instance import Instance
-from tests.native_case import QUIET, open_folder, until
+from tests.native_case import QUIET, Pair, until
 
 ROWS = 400
 MIN, MAX = -(2**63), 2**63 - 1
@@ -145,40 +145,14 @@ def define(collection: Collection, kind: str) -> None:
         collection.create_index("colour", kind, params={"json_cast_type": "VARCHAR"})
 
 
-class Pair:
-    """A collection with indexes and one without, that hold the same rows."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.db = open_folder(folder)
-        self.collections = [self.db.create_collection(name, SCHEMA) for name in ("indexed", "plain")]
-
-    @property
-    def indexed(self) -> Collection:
-        return self.collections[0]
-
-    def each(self, method: str, *arguments: Any, **named: Any) -> None:
-        for collection in self.collections:
-            getattr(collection, method)(*arguments, **named)
-
-    def reopen(self) -> None:
-        self.db.close()
-        self.db = open_folder(self.folder)
-        self.collections = [self.db.collection(name) for name in ("indexed", "plain")]
-
-    def check(self) -> int:
-        """Both answer alike; returns how many filters an index had a part in."""
-        for text in FILTERS:
-            indexed, plain = (c.query(text, output_fields=["id"]).column("id").to_pylist() for c in self.collections)
-            assert indexed == plain, text
-        return answered(self)
-
-    def close(self) -> None:
-        self.db.close()
-
-
 def snapshot_of(pair: Pair) -> Snapshot:
     return pair.db._instance.collection(pair.db._ctx, "indexed").snapshot()
+
+
+def check(pair: Pair) -> int:
+    """Both answer alike; returns how many filters an index had a part in."""
+    pair.agree(FILTERS)
+    return answered(pair)
 
 
 def answered(pair: Pair) -> int:
@@ -199,7 +173,7 @@ def answered(pair: Pair) -> int:
 
 @pytest.fixture
 def pair(quick_path: Path) -> Iterator[Pair]:
-    made = Pair(quick_path / "db")
+    made = Pair(quick_path / "db", SCHEMA)
     yield made
     made.close()
 
@@ -212,18 +186,18 @@ def test_filters_answer_alike_with_an_index_and_without_in_every_state(pair: Pai
     pair.each("flush")
     pair.indexed.wait_for_indexes()
     least = {"INVERTED": 60, "AUTOINDEX": 60, "STL_SORT": 35, "BITMAP": 30, "Trie": 15, "NGRAM": 8}[kind]
-    assert pair.check() >= least
+    assert check(pair) >= least
     pair.each("delete", filter="id % 7 == 3")
     pair.each("upsert", [a_row(random, key) for key in range(0, ROWS, 5)])
     pair.each("insert", [a_row(random, key) for key in range(ROWS, ROWS + 100)])
     pair.each("flush")
     pair.indexed.wait_for_indexes()
     pair.each("insert", [a_row(random, key) for key in range(ROWS + 100, ROWS + 150)])
-    assert pair.check() >= least
+    assert check(pair) >= least
     pair.each("compact")
     assert len(snapshot_of(pair).sealed) == 1
     pair.reopen()
-    assert pair.check() >= least
+    assert check(pair) >= least
     assert not list(Folder(pair.folder).damages())
 
 

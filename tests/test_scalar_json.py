@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from elanus.segment.column import write_column
 from elanus.segment.indexed import IndexFile, IndexOf, build
 from elanus.store.header import FileKind
 from tests.filter_cases import KEYS, json_objects, json_texts, json_values
-from tests.native_case import open_folder
+from tests.native_case import Pair, asked_index
 
 MIN, MAX = -(2**63), 2**63 - 1
 SCHEMA = Schema(
@@ -123,43 +124,22 @@ def with_indexes(collection: Collection, kind: str) -> dict[str, str]:
     return {text: name if name in built else "" for text, name in ASKED.items()}
 
 
-def asks(collection: Collection, text: str) -> str:
-    """The index that a filter asks; empty for none."""
-    return str(collection.explain([1.0, 0.0], filter=text)).partition("asking index ")[2].partition("\n")[0]
-
-
 @pytest.mark.parametrize("kind", ["INVERTED", "STL_SORT", "JSON"])
 def test_paths_are_answered_alike_with_an_index_and_without(quick_path: Path, kind: str) -> None:
     random = Random(kind)
-    db = open_folder(quick_path / "db")
-    indexed, plain = (db.create_collection(name, SCHEMA) for name in ("indexed", "plain"))
-    expected = with_indexes(indexed, kind)
-
-    def check() -> None:
-        for text in ASKED:
-            found = [c.query(text, output_fields=["id"]).column("id").to_pylist() for c in (indexed, plain)]
-            assert found[0] == found[1], text
-
-    def write(keys: range) -> None:
-        rows = [a_row(random, key) for key in keys]
-        for collection in (indexed, plain):
-            collection.upsert(rows)
-
-    write(range(400))
-    for collection in (indexed, plain):
-        collection.flush()
-    indexed.wait_for_indexes()
-    write(range(350, 430))
-    check()
-    for collection in (indexed, plain):
-        collection.delete(filter="id % 7 == 3")
-        collection.compact()
-    check()
-    db.close()
-    with open_folder(quick_path / "db") as again:
-        indexed, plain = (again.collection(name) for name in ("indexed", "plain"))
-        assert {text: asks(indexed, text) for text in ASKED} == expected
-        check()
+    with closing(Pair(quick_path / "db", SCHEMA)) as pair:
+        expected = with_indexes(pair.indexed, kind)
+        pair.each("upsert", [a_row(random, key) for key in range(400)])
+        pair.each("flush")
+        pair.indexed.wait_for_indexes()
+        pair.each("upsert", [a_row(random, key) for key in range(350, 430)])
+        pair.agree(ASKED)
+        pair.each("delete", filter="id % 7 == 3")
+        pair.each("compact")
+        pair.agree(ASKED)
+        pair.reopen()
+        assert {text: asked_index(pair.indexed, text) for text in ASKED} == expected
+        pair.agree(ASKED)
 
 
 ASKED_OF = [
