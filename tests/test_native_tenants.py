@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elanus import Collection, DataType, Elanus, Field, InvalidParameter, Schema
-from elanus.segment.tenants import partitions_of, rows_of
+from elanus.model.layout import layout
+from elanus.segment.tenants import partitions_of, ranges_of
+from elanus.segment.text_bounds import bound
 from tests.native_case import DIM, STATES, bring_to, keys_in, open_folder, vector, vectors
 
 TYPES = {DataType.INT64: lambda n: n * 1_000_003 - 5, DataType.VARCHAR: lambda n: f"tenant {n} ü"}
@@ -110,11 +115,79 @@ def test_where_a_tenant_is_never_changes() -> None:
 def test_tenants_are_found_in_sorted_runs() -> None:
     column = pa.array([1, 1, 4, 9, 0, 4, 4, 7])
     runs = [(0, 4), (4, 8)]
-    assert rows_of(column, pa.array([4, 9, 5, 4]), runs).tolist() == [2, 3, 5, 6]
-    assert rows_of(column, pa.array([4]), runs[1:]).tolist() == [5, 6]
-    assert rows_of(column, pa.array([], pa.int64()), runs).tolist() == []
-    texts = pa.array(["", "a", "z", "ÿ", "\U0001f600", "a", "b"], pa.large_string())
-    assert rows_of(texts, pa.array(["a", "\U0001f600", "c"], pa.large_string()), [(0, 5), (5, 7)]).tolist() == [1, 4, 5]
+    assert ranges_of(column, pa.array([4, 9, 5, 4]), runs) == [(2, 3), (3, 4), (5, 7)]
+    assert ranges_of(column, pa.array([4]), runs[1:]) == [(5, 7)]
+    assert ranges_of(column, pa.array([], pa.int64()), runs) == []
+    texts = pa.array(["", "a", "ab", "z", "ÿ", "\U0001f600", "a", "a", "b"], pa.large_string())
+    some = pa.array(["a", "\U0001f600", "c", ""], pa.large_string())
+    assert ranges_of(texts, some, [(0, 6), (6, 9)]) == [(0, 1), (1, 2), (5, 6), (6, 8)]
+    assert ranges_of(texts[1:], some[:1], [(0, 5)]) == [(0, 1)]
+
+
+@given(st.lists(st.text("ab\u00ff\U0001f600", max_size=3)), st.text("ab\u00ff\U0001f600", max_size=3))
+def test_bounds_of_texts_are_those_of_a_sorted_list(texts: list[str], text: str) -> None:
+    ordered = sorted(t.encode() for t in texts)
+    laid_out = layout(pa.array(ordered, pa.large_binary()))
+    wanted = np.frombuffer(text.encode(), np.uint8)
+    for start in (0, len(ordered) // 2):
+        for behind, found in ((False, bisect_left), (True, bisect_right)):
+            got = bound(*laid_out, wanted, start, len(ordered), behind)
+            assert got == found(ordered, text.encode(), start, len(ordered))
+
+
+KINDS = {
+    "nullable": ("HNSW", "L2"),
+    "half": ("FLAT", "COSINE"),
+    "bits": ("BIN_FLAT", "HAMMING"),
+    "sparse": ("SPARSE_INVERTED_INDEX", "IP"),
+}
+
+
+def test_searches_of_a_tenant_are_those_of_any_filter(tmp_path: Path) -> None:
+    """Whatever the vectors and however large the tenant: as with a field of the same values that says no place."""
+    fields = (
+        Field("id", DataType.INT64, is_primary=True),
+        Field("tenant", DataType.VARCHAR, is_partition_key=True, max_length=16),
+        Field("same", DataType.VARCHAR, max_length=16),
+        Field("nullable", DataType.FLOAT_VECTOR, dim=DIM, nullable=True),
+        Field("half", DataType.FLOAT16_VECTOR, dim=DIM),
+        Field("bits", DataType.BINARY_VECTOR, dim=16),
+        Field("sparse", DataType.SPARSE_FLOAT_VECTOR),
+    )
+    rng = np.random.default_rng(1)
+    db = open_folder(tmp_path / "db")
+    collection = db.create_collection("c", Schema(fields), num_partitions=2)
+    rows = []
+    for n in range(6_000):
+        name = f"t{n % 8}" if n % 3 else "large"
+        dense = (rng.integers(0, 9, DIM) / 4).astype(np.float32)  # scores that are often equal
+        row = {"id": n, "tenant": name, "same": name, "nullable": dense if n % 7 else None, "half": dense}
+        rows.append(row | {"bits": rng.integers(0, 256, 2).astype(np.uint8).tobytes(), "sparse": {n % 20: 1.0, 30: 1}})
+    collection.insert(rows)
+    collection.flush()
+    for field, (kind, metric) in KINDS.items():
+        collection.create_index(field, kind, metric=metric)
+    collection.wait_for_indexes()
+    plan = collection.explain(rows[8]["nullable"], filter="tenant == 'large'", field="nullable", limit=10)
+    assert "graph ef=" in str(plan), "a large tenant is looked for in the graph"
+    for removed in ((), range(0, 6_000, 5)):
+        collection.delete(list(removed))
+        for name in ("large", "t1", "t7", "nobody"):
+            for field in KINDS:
+                query = rows[9][field] if field != "nullable" else rows[8][field]
+                limit = 3_000 if field == "nullable" else 40  # a graph may miss some; a scan misses none
+                asked = {"field": field, "limit": limit}
+                found = collection.search([query], filter=f"tenant == '{name}'", **asked)[0]
+                expected = collection.search([query], filter=f"same == '{name}'", **asked)[0]
+                assert [hit["id"] for hit in found] == [hit["id"] for hit in expected]
+                alive = [n for n, row in enumerate(rows) if n not in removed and row["tenant"] == name]
+                mine = [n for n in alive if rows[n][field] is not None]
+                assert len(found) == min(limit, len(mine))
+                assert {hit["id"] for hit in found} <= set(mine)
+                found = collection.search([query], filter=f"tenant == '{name}'", field=field, limit=10)[0]
+                assert len(found) == min(10, len(mine))
+                assert {hit["id"] for hit in found} <= set(mine)
+    db.close()
 
 
 def test_partitions_are_not_named(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ import pyarrow as pa
 
 from elanus.engine.manifest import IndexDefinition, Manifest, SegmentEntry
 from elanus.engine.precedence import give_way
+from elanus.engine.remembered import RememberedPlans
 from elanus.engine.retries import RecentWrites
 from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit, place_of
 from elanus.log.record import WriteRecord
@@ -345,13 +346,14 @@ class LogFollower:
             units.append(sealed.unit)
         growing = (self._frozen.segment, self._growing) if self._frozen is not None else (self._growing,)
         before = self._next or self._snapshot
+        is_same = before.manifest is self._manifest
         made = Snapshot(
             self._manifest,
             self._timestamp,
             tuple(units),
             tuple(g.view() for g in growing if g.rows),
             self._interims,
-            earlier_plans=before.plans or before.earlier_plans if before.manifest is self._manifest else {},
+            earlier_plans=before.plans or before.earlier_plans if is_same else RememberedPlans(),
             tallies=before.tallies,
         )
         if self._preparing:

@@ -14,7 +14,6 @@ from elanus.segment.indexed import IndexFile
 from elanus.segment.sealed import SealedSegment
 from elanus.store.base import Store
 from elanus.store.header import FileKind
-from elanus.vector.registry import resolve
 
 if TYPE_CHECKING:
     from elanus.vector.open import VectorIndex
@@ -35,7 +34,7 @@ def index_opener(store: Store, on_lost: Callable[[], None]) -> IndexOpener:
             from elanus.vector.open import VectorIndex
 
             vectors, sparse = segment.sparse_vectors(definition.field_id)
-            spec = resolve(definition.kind, definition.params)
+            spec = definition.spec
             path = store.local_path(key)
             map_payload(path, FileKind.INDEX, definition.field_id)  # checks header and trailer
             if sparse is not None and not spec.is_graph:

@@ -28,7 +28,7 @@ from elanus.segment.indexed import IndexOf
 from elanus.segment.sealed import SegmentMeta
 from elanus.segment.tenants import partitions_of
 from elanus.text.declared import ANALYZER, is_matched
-from elanus.vector.registry import resolve
+from elanus.vector.registry import IndexSpec, resolve
 
 DEFAULT_PARTITION = "_default"
 MAX_PARTITIONS = 1024
@@ -37,7 +37,7 @@ JSON_PATH = "json_path"
 """The parameter of an index of a JSON field that says what in it is indexed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IndexDefinition:
     """An index a user asked for: `kind` and `params` as given, `metric` resolved, None for that of a scalar field.
 
@@ -73,7 +73,12 @@ class IndexDefinition:
         """Whether there is anything to build: a scan is as good as FLAT."""
         if self.metric is None:
             return registry.has_file(self.kind)
-        return resolve(self.kind, self.params).has_file
+        return self.spec.has_file
+
+    @cached_property
+    def spec(self) -> IndexSpec:
+        """What an index of vectors is built as."""
+        return resolve(self.kind, self.params)
 
     def of(self, schema: Schema) -> IndexOf:
         """What a file of an index of a scalar field is built for."""

@@ -50,10 +50,14 @@ def from_rows(rows: Rows, length: int) -> Mask:
 
 def from_ranges(ranges: Iterable[tuple[int, int]], length: int) -> Mask:
     """The rows of half-open `ranges`."""
-    chosen = np.zeros(length, np.bool_)
+    mask = np.zeros((length + 7) // 8, np.uint8)
     for start, stop in ranges:
-        chosen[start:stop] = True
-    return from_bools(chosen)
+        if start < stop:
+            first, last = start >> 3, stop >> 3
+            bits = np.zeros((last + 1 - first) << 3, np.bool_)
+            bits[start - (first << 3) : stop - (first << 3)] = True
+            mask[first : last + 1] |= from_bools(bits)[: len(mask) - first]
+    return mask
 
 
 def both(a: Mask | None, b: Mask | None) -> Mask | None:
@@ -73,9 +77,10 @@ def sample(mask: Mask, length: int, share: float) -> Mask:
     return from_rows(random.choice(rows, number, replace=False, shuffle=False), length)
 
 
-def count(mask: Mask) -> int:
-    """How many rows a mask lets pass."""
-    bits_of = pa.Array.from_buffers(pa.bool_(), len(mask) * 8, [None, pa.py_buffer(mask)])
+def count(mask: Mask, run: tuple[int, int] | None = None) -> int:
+    """How many rows a mask lets pass; of a `run` (start, stop) of them alone."""
+    start, stop = run or (0, len(mask) * 8)
+    bits_of = pa.Array.from_buffers(pa.bool_(), stop - start, [None, pa.py_buffer(mask)], offset=start)
     return bits_of.true_count  # type: ignore[no-any-return]
 
 

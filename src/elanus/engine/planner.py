@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from elanus.engine import masks
 from elanus.engine.masks import Mask
-from elanus.engine.query import foreseen, select, select_vectors
+from elanus.engine.query import foreseen, select, select_run, select_vectors
 from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit
 from elanus.expr.bind import BoundFilter
 from elanus.model.errors import InvalidParameter
@@ -32,7 +32,7 @@ from elanus.segment.view import SegmentView
 from elanus.vector import cost
 from elanus.vector.cost import Route, Strategy
 from elanus.vector.payload import address
-from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, resolve, search_params
+from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, search_params
 
 if TYPE_CHECKING:
     from elanus.vector.exact import Bm25
@@ -73,8 +73,8 @@ class SearchRequest(NamedTuple):
 class Step:
     """One unit's part in a plan: `passing` of its `rows` take part, as `strategy` says.
 
-    `index` answers for all rows, `interim` for its first `interim.rows` and a scan for the rest; without either all
-    are scanned.
+    `index` answers for all rows, `interim` for its first `interim.rows` and a scan for the rest; without either those
+    of `run` are scanned that `mask` lets pass.
     """
 
     unit: int
@@ -82,6 +82,7 @@ class Step:
     rows: int
     passing: int
     strategy: Strategy
+    run: tuple[int, int]
     view: SegmentView = field(repr=False, compare=False)
     index: IndexHandle | None = field(default=None, repr=False, compare=False)
     interim: InterimIndex | None = field(default=None, repr=False, compare=False)
@@ -142,9 +143,11 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
     known_of = {step.unit: step for step in decided.steps}
     steps = []
     for number, unit in enumerate(snapshot.units):
-        mask = select_vectors(snapshot, unit, condition, wanted, searched)
+        together = select_run(snapshot, unit, condition, wanted, searched)
+        run, mask = together or (None, select_vectors(snapshot, unit, condition, wanted, searched))
         known = known_of.get(number)
-        same = known is not None and mask is None and known.mask is None and known.view is unit.view
+        is_whole = known is not None and known.mask is None and known.passing == known.rows
+        same = known is not None and run is None and mask is None and is_whole and known.view is unit.view
         if not same or interims is not decided.interims:
             index = unit.indexes.get(searched.id)
             interim = (
@@ -153,7 +156,7 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
             if not same or known is None or known.interim is not interim:
                 nulls = unit.view.column(searched.id).null_count if index is not None and searched.nullable else 0
                 known = _step(
-                    number, unit, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0, nulls
+                    number, unit, run, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0, nulls
                 )
         if known is not None:
             steps.append(known)
@@ -175,7 +178,7 @@ def _without_steps(snapshot: Snapshot, request: SearchRequest) -> Plan:
     """What is decided for all units together."""
     definition = snapshot.manifest.index_of(request.vector_field.id)
     metric = metric_of(snapshot, request)
-    spec = resolve(definition.kind, definition.params) if definition is not None else _FLAT
+    spec = definition.spec if definition is not None else _FLAT
     k = request.limit + request.offset
     params = search_params(spec, request.params, k)
     kind = definition.kind if definition is not None else ""
@@ -185,6 +188,7 @@ def _without_steps(snapshot: Snapshot, request: SearchRequest) -> Plan:
 def _step(
     number: int,
     unit: Unit,
+    run: tuple[int, int] | None,
     mask: Mask | None,
     index: IndexHandle | None,
     interim: InterimIndex | None,
@@ -196,23 +200,31 @@ def _step(
 ) -> Step | None:
     """What is done with a unit, whose index leaves out `nulls`; None where none of its rows takes part."""
     rows = unit.view.rows
-    passing = rows if mask is None else masks.count(mask)
+    start, stop = run or (0, rows)
+    passing = stop - start if mask is None else masks.count(mask, run)
     if not passing:
         return None
     if interim is not None:
         strategy = cost.choose_interim(interim.rows, rows, passing, dim)
     else:
         strategy = cost.choose(spec if index is not None else _FLAT, rows - nulls, passing, k, params, dim)
+    if run is not None:
+        scan_us = cost.scan_us(stop - start, passing, dim)
+        if scan_us < strategy.microseconds or strategy.route is Route.SCAN:
+            strategy = Strategy(Route.SCAN, microseconds=scan_us)
+        else:  # the others look at any row
+            mask, start, stop = masks.both(mask, masks.from_ranges([run], rows)), 0, rows
     return Step(
         number,
         f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}",
         rows,
         passing,
         strategy,
+        (start, stop),
         unit.view,
         None if strategy.route is Route.SCAN else index,
         interim if strategy.route is Route.INTERIM else None,
-        mask if passing < rows else None,
+        mask if passing < stop - start else None,
         _keys_at(unit),
     )
 

@@ -87,9 +87,9 @@ def _matching(snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, par
         return masks.both(snapshot.visible(unit, partitions), _rows_of(unit, unit.view.find(keys), rest))
     if condition.tenants is not None and unit.sealed is not None:
         tenants, rest = condition.tenants
-        rows = unit.sealed.tenant_rows(tenants, partitions)
-        if rows is not None:
-            return masks.both(snapshot.alive(unit), _rows_of(unit, rows, rest))
+        within = _in_ranges(unit, unit.sealed.tenant_ranges(tenants, partitions), rest)
+        if within is not None:
+            return masks.both(snapshot.alive(unit), within)
     if condition.ordered is not None and unit.sealed is not None:
         within = _within(unit, unit.sealed, condition, partitions)
         if within is not None:
@@ -115,21 +115,47 @@ def _within(unit: Unit, segment: SealedSegment, condition: BoundFilter, partitio
     span = Span()
     for op, value in bounds:
         span = span.within(op, value)
-    ranges = segment.rows_within(condition.clustering_key.id, span, partitions)
+    return _in_ranges(unit, segment.rows_within(condition.clustering_key.id, span, partitions), rest)
+
+
+def _in_ranges(unit: Unit, ranges: Sequence[tuple[int, int]] | None, rest: BoundFilter | None) -> Mask | None:
+    """The rows of `ranges` for which `rest` is true; None where there are no ranges."""
     if ranges is None:
         return None
-    if rest is not None and sum(stop - start for start, stop in ranges) < segment.rows * FEW_SHARE:
-        rows = np.concatenate([np.arange(start, stop) for start, stop in ranges]) if ranges else np.empty(0, np.int64)
-        return _rows_of(unit, rows, rest)
-    within = masks.from_ranges(ranges, segment.rows)
-    return within if rest is None else within & masks.from_arrow(rest.evaluate(unit.view, segment.rows))
+    rows = unit.view.rows
+    if rest is not None and sum(stop - start for start, stop in ranges) < rows * FEW_SHARE:
+        some = np.concatenate([np.arange(start, stop) for start, stop in ranges]) if ranges else np.empty(0, np.int64)
+        return _rows_of(unit, some, rest)
+    within = masks.from_ranges(ranges, rows)
+    return within if rest is None else within & masks.from_arrow(rest.evaluate(unit.view, rows))
 
 
 def select_vectors(
     snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int], field: Field
 ) -> Mask | None:
     """The rows that `select` gives and whose vector in `field` is not null: those that a search finds."""
-    mask = select(snapshot, unit, condition, partitions)
+    return _with_vectors(unit, select(snapshot, unit, condition, partitions), field)
+
+
+def select_run(
+    snapshot: Snapshot, unit: Unit, condition: BoundFilter | None, partitions: frozenset[int], field: Field
+) -> tuple[tuple[int, int], Mask | None] | None:
+    """(run, mask): what `select_vectors` gives, where that is those of a run (start, stop) of rows that `mask` lets
+    pass. None where it is not known to be one.
+    """
+    if condition is None or condition.tenants is None or unit.sealed is None or condition.sample is not None:
+        return None
+    tenants, rest = condition.tenants
+    if rest is not None:
+        return None
+    ranges = unit.sealed.tenant_ranges(tenants, partitions)
+    if ranges is None or len(ranges) > 1:
+        return None
+    return ranges[0] if ranges else (0, 0), _with_vectors(unit, snapshot.alive(unit), field)
+
+
+def _with_vectors(unit: Unit, mask: Mask | None, field: Field) -> Mask | None:
+    """`mask` without the rows whose vector in `field` is null."""
     if not field.nullable:
         return mask
     if not unit.view.has(field.id):

@@ -38,9 +38,6 @@ if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
 
-PLANS_KEPT = 64
-"""Plans remembered with a snapshot; each may hold a mask a unit."""
-
 MISSED_SHARE = 0.02
 """Of answers, those that may lack something before units are asked for more than their share: rows that are alike may
 lie together."""
@@ -159,8 +156,8 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
         asked = _asked(snapshot, request, made, shares, earlier)
         prepared = _Prepared(made, copies, widths, asked, _at_once(made, asked), shares != widths, tally)
         drawn = request.condition is not None and request.condition.sample is not None
-        if len(snapshot.plans) < PLANS_KEPT and not drawn:
-            snapshot.plans[key] = prepared
+        if not drawn:
+            snapshot.plans.keep(key, prepared, is_masked=any(step.mask is not None for step in made.steps))
     return prepared
 
 
@@ -209,13 +206,14 @@ def _asked_of(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step
     else:
         vectors, sparse = step.view.vectors(request.vector_field.id), None
     effort = min(1.0, max(LEAST_EFFORT, width / made.k))
-    unit = parts.Unit(step.unit, step.rows, width, _more(snapshot, made, step, width), vectors, keys, step.mask)
+    first, stop = step.run
+    unit = parts.Unit(step.unit, stop, width, _more(snapshot, made, step, width), vectors, keys, step.mask)
     if step.index is not None:
         part = step.index.open().part(unit, step.strategy, made.k, effort, sparse)
         return None if part is None else [part]
     interim = step.interim
     if interim is None:
-        return [parts.scan(unit)]
+        return [parts.scan(unit, first)]
     covered = parts.lists(unit, interim, math.ceil(effort * interim.nprobe), math.ceil(effort * interim.wanted))
     return [covered] if interim.rows == step.rows else [covered, parts.scan(unit, interim.rows)]
 
@@ -359,12 +357,12 @@ def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: 
         return [_Part(step.unit, *found)]
     from elanus.vector.metrics import top_k
 
-    parts, covered = [], 0
+    parts, (covered, stop) = [], step.run
     if interim is not None:
         covered = interim.rows
         parts.append(_Part(step.unit, *in_parts(lambda part: interim.search(part, k, mask), queries, us)))
-    if covered < step.rows:
-        found = in_parts(lambda part: top_k(made.metric, part, vectors, k, mask, covered, step.rows), queries, us)
+    if covered < stop:
+        found = in_parts(lambda part: top_k(made.metric, part, vectors, k, mask, covered, stop), queries, us)
         parts.append(_Part(step.unit, *found))
     return parts
 
@@ -379,7 +377,9 @@ def _exact(request: SearchRequest, made: Plan, step: Step, k: int) -> Callable[[
 
     field, view = request.vector_field, step.view
     stored = view.vectors(field.id) if field.is_dense else view.column(field.id)
-    rows = np.arange(step.rows) if step.mask is None else masks.rows_of(step.mask, step.rows)
+    rows = np.arange(*step.run)
+    if step.mask is not None:
+        rows = rows[masks.bits(step.mask, rows)]
     numbers = step.keys[1]
 
     def keys_at(some: Rows) -> Rows:

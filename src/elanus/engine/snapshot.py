@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from elanus.engine import masks
 from elanus.engine.manifest import Manifest
 from elanus.engine.masks import Mask
+from elanus.engine.remembered import RememberedPlans
 from elanus.expr.bound import BoundFilter
 from elanus.model.types import Metric
 from elanus.segment.expired import NEVER, NOTHING, Expired, first_end_in
@@ -120,6 +121,10 @@ def place_of(unit: Unit, field_id: int) -> Place:
     return field_id, address(unit.view.vectors(field_id))
 
 
+def _nothing_worked_out() -> dict[str, Any]:
+    return {"plans": RememberedPlans(), "earlier_plans": RememberedPlans(), "counts": {}}
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """`units` in the order sealed, then growing; `timestamp` is the newest write it includes.
@@ -132,10 +137,10 @@ class Snapshot:
     sealed: tuple[Unit, ...]
     growing: tuple[GrowingView, ...]
     interims: Mapping[Place, InterimIndex] = field(default_factory=dict)
-    plans: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    plans: RememberedPlans = field(default_factory=RememberedPlans, compare=False, repr=False)
     """What searches have worked out about this picture, by what they ask."""
 
-    earlier_plans: Mapping[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    earlier_plans: RememberedPlans = field(default_factory=RememberedPlans, compare=False, repr=False)
     """The same of the picture before, of the same manifest: most of it still holds."""
 
     expired: Expired = NOTHING
@@ -153,11 +158,11 @@ class Snapshot:
         Exact as long as nothing that was deleted after `timestamp` has been left behind by a merge, which happens when
         it is older than the retention time.
         """
-        return replace(self, timestamp=min(timestamp, self.timestamp), plans={}, earlier_plans={}, counts={})
+        return replace(self, timestamp=min(timestamp, self.timestamp), **_nothing_worked_out())
 
     def without(self, expired: Expired) -> Snapshot:
         """This picture without the rows that have `expired`, and with those that have not."""
-        return replace(self, expired=expired, plans={}, earlier_plans={}, counts={})
+        return replace(self, expired=expired, **_nothing_worked_out())
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:

@@ -6,16 +6,15 @@ span lie together, and are found with two comparisons' worth of binary search.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from elanus.model.canonical import numbers_of
-from elanus.model.layout import Items
+from elanus.model.layout import layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +40,37 @@ class Span:
 
 def ranges_of(column: pa.Array, span: Span, runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """The rows (start, stop) of `column` within `span`, for each of the sorted `runs` (start, stop) that has any."""
-    values: Any
-    left: Any
-    right: Any
-    if pa.types.is_large_string(column.type):
-        values, left, right = Items(column), bisect_left, bisect_right
-        span = Span(_bytes(span.low), _bytes(span.high), span.low_open, span.high_open)
-    else:
-        values, left, right = numbers_of(column, column.type.to_pandas_dtype()), _numbers_left, _numbers_right
+    bound = _text_bound(column) if pa.types.is_large_string(column.type) else _number_bound(column)
     found = []
     for start, stop in runs:
         if column.null_count:
             stop -= column[start:stop].null_count
         begin, end = start, stop
         if span.low is not None:
-            begin = (right if span.low_open else left)(values, span.low, start, stop)
+            begin = bound(span.low, start, stop, span.low_open)
         if span.high is not None:
-            end = (left if span.high_open else right)(values, span.high, start, stop)
+            end = bound(span.high, start, stop, not span.high_open)
         if begin < end:
-            found.append((int(begin), int(end)))
+            found.append((begin, end))
     return found
 
 
-def _numbers_left(values: np.ndarray[Any, Any], value: Any, start: int, stop: int) -> int:
-    return start + int(np.searchsorted(values[start:stop], values.dtype.type(value), side="left"))
+_Bound = Callable[[Any, int, int, bool], int]
+"""(value, start, stop, behind): the first row that is not below the value; where `behind`, the first above it."""
 
 
-def _numbers_right(values: np.ndarray[Any, Any], value: Any, start: int, stop: int) -> int:
-    return start + int(np.searchsorted(values[start:stop], values.dtype.type(value), side="right"))
+def _text_bound(column: pa.Array) -> _Bound:
+    from elanus.segment.text_bounds import bound
+
+    texts = layout(column)
+    return lambda text, start, stop, behind: bound(*texts, np.frombuffer(text.encode(), np.uint8), start, stop, behind)
 
 
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else text.encode()
+def _number_bound(column: pa.Array) -> _Bound:
+    values = numbers_of(column, column.type.to_pandas_dtype())
+
+    def bound(value: Any, start: int, stop: int, behind: bool) -> int:
+        side: Literal["left", "right"] = "right" if behind else "left"
+        return start + int(np.searchsorted(values[start:stop], values.dtype.type(value), side=side))
+
+    return bound

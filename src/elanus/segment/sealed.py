@@ -23,6 +23,7 @@ from elanus.model.canonical import vectors_of
 from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound, StoreError
 from elanus.model.schema import PARTITION_FIELD_ID, TIMESTAMP_FIELD_ID, Field, Schema
 from elanus.model.statistics import FieldStatistics
+from elanus.segment import tenants
 from elanus.segment.clustering import Span, ranges_of
 from elanus.segment.column import open_column
 from elanus.segment.deletes import Deletes
@@ -32,7 +33,6 @@ from elanus.segment.meta import SegmentMeta
 from elanus.segment.paths import StoredPaths
 from elanus.segment.sparse import SparseVectors
 from elanus.segment.statistics import statistics_of_absent
-from elanus.segment.tenants import rows_of
 from elanus.segment.view import Mask, Rows, Timestamps, Vectors, missing_column
 from elanus.segment.write import WrittenSegment, write_segment
 from elanus.store.base import Store
@@ -49,6 +49,7 @@ class SealedSegment:
         self.meta = meta
         self._store = store
         self._columns: dict[int, pa.Array] = {}
+        self._vectors: dict[int, Vectors] = {}
         self._sparse: dict[int, SparseVectors] = {}
         self.derived: dict[int, pa.Array] = {}
         """What functions that were added after the segment was written make of it, by field."""
@@ -137,7 +138,10 @@ class SealedSegment:
         self.lost_paths.discard(field_id)
 
     def vectors(self, field_id: int) -> Vectors:
-        return vectors_of(self.column(field_id))
+        vectors = self._vectors.get(field_id)
+        if vectors is None:
+            vectors = self._vectors[field_id] = vectors_of(self.column(field_id))
+        return vectors
 
     def sparse_vectors(self, field_id: int) -> tuple[Vectors, SparseVectors | None]:
         """The vectors of a field, and what has to be asked for those that are read; None where all are there."""
@@ -212,11 +216,14 @@ class SealedSegment:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return self.keys.find_pairs(keys)
 
-    def tenant_rows(self, values: pa.Array, partitions: Iterable[int]) -> Rows | None:
-        """The rows in `partitions` with one of these values of the partition key; None where they lie anywhere."""
+    def tenant_ranges(self, values: pa.Array, partitions: Iterable[int]) -> list[tuple[int, int]] | None:
+        """Ranges of the rows in `partitions` with one of these values of the partition key; None where they lie
+        anywhere.
+        """
         if not self.meta.clustered_by:
             return None
-        return rows_of(self.column(self.meta.clustered_by), values, map(self.meta.partition_range, sorted(partitions)))
+        runs = map(self.meta.partition_range, sorted(partitions))
+        return tenants.ranges_of(self.column(self.meta.clustered_by), values, runs)
 
     def rows_within(self, field_id: int, span: Span, partitions: Iterable[int]) -> list[tuple[int, int]] | None:
         """Ranges of the rows in `partitions` whose clustering key `field_id` is within `span`; None where they are not
@@ -311,7 +318,7 @@ class SealedView:
         return self.segment.extracted(field_id, steps)
 
     def vectors(self, field_id: int) -> Vectors:
-        return vectors_of(self.column(field_id))
+        return self.segment.vectors(field_id) if self.segment.has(field_id) else vectors_of(self.column(field_id))
 
     def sparse_vectors(self, field_id: int) -> tuple[Vectors, SparseVectors | None]:
         """As those of the segment, where it has the field."""

@@ -31,7 +31,6 @@ from elanus.segment.sealed import SealedSegment, WrittenSegment, write_segment
 from elanus.store.header import FileKind
 from elanus.store.reasons import store_error
 from elanus.vector.cost import BUILDER_BYTES, build_bytes
-from elanus.vector.registry import resolve
 
 if TYPE_CHECKING:
     from elanus.engine.collection import Collection
@@ -232,7 +231,7 @@ def _column(collection: Collection, path: Path, definition: IndexDefinition, pre
 def _job(
     task: str, definition: IndexDefinition, column: Mapping[str, Any], more: Mapping[str, Any], threads: int
 ) -> BuildJob:
-    spec = resolve(definition.kind, definition.params)
+    spec = definition.spec
     arguments = {
         "spec": spec.to_dict(), "metric": definition.vector_metric.value, "column": column, "threads": threads, **more
     }  # fmt: skip
