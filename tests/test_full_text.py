@@ -100,10 +100,11 @@ def expected(texts: Texts, query: str, k1: float = 1.2, b: float = 0.75, shown: 
 
 def check(collection: Collection, texts: Texts, k1: float = 1.2, b: float = 0.75) -> None:
     """That every search answers as the oracle does, also of some shelves, and of pages."""
-    every = collection.search(list(QUERIES), field="sparse", limit=1000)
+    every = collection.search(list(QUERIES), field="sparse", limit=len(texts))
     for query, hits in zip(QUERIES, every, strict=True):
         agree(hits, expected(texts, query, k1, b))
-    (some,) = collection.search("quick fox", field="sparse", limit=1000, filter="shelf == 1", output_fields=["text"])
+    one_shelf = {"filter": "shelf == 1", "output_fields": ["text"], "limit": len(texts)}
+    (some,) = collection.search("quick fox", field="sparse", **one_shelf)
     agree(some, expected(texts, "quick fox", k1, b, lambda key: key % 3 == 1))
     assert [hit["entity"]["text"] for hit in some] == [texts[hit["id"]] for hit in some]
     (page,) = collection.search("fox dog", field="sparse", limit=5, offset=3, metric="BM25")

@@ -140,12 +140,12 @@ class Table:
             rows = unit.view.rows
             keys = unit.view.key_column.to_pylist()
             alive = unit.view.alive(snapshot.timestamp)
-            there = range(rows) if alive is None else masks.rows_of(alive, rows).tolist()
+            there = range(rows) if alive is None else masks.rows_of(alive).tolist()
             if three_valued:
                 value = condition.evaluate(unit.view, rows).to_pylist()
                 seen.update({keys[row]: value[row] for row in there})
             mask = select(snapshot, unit, condition, partitions)
-            selected.update(keys if mask is None else [keys[row] for row in masks.rows_of(mask, rows).tolist()])
+            selected.update(keys if mask is None else [keys[row] for row in masks.rows_of(mask).tolist()])
         assert not three_valued or seen == wanted, [
             (key, seen.get(key), wanted[key]) for key in wanted if seen.get(key) is not wanted[key]
         ][:5]

@@ -85,7 +85,7 @@ def _counted(snapshot: Snapshot, field: Field, terms: npt.NDArray[np.uint32]) ->
     texts = np.zeros(len(terms), np.int64)
     for unit in snapshot.units:
         mask = snapshot.visible(unit, snapshot.manifest.live_partitions)
-        rows = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask, unit.view.rows)
+        rows = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask)
         if len(rows):
             words += count_texts(terms, unit.view.column(field.id), rows, texts)
             total += len(rows)

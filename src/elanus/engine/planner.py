@@ -201,7 +201,7 @@ def _step(
     """What is done with a unit, whose index leaves out `nulls`; None where none of its rows takes part."""
     rows = unit.view.rows
     start, stop = run or (0, rows)
-    passing = stop - start if mask is None else masks.count(mask, run)
+    passing = stop - start if mask is None else masks.count(mask, start, stop)
     if not passing:
         return None
     if interim is not None:

@@ -168,7 +168,7 @@ def _rows_of(unit: Unit, rows: Rows, condition: BoundFilter | None) -> Mask:
     """Those of `rows` for which `condition` is true."""
     if condition is not None and len(rows):
         rows = rows[condition.evaluate_at(unit.view, rows).fill_null(False).to_numpy(zero_copy_only=False)]
-    return masks.from_rows(rows, unit.view.rows)
+    return masks.of_rows(rows, unit.view.rows)
 
 
 def count(snapshot: Snapshot, condition: BoundFilter | None = None, partitions: Sequence[str] = ()) -> int:
@@ -220,7 +220,7 @@ def find(snapshot: Snapshot, condition: BoundFilter | None, partitions: Sequence
     rows: list[Rows] = []
     for number, unit in enumerate(snapshot.units):
         mask = select(snapshot, unit, condition, wanted)
-        matching = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask, unit.view.rows)
+        matching = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask)
         if need is not None:
             matching = _first_of_each_run(unit, matching, need)
         if len(matching):

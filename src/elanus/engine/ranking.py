@@ -90,7 +90,7 @@ def rank(snapshot: Snapshot, request: SearchRequest, query: int, bounds: Bounds)
     units, rows, scores = [], [], []
     for number, unit in enumerate(snapshot.units):
         mask = select_vectors(snapshot, unit, request.condition, wanted, request.vector_field)
-        passing = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask, unit.view.rows)
+        passing = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask)
         if not len(passing):
             continue
         found = _scores(metric, request, query, unit, passing)

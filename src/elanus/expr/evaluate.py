@@ -48,10 +48,16 @@ from elanus.expr.typed import (
 
 _Made = TypeVar("_Made")
 
-COSTLY = 20.0
-"""Nanoseconds a row from which gathering the open rows of a column costs less than running over all of it."""
+GATHERED_NS = 15.0
+"""What one open row costs beside the term itself that is run over the open rows alone: its value is gathered, its
+answer put in its place.
+"""
+
 FEW_OPEN = 4
-"""The share of open rows, one in so many, below which a costly term runs over those only."""
+"""The share of open rows, one in so many, above which a term runs over all of them, however costly it is."""
+
+COSTLY = 20.0
+"""Nanoseconds a row from which it pays to ask indexes where a term is possible at all."""
 
 ASKING = 1.0
 """Nanoseconds a row that it takes at most to ask an index where a term is possible."""
@@ -291,7 +297,8 @@ def _junction(rows: _Rows, node: Junction) -> pa.BooleanArray:
         open_rows = rows.count - result.true_count if settles else result.true_count + result.null_count
         if not open_rows:
             break
-        if term.cost >= COSTLY and open_rows * FEW_OPEN < rows.count:
+        pays = open_rows * (GATHERED_NS + term.cost) < rows.count * term.cost
+        if pays and open_rows * FEW_OPEN < rows.count:
             # All that are left, over the same rows: what they work out of these they share.
             left = tuple(terms[number:])
             rest = Junction(node.op, left, math.fsum(term.cost for term in left)) if len(left) > 1 else term
@@ -350,21 +357,19 @@ def _with_ranges(node: Junction) -> list[Predicate]:
 
 def _where_possible(rows: _Rows, node: Function, possible: pa.BooleanArray) -> pa.BooleanArray:
     """`node`, run over those rows only in which it is possible."""
-    held, known = truth.unpack(possible)
-    chosen = np.flatnonzero(held)
-    held[chosen], known[chosen] = truth.unpack(rows.chosen(chosen).truth(node))
-    return truth.pack(held, known)
+    chosen = truth.true_rows(possible)
+    return truth.put(possible, chosen, rows.chosen(chosen).truth(node))
 
 
 def _joined_where_open(
     rows: _Rows, result: pa.BooleanArray, term: Predicate, join: Callable[[Any, Any], Any], settles: bool
 ) -> pa.BooleanArray:
     """`join(result, term)`, where the term is run over the rows only that `result` does not settle."""
-    held, known = truth.unpack(result)
-    still_open = np.flatnonzero(~held if settles else held | ~known)
-    joined = join(result.take(pa.array(still_open)), rows.chosen(still_open).truth(term))
-    held[still_open], known[still_open] = truth.unpack(joined)
-    return truth.pack(held, known)
+    still_open = truth.rows_not(settles, result)
+    answers = rows.chosen(still_open).truth(term)
+    if result.null_count:
+        answers = join(result.take(pa.array(still_open)), answers)
+    return truth.put(result, still_open, answers)
 
 
 _RULES: dict[type, Callable[[_Rows, Any], pa.BooleanArray]] = {

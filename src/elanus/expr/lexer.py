@@ -153,7 +153,7 @@ def _json_list(text: str) -> tuple[Value, ...] | None:
     # An integer beyond 64 bits comes back as a float, and one beyond int64 as an integer: both are errors here.
     if float in kinds and any(type(v) is float and abs(v) >= 2.0**63 for v in values):
         return None
-    if int in kinds and max(v for v in values if type(v) is int) > MAX_INT64:
+    if int in kinds and max(values if len(kinds) == 1 else (v for v in values if type(v) is int)) > MAX_INT64:
         return None
     return tuple(values)
 

@@ -11,6 +11,7 @@ from elanus.expr.constants import Moment, classify
 from elanus.expr.errors import Refused
 from elanus.expr.kinds import ARROW_OF, Type
 from elanus.expr.lexer import MAX_INT64
+from elanus.expr.numbers import distinct
 from elanus.expr.tree import Value
 from elanus.expr.typed import (
     Always,
@@ -48,7 +49,7 @@ def member(operand: Typed, values: tuple[Value, ...], position: int, limits: tup
         numbers = np.array(values, np.int64)
         if arrow != pa.int64():
             numbers = numbers[(numbers >= limits[0]) & (numbers <= limits[1])]
-        listed = pa.array(np.unique(numbers), arrow)
+        listed = pa.array(distinct(numbers), arrow)
     elif operand.type is Type.STRING:
         listed = _strings(values, position)
     elif operand.type is Type.BOOL:
@@ -56,7 +57,7 @@ def member(operand: Typed, values: tuple[Value, ...], position: int, limits: tup
     else:
         with np.errstate(over="ignore"):
             reals = np.array(values, np.float64).astype(np.float32 if arrow == pa.float32() else np.float64)
-        listed = pa.array(_with_both_zeros(np.unique(reals)))
+        listed = pa.array(_with_both_zeros(distinct(reals)))
     if not len(listed):
         return WhereKnown(operand, False) if operand.nullable else Always(False)
     if len(listed) == 1:
@@ -77,8 +78,8 @@ def member_of_json(operand: Typed, values: tuple[Value, ...], position: int) -> 
         raise Refused(f"value '{shown(wrong)[:200]}' in list cannot be casted to a number", position)
     ints = doubles = None
     if numbers:
-        ints = pa.array(np.unique(np.array(list(_as_ints(numbers)), np.int64)))
-        doubles = pa.array(_with_both_zeros(np.unique(np.array(list(_as_doubles(numbers)), np.float64))))
+        ints = pa.array(distinct(np.array(list(_as_ints(numbers)), np.int64)))
+        doubles = pa.array(_with_both_zeros(distinct(np.array(list(_as_doubles(numbers)), np.float64))))
     bools = frozenset(v for v in values if isinstance(v, bool))
     return MemberJson(operand, ints, doubles, _strings(texts, position) if texts else None, bools, values)
 

@@ -70,6 +70,14 @@ def of_scalar(value: float, rows: int) -> Numbers:
     return Numbers(none, every, np.zeros(rows, np.int64), np.full(rows, value))
 
 
+def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values, rising, each once: faster than `np.unique` where they are few or rise already."""
+    ordered = np.sort(values)
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
 def values_of(column: pa.Array) -> npt.NDArray[Any]:
     """The values of a fixed-width column without a copy; those of null rows are arbitrary."""
     without_nulls = [None, column.buffers()[1]]

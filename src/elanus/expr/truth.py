@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elanus.model.bits import Rows, of_arrow, rows_of, trimmed, true_in
+
 Bools = npt.NDArray[np.bool_]
 
 
@@ -15,6 +17,37 @@ def pack(truth: Bools, known: Bools | None = None) -> pa.BooleanArray:
     validity = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
     values = pa.py_buffer(np.packbits(truth, bitorder="little"))
     return pa.Array.from_buffers(pa.bool_(), len(truth), [validity, values])
+
+
+def true_rows(array: pa.BooleanArray) -> Rows:
+    """The rows that are true, rising."""
+    return rows_of(true_in(array))
+
+
+def rows_not(value: bool, array: pa.BooleanArray) -> Rows:
+    """The rows that are not `value`: the other, or unknown; rising."""
+    values, known = of_arrow(array)
+    others = ~values if value else values
+    if known is not None:
+        others = others | ~known
+    return rows_of(trimmed(others, len(array)))
+
+
+def put(array: pa.BooleanArray, rows: Rows, answers: pa.BooleanArray) -> pa.BooleanArray:
+    """`array` with the truth of `rows` as `answers` says."""
+    from elanus.model.bit_kernels import put_bits
+
+    values, known = of_arrow(array)
+    held, are_known = unpack(answers)
+    values = values.copy()
+    put_bits(rows, held, values)
+    if known is None and not answers.null_count:
+        validity = None
+    else:
+        known = np.full(len(values), 0xFF, np.uint8) if known is None else known.copy()
+        put_bits(rows, are_known, known)
+        validity = pa.py_buffer(known)
+    return pa.Array.from_buffers(pa.bool_(), len(array), [validity, pa.py_buffer(values)])
 
 
 def unpack(array: pa.BooleanArray) -> tuple[Bools, Bools]:

@@ -49,7 +49,7 @@ class Elements(SortedValues):
         if all_of_them:
             return self._truth(self._with_all(numbers) if len(numbers) == count else self._none())
         chosen = asked.spans_of(numbers)
-        return self._truth(self._joined(chosen) if self._bitmaps is not None else self._set(chosen, self._held(chosen)))
+        return self._truth(self._joined(chosen) if self._bitmaps is not None else self._set(chosen))
 
     def _none(self) -> Bits:
         return np.zeros((self._rows + 7) // 8, np.uint8)

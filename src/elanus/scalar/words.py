@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 
 from elanus.expr.text_match import TextMatch
 from elanus.expr.typed import Predicate
+from elanus.model.bits import of_rows
 from elanus.model.layout import Items
 from elanus.scalar.sections import Array, Sections, Source, bits_of, strings_to
 from elanus.text.declared import ANALYZER
@@ -88,10 +89,10 @@ def _occurrences(column: pa.Array, params: Mapping[str, Any]) -> tuple[pa.Array,
     distinct = pc.unique(vocabularies)
     distinct = distinct.take(pc.array_sort_indices(distinct))
     terms, rows, positions = [], [], []
-    for first, vocabulary, (of_terms, of_rows, of_positions) in blocks:
+    for first, vocabulary, (of_terms, in_rows, of_positions) in blocks:
         numbers = pc.index_in(vocabulary.cast(pa.large_binary()), value_set=distinct).to_numpy(zero_copy_only=False)
         terms.append(numbers[of_terms].astype(np.int32))
-        rows.append((of_rows + first).astype(np.uint32))
+        rows.append((in_rows + first).astype(np.uint32))
         positions.append(of_positions.astype(np.int32))
     return distinct, np.concatenate(terms), np.concatenate(rows), np.concatenate(positions)
 
@@ -154,7 +155,7 @@ class WordIndex:
         return np.packbits(weights >= query.least, bitorder="little")
 
     def _with_any(self, numbers: Iterable[int]) -> Bits:
-        from elanus.text.posting_kernels import set_bits
+        from elanus.model.bit_kernels import set_bits
 
         bits = np.zeros((self._rows_count + 7) // 8, np.uint8)
         for number in numbers:
@@ -162,12 +163,11 @@ class WordIndex:
         return bits
 
     def _with_phrase(self, query: Phrase) -> Bits:
-        from elanus.text.posting_kernels import phrase_at, set_bits
+        from elanus.text.posting_kernels import phrase_at
 
-        bits = np.zeros((self._rows_count + 7) // 8, np.uint8)
         numbers = [number for number in self._numbers(query.words) if number is not None]
         if len(numbers) < len(query.words):
-            return bits
+            return np.zeros((self._rows_count + 7) // 8, np.uint8)
         rows = self._with_all(numbers)
         if len(query.said) > 1 and len(rows):
             begins, ends = zip(*(self._places_of(number, rows) for number in numbers), strict=True)
@@ -175,8 +175,7 @@ class WordIndex:
             places = self._positions, np.stack(begins), np.stack(ends)
             phrase_at(*places, query.said, query.shifts, query.slop, held)
             rows = rows[held.view(np.bool_)]
-        set_bits(rows, bits)
-        return bits
+        return of_rows(rows, self._rows_count)
 
     def _with_all(self, numbers: Sequence[int]) -> npt.NDArray[np.uint32]:
         """The rows that have all of these terms, rising."""

@@ -54,13 +54,6 @@ def phrase_at(positions: Any, begins: Any, ends: Any, query: Any, shifts: Any, m
 
 
 @compiled
-def set_bits(rows: Any, bits: Any) -> None:
-    for i in range(len(rows)):
-        row = rows[i]
-        bits[row >> 3] |= np.uint8(1 << (row & 7))
-
-
-@compiled
 def add_weight(rows: Any, weight: int, weights: Any) -> None:
     for i in range(len(rows)):
         weights[rows[i]] += weight
