@@ -1,8 +1,9 @@
 """count(*) by filters through gRPC on a million sealed rows: without scalar indexes, with them, and by another server.
 
-`--peer URI` names a running Milvus, where a collection `PEER` is made of the same rows at its first use and kept. Each
-turn asks all sides with the same constants, which are others than the turn before, so that no cache of answers is
-measured. The peer is not asked what its version does not know.
+`--peer URI` names a running Milvus, where a collection `PEER` is made of the same rows at its first use and kept. In each
+round all sides are asked in turn, each `CALLS` times in a row and with the same constants, none of which comes twice, so
+that no cache of answers is measured. A side's figure of a round is its median. The peer is not asked what its version
+does not know.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench.report import Figure
 from bench.serving import served
 from elanus import DataType, Field, Schema
 
-ROWS, ROUNDS = 1_000_000, 15
+ROWS, CALLS = 1_000_000, 15
 NUMBERS, WORDS, LABELS, TOLD = 100_000, 26 * 26 * 100, 1_000, 8
 PEER_BATCH = 20_000
 
@@ -63,34 +64,37 @@ def run(context: Context) -> list[Figure]:
         for name in (PLAIN, INDEXED):
             client.load_collection(name)
         if context.peer is None:
-            figures = _figures(client, None, count)
+            figures = _figures(client, None, count, context.rounds)
         else:
             peer = MilvusClient(context.peer)
             fill_peer(peer, count, context.say)
-            figures = _figures(client, peer, count)
+            figures = _figures(client, peer, count, context.rounds)
             peer.close()
         client.close()
     return figures
 
 
-def _figures(client: MilvusClient, peer: MilvusClient | None, count: int) -> list[Figure]:
+def _figures(client: MilvusClient, peer: MilvusClient | None, count: int, rounds: int) -> list[Figure]:
     figures = []
     for what, text, bound_ms in FILTERS:
         label = f"count(*) where {what}, {count:,} rows, gRPC"
-        plain, indexed, others = [], [], []
-        for turn in range(-2, ROUNDS):
-            asked = _filled(text, turn)
-            plain.append(_count_ms(client, PLAIN, asked))
-            indexed.append(_count_ms(client, INDEXED, asked))
-            if peer is not None:
-                others.append(_count_ms(peer, PEER, asked))
-        figures.append(Figure("filter", f"{label}, no index", Spread.of(plain[2:]), "ms", bound_ms))
-        figures.append(Figure("filter", f"{label}, with an index", Spread.of(indexed[2:]), "ms", WITH_INDEX_MS))
+        sides = [(client, PLAIN, "no index", bound_ms), (client, INDEXED, "with an index", WITH_INDEX_MS)]
         if peer is not None:
-            figures.append(Figure("filter", f"{label}, the peer, no index", Spread.of(others[2:]), "ms"))
-    took = [_count_ms(client, INDEXED, _filled(TEXT_MATCH, turn)) for turn in range(-2, ROUNDS)][2:]
+            sides.append((peer, PEER, "the peer, no index", None))
+        medians: list[list[float]] = [[] for _ in sides]
+        for turn in range(-1, rounds):
+            for (asked, name, _, _), took in zip(sides, medians, strict=True):
+                took.append(_median_ms(asked, name, text, turn))
+        for (_, _, side, bound), took in zip(sides, medians, strict=True):
+            figures.append(Figure("filter", f"{label}, {side}", Spread.of(took[1:]), "ms", bound))
+    took = [_median_ms(client, INDEXED, TEXT_MATCH, turn) for turn in range(-1, rounds)][1:]
     label = f"count(*) where text_match, {count:,} rows of {TOLD} words, gRPC"
     return [*figures, Figure("filter", label, Spread.of(took), "ms", TEXT_MATCH_MS)]
+
+
+def _median_ms(client: MilvusClient, name: str, text: str, turn: int) -> float:
+    asked = [_filled(text, turn * CALLS + call) for call in range(CALLS)]
+    return float(np.median([_count_ms(client, name, one) for one in asked]))
 
 
 def _filled(text: str, turn: int) -> str:

@@ -15,7 +15,7 @@ A damaged or lost file is as none: filters scan, the log says which it was, and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,10 @@ class Indexed:
             self._by_field.setdefault(file.of.field_id, []).append((name, file))
 
     def __call__(self, node: Predicate) -> pa.BooleanArray | None:
-        for name, file in self._of(node.fields()):
+        fields = set(node.fields())
+        if len(fields) != 1:  # none is of several
+            return None
+        for name, file in self._by_field.get(fields.pop(), ()):
             answer = file.answer(node)
             if answer is not None:
                 if self._heard is not None:
@@ -201,7 +204,3 @@ class Indexed:
         """Map all files now. Raises `StoreError` where one cannot be fetched."""
         for file in self._files.values():
             file.open()
-
-    def _of(self, fields: Iterable[int]) -> Iterable[tuple[str, IndexFile]]:
-        for field_id in dict.fromkeys(fields):
-            yield from self._by_field.get(field_id, ())
