@@ -1,9 +1,9 @@
 """count(*) by filters through gRPC on a million sealed rows: without scalar indexes, with them, and by another server.
 
-`--peer URI` names a running Milvus, where a collection `PEER` is made of the same rows at its first use and kept. In each
-round all sides are asked in turn, each `CALLS` times in a row and with the same constants, none of which comes twice, so
-that no cache of answers is measured. A side's figure of a round is its median. The peer is not asked what its version
-does not know.
+`--peer URI` names a running Milvus, where a collection `PEER` is made of the same rows at its first use and kept. In
+each round all sides are asked in turn, each `CALLS` times in a row and with the same constants, none of which comes
+twice, so that no cache of answers is measured. A side's figure of a round is its median. The peer is not asked what
+its version does not know.
 """
 
 from __future__ import annotations
