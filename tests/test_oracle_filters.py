@@ -2,10 +2,12 @@
 
 A case is one expression on one table of fifty rows in all of `STATES`. Schemas, rows and expressions are drawn from a
 seed and the table's number; a failure says which, and `--seed` repeats it. `make oracle` does a million cases.
+Hypothesis draws small tables the same way, and makes those that fail smaller still.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ from random import Random
 from typing import Any, Self
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from elanus import Elanus, Schema, Settings
 from elanus.engine import masks
@@ -46,16 +50,18 @@ def test_a_filter_is_what_the_oracle_says_in_every_state_of_its_rows(
     cases = THOROUGH_CASES if pytestconfig.getoption("--thorough") else CASES
     truths: Counter[Truth] = Counter()
     for number in range(cases // EXPRESSIONS):
-        with Table(quick_path / str(number), seed + number) as table:
-            for state in table.states():
-                for asked in table.questions:
-                    try:
-                        table.check(asked, truths)
-                    except BaseException as error:
-                        error.add_note(f"{asked.text!r} with {asked.params} on table {seed + number}, {state}")
-                        raise
+        with Table(quick_path / str(number), Random(seed + number)) as table:
+            table.check_all(f"on table {seed + number}", truths)
     # Three-valued logic is met, not passed by.
     assert min(truths[truth] for truth in (True, False, None)) > truths.total() / 20, truths
+
+
+@pytest.mark.timeout(0)  # making a failing table smaller takes minutes
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_filter_is_what_the_oracle_says_of_tables_that_hypothesis_draws(random: Random) -> None:
+    with tempfile.TemporaryDirectory() as folder, Table(Path(folder), random, rows=5, expressions=3) as table:
+        table.check_all("", Counter())
 
 
 class Asked:
@@ -78,16 +84,17 @@ class Asked:
 class Table:
     """A collection of a generated schema, its model, and filters that bind to it."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, random: Random, rows: int = ROWS, expressions: int = EXPRESSIONS) -> None:
         self.folder = folder
-        self.random = Random(seed)
+        self.random = random
+        self.rows = rows
         self.schema = a_schema(self.random)
         self.db = self._open()
         self.collection = self.db.create_collection("things", self.schema, on_duplicate_key="keep")
         self.schema = self.collection.schema
         self.values = Values(self.schema, self.random, "grid")
         self.model = Model(self.schema, OnDuplicateKey.KEEP)
-        self.questions = [Asked(*a_filter(self.random, self.schema), self.schema) for _ in range(EXPRESSIONS)]
+        self.questions = [Asked(*a_filter(self.random, self.schema), self.schema) for _ in range(expressions)]
 
     def __enter__(self) -> Self:
         return self
@@ -95,19 +102,29 @@ class Table:
     def __exit__(self, *_: object) -> None:
         self.db.close()
 
+    def check_all(self, of: str, truths: Counter[Truth]) -> None:
+        """Every filter in every state."""
+        for state in self.states():
+            for asked in self.questions:
+                try:
+                    self.check(asked, truths)
+                except BaseException as error:
+                    error.add_note(f"{asked.text!r} with {asked.params} {of}, {state}")
+                    raise
+
     def _open(self) -> Elanus:
-        settings = Settings(background=False, index_min_rows=1_000)
-        return Elanus(Instance.open(self.folder, settings, builders=InlineBuilders()))
+        quiet = Settings(background=False, index_min_rows=1_000)
+        return Elanus(Instance.open(self.folder, quiet, builders=InlineBuilders()))
 
     def states(self) -> Iterator[str]:
         """Bring the rows from one of `STATES` into the next."""
-        rows = self._with_keys(self.values.rows(ROWS), self.values.keys(ROWS, distinct=True))
+        rows = self._with_keys(self.values.rows(self.rows), self.values.keys(self.rows, distinct=True))
         keys = self.collection.insert(rows).keys.to_pylist()
         self.model.insert(_keyed(rows, keys), "_default")
         yield STATES[0]
         self.collection.flush()
         yield STATES[1]
-        gone, changed = keys[:8], keys[8:20]
+        gone, changed = keys[: self.rows // 6], keys[self.rows // 6 : self.rows * 2 // 5]
         self.collection.delete(gone)
         self.model.delete(gone)
         rows = _keyed(self.values.rows(len(changed)), changed)
