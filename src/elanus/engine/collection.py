@@ -74,6 +74,8 @@ class Collection:
         is_published = host.log.is_published if host.log is not None else _always
         opener = index_opener(host.store, self._wake)
         self.follower = LogFollower(host.store, versions.state, opener, self.recent, is_published, self._wake)
+        self.watch = self.follower.snapshot.watch
+        host.jobs.sampler.watch(self)
         self.expiry = Expiry(host.clock)
         self.cover_step = 0
         """How many steps of growing rows there were when the sealer was last woken to cover them."""

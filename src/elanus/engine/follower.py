@@ -355,6 +355,7 @@ class LogFollower:
             self._interims,
             earlier_plans=before.plans or before.earlier_plans if is_same else RememberedPlans(),
             tallies=before.tallies,
+            watch=before.watch,
         )
         if self._preparing:
             self._next = made

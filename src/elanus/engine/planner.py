@@ -54,7 +54,7 @@ class SearchRequest(NamedTuple):
     `limit` hits are returned after skipping `offset`, nearest first. `params` are search parameters of the index kind
     (`ef`, `nprobe`). `metric` None takes the index's; without an index it is the first of the field's
     (`Schema.metrics_of`). Queries of BM25 are words and how often they are said, until `full_text` says what they
-    weigh.
+    weigh. With `is_exact` every row that passes is scored.
     """
 
     vector_field: Field
@@ -67,6 +67,7 @@ class SearchRequest(NamedTuple):
     metric: Metric | None = None
     params: Mapping[str, Any] = NO_PARAMS
     scoring: Bm25 | None = None
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +150,9 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
         is_whole = known is not None and known.mask is None and known.passing == known.rows
         same = known is not None and run is None and mask is None and is_whole and known.view is unit.view
         if not same or interims is not decided.interims:
-            index = unit.indexes.get(searched.id)
-            interim = (
-                snapshot.interim(unit, searched.id, metric) if index is None and is_float and spec.has_file else None
-            )
+            index = None if request.is_exact else unit.indexes.get(searched.id)
+            may_wait = index is None and is_float and spec.has_file and not request.is_exact
+            interim = snapshot.interim(unit, searched.id, metric) if may_wait else None
             if not same or known is None or known.interim is not interim:
                 nulls = unit.view.column(searched.id).null_count if index is not None and searched.nullable else 0
                 known = _step(
@@ -161,6 +161,28 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
         if known is not None:
             steps.append(known)
     return Plan(metric, decided.k, decided.kind, decided.params, decided.condition, tuple(steps), spec, interims)
+
+
+def replanned(made: Plan, request: SearchRequest) -> Plan:
+    """`made` with the parameters of `request`, or without indexes: which rows pass is not worked out again.
+
+    `made` has to be of parameters that look less closely, so that what it scans is scanned here, too.
+    """
+    params = search_params(made.spec, request.params, made.k)
+    return replace(made, params=params, steps=tuple(_restepped(step, made, params, request) for step in made.steps))
+
+
+def _restepped(step: Step, made: Plan, params: SearchParams, request: SearchRequest) -> Step:
+    searched = request.vector_field
+    dim = searched.dim or 0
+    if request.is_exact and (step.index is not None or step.interim is not None):
+        scan = Strategy(Route.SCAN, microseconds=cost.scan_us(step.rows, step.passing, dim))
+        return replace(step, strategy=scan, index=None, interim=None)
+    if step.index is None:
+        return step
+    nulls = step.view.column(searched.id).null_count if searched.nullable else 0
+    strategy = cost.choose(made.spec, step.rows - nulls, step.passing, made.k, params, dim)
+    return replace(step, strategy=strategy, index=None if strategy.route is Route.SCAN else step.index)
 
 
 def explained(snapshot: Snapshot, request: SearchRequest) -> Plan:

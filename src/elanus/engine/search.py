@@ -23,10 +23,11 @@ from elanus.engine import masks
 from elanus.engine.batches import Queries, in_parts
 from elanus.engine.full_text import weighed
 from elanus.engine.masks import Rows
-from elanus.engine.planner import Plan, SearchRequest, Step, plan
+from elanus.engine.planner import Plan, SearchRequest, Step, plan, replanned
 from elanus.engine.precedence import IN_COMPILED_CODE
 from elanus.engine.query import Found, fetch, key_values
 from elanus.engine.snapshot import Snapshot, Unit
+from elanus.engine.trust.ladder import TARGET_RECALL
 from elanus.model.layout import offsets_of
 from elanus.model.types import DataType, OnDuplicateKey
 from elanus.segment.sealed import SealedView
@@ -78,7 +79,7 @@ class SearchResult(NamedTuple):
         return SearchResult(self.keys[first:last], self.scores[first:last], offsets - first, fields)
 
 
-class _Hits(NamedTuple):
+class Hits(NamedTuple):
     """As a `SearchResult`, before anything was fetched; `keys` None where they have not been looked at."""
 
     found: Found
@@ -102,7 +103,7 @@ class _Tally:
         return self.misses <= MISSED_SHARE * (self.queries + 100)
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
     """A plan, and what follows from it: whether two of its units may hold one key; what a query asks of each of its
     steps, and of all at once. `widths` are how many rows each unit has to be asked for; where `shared`, some are asked
     for fewer there.
@@ -117,7 +118,7 @@ class _Prepared(NamedTuple):
     tally: _Tally
 
 
-class _Part(NamedTuple):
+class StepPart(NamedTuple):
     """The nearest rows of one unit: (nq, k) each, best first, row -1 where there are no more."""
 
     unit: int
@@ -128,13 +129,28 @@ class _Part(NamedTuple):
 def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
     """Answer `request` on `snapshot`. Raises what `planner.plan` raises."""
     request = weighed(snapshot, request)
-    found, keys, scores, offsets = _hits(snapshot, request, _prepared(snapshot, request))
+    (found, keys, scores, offsets), made = answer(snapshot, request)
+    if snapshot.watch.is_open:
+        snapshot.watch.offer(snapshot.manifest.schema, request, made)
     fields = fetch(snapshot, found, request.output_fields) if request.output_fields else None
     return SearchResult(keys if keys is not None else key_values(snapshot, found), scores, offsets, fields)
 
 
-def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
-    """The plan for `request`, remembered with the snapshot: a plan depends on nothing else."""
+def answer(snapshot: Snapshot, request: SearchRequest) -> tuple[Hits, Plan]:
+    """The hits of `request`, whose words are weighed, and the plan by which they were found."""
+    if TARGET_RECALL in request.params:
+        from elanus.engine.trust.aim import aimed
+
+        return aimed(snapshot, request)
+    prepared = prepare(snapshot, request)
+    return find(snapshot, request, prepared), prepared.plan
+
+
+def prepare(snapshot: Snapshot, request: SearchRequest, like: Plan | None = None) -> Prepared:
+    """The plan for `request`, remembered with the snapshot: a plan depends on nothing else.
+
+    `like` is a plan of this picture for a request that differs in parameters of the index alone.
+    """
     key = (
         request.vector_field.id,
         request.limit + request.offset,
@@ -143,18 +159,22 @@ def _prepared(snapshot: Snapshot, request: SearchRequest) -> _Prepared:
         request.partitions,
         request.metric,
         tuple(request.params.items()),
+        request.is_exact,
     )
-    prepared: _Prepared | None = snapshot.plans.get(key)
+    prepared: Prepared | None = snapshot.plans.get(key)
     if prepared is None:
-        earlier: _Prepared | None = snapshot.earlier_plans.get(key)
-        made = plan(snapshot, request, earlier.plan if earlier is not None else None)
+        earlier: Prepared | None = snapshot.earlier_plans.get(key)
+        if like is not None and (earlier is None or request.condition is not None):
+            made = replanned(like, request)
+        else:
+            made = plan(snapshot, request, earlier.plan if earlier is not None else None)
         copies = bool(made.steps) and _copies_possible(snapshot, made.steps)
         tally: _Tally = snapshot.tallies.setdefault(request.vector_field.id, _Tally())
         widths = shares = [_width(snapshot, made, step) for step in made.steps]
         if tally.shares_pay and not request.offset:  # pages that follow another look as closely as they can
             shares = _shares(made, widths)
         asked = _asked(snapshot, request, made, shares, earlier)
-        prepared = _Prepared(made, copies, widths, asked, _at_once(made, asked), shares != widths, tally)
+        prepared = Prepared(made, copies, widths, asked, _at_once(made, asked), shares != widths, tally)
         drawn = request.condition is not None and request.condition.sample is not None
         if not drawn:
             snapshot.plans.keep(key, prepared, is_masked=any(step.mask is not None for step in made.steps))
@@ -173,7 +193,7 @@ def _shares(made: Plan, widths: Sequence[int]) -> list[int]:
 
 
 def _asked(
-    snapshot: Snapshot, request: SearchRequest, made: Plan, widths: Sequence[int], earlier: _Prepared | None = None
+    snapshot: Snapshot, request: SearchRequest, made: Plan, widths: Sequence[int], earlier: Prepared | None = None
 ) -> list[list[Part]] | None:
     """What a query asks of each unit, as many rows as `widths` says; None where that cannot be said in one call.
 
@@ -227,27 +247,27 @@ def _at_once(made: Plan, asked: list[list[Part]] | None) -> Parts | None:
     return Parts.of(list(chain.from_iterable(asked)), sum(step.strategy.microseconds for step in made.steps))
 
 
-def _hits(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _Hits:
+def find(snapshot: Snapshot, request: SearchRequest, prepared: Prepared) -> Hits:
     """The rows that answer."""
     if not prepared.plan.steps:
         nothing = Found(np.empty(0, np.int32), np.empty(0, np.int64))
-        return _Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
+        return Hits(nothing, None, np.empty(0, np.float32), np.zeros(len(request.queries) + 1, np.int64))
     if prepared.parts is not None:
         return _in_one_call(snapshot, request, prepared, prepared.parts)
     return _by_units(snapshot, request, prepared)
 
 
-def _by_units(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -> _Hits:
+def _by_units(snapshot: Snapshot, request: SearchRequest, prepared: Prepared) -> Hits:
     """The answer from what each unit gives, asked again for more until it is right."""
     made, copies = prepared.plan, prepared.copies
     steps = made.steps
     one = len(steps) == 1 and not copies
     in_order = not _is_float(request) or (one and _in_key_order(snapshot.units[steps[0].unit]))
     if one and steps[0].interim is None and in_order:
-        (part,) = _run(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
+        (part,) = run_step(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
         return _single(part, request.offset, made.k)
     k = list(prepared.widths)
-    runs = [_run(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
+    runs = [run_step(snapshot, request, made, step, most) for step, most in zip(steps, k, strict=True)]
     if one and len(runs[0]) == 1 and not _has_equal_scores(runs[0][0]):
         return _single(runs[0][0], request.offset, made.k)
     while True:
@@ -259,10 +279,10 @@ def _by_units(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared) -
             return hits
         for i in again:
             k[i] = min(4 * k[i], steps[i].passing)
-            runs[i] = _run(snapshot, request, made, steps[i], k[i])
+            runs[i] = run_step(snapshot, request, made, steps[i], k[i])
 
 
-def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared, parts: Parts) -> _Hits:
+def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: Prepared, parts: Parts) -> Hits:
     """The answer in one call; for queries whose answer may lack something in another one, and then unit by unit."""
     made, tally = prepared.plan, prepared.tally
     tally.queries += len(request.queries)
@@ -286,7 +306,7 @@ def _in_one_call(snapshot: Snapshot, request: SearchRequest, prepared: _Prepared
     return _hits_of(best, request.offset, made.k, made.steps[0].unit if len(made.steps) == 1 else None)
 
 
-def _put(best: Merged, queries: Rows, hits: _Hits, keys: npt.NDArray[np.int64]) -> None:
+def _put(best: Merged, queries: Rows, hits: Hits, keys: npt.NDArray[np.int64]) -> None:
     """Replace the answers to some queries by `hits`, which are of these queries from the first place on."""
     best.filled[queries] = filled = np.diff(hits.offsets)
     at = np.zeros(best.rows.shape, np.bool_)
@@ -295,7 +315,7 @@ def _put(best: Merged, queries: Rows, hits: _Hits, keys: npt.NDArray[np.int64]) 
     best.keys[at], best.scores[at] = keys, hits.scores
 
 
-def _search_parts(queries: Queries, prepared: _Prepared, parts: Parts) -> Merged:
+def _search_parts(queries: Queries, prepared: Prepared, parts: Parts) -> Merged:
     """What `parts` find."""
     from elanus.vector.metrics import Merged
     from elanus.vector.parts import search
@@ -334,7 +354,7 @@ def _in_key_order(unit: Unit) -> bool:
     return sealed is not None and len(sealed.meta.partitions) == 1 and not sealed.meta.clustered_by
 
 
-def _has_equal_scores(part: _Part) -> bool:
+def _has_equal_scores(part: StepPart) -> bool:
     return bool(((part.scores[:, 1:] == part.scores[:, :-1]) & (part.rows[:, 1:] >= 0)).any())
 
 
@@ -345,25 +365,25 @@ def _copies_possible(snapshot: Snapshot, steps: Sequence[Step]) -> bool:
     return len(steps) > 1 or not snapshot.units[steps[0].unit].has_unique_keys
 
 
-def _run(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> list[_Part]:
+def run_step(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step, k: int) -> list[StepPart]:
     """The nearest rows of one unit, those that interim lists cover apart from those that are scanned."""
     queries, interim, mask, us = request.queries, step.interim, step.mask, step.strategy.microseconds
     if not _is_float(request):
-        return [_Part(step.unit, *in_parts(_exact(request, made, step, k), queries, us))]
+        return [StepPart(step.unit, *in_parts(_exact(request, made, step, k), queries, us))]
     vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)  # all of them are here then
     if step.index is not None:
         index = step.index.open()
         found = in_parts(lambda part: index.search(part, k, made.params, mask, step.passing), queries, us)
-        return [_Part(step.unit, *found)]
+        return [StepPart(step.unit, *found)]
     from elanus.vector.metrics import top_k
 
     parts, (covered, stop) = [], step.run
     if interim is not None:
         covered = interim.rows
-        parts.append(_Part(step.unit, *in_parts(lambda part: interim.search(part, k, mask), queries, us)))
+        parts.append(StepPart(step.unit, *in_parts(lambda part: interim.search(part, k, mask), queries, us)))
     if covered < stop:
         found = in_parts(lambda part: top_k(made.metric, part, vectors, k, mask, covered, stop), queries, us)
-        parts.append(_Part(step.unit, *found))
+        parts.append(StepPart(step.unit, *found))
     return parts
 
 
@@ -391,7 +411,7 @@ def _exact(request: SearchRequest, made: Plan, step: Step, k: int) -> Callable[[
     return lambda queries: top_k(field.dtype, made.metric, queries, stored, rows, k, keys_at, request.scoring)
 
 
-def _single(part: _Part, offset: int, k: int) -> _Hits:
+def _single(part: StepPart, offset: int, k: int) -> Hits:
     """The answer when one unit has it all: the places from `offset` to `k` of its part that are not empty."""
     scores, rows = part.scores, part.rows
     if offset or rows.shape[1] > k:
@@ -401,15 +421,15 @@ def _single(part: _Part, offset: int, k: int) -> _Hits:
         if len(rows) and rows[-1] < 0:
             filled = int(np.count_nonzero(rows >= 0))
             scores, rows = scores[:filled], rows[:filled]
-        return _Hits(Found(part.unit, rows), None, scores, np.array((0, len(rows))))
+        return Hits(Found(part.unit, rows), None, scores, np.array((0, len(rows))))
     full = rows >= 0
     offsets = offsets_of(full.sum(axis=1))
-    return _Hits(Found(part.unit, rows[full]), None, scores[full], offsets)
+    return Hits(Found(part.unit, rows[full]), None, scores[full], offsets)
 
 
 def _merge(
-    snapshot: Snapshot, made: Plan, runs: Sequence[Sequence[_Part]], more: Sequence[int], copies: bool, offset: int
-) -> tuple[_Hits, set[int]]:
+    snapshot: Snapshot, made: Plan, runs: Sequence[Sequence[StepPart]], more: Sequence[int], copies: bool, offset: int
+) -> tuple[Hits, set[int]]:
     """Merge the parts of all runs by score, then key; with `copies` each key once.
 
     `more` says of each run whether it has shown all (see `kernels.merge`); returned with the hits are the runs of
@@ -417,7 +437,7 @@ def _merge(
     """
     from elanus.vector.metrics import merge
 
-    parts: list[_Part] = []
+    parts: list[StepPart] = []
     run_of: list[int] = []
     table: list[tuple[int, ...]] = []
     begin = 0
@@ -439,11 +459,11 @@ def _merge(
     return hits if by_number else hits._replace(keys=None), again
 
 
-def _hits_of(merged: Merged, offset: int, k: int, unit: int | None = None) -> _Hits:
+def _hits_of(merged: Merged, offset: int, k: int, unit: int | None = None) -> Hits:
     """The hits that are shown, query by query; all of one `unit` where it is known."""
     at, offsets = _shown(merged.filled, offset, k)
     units = merged.units[at].ravel() if unit is None else unit
-    return _Hits(Found(units, merged.rows[at].ravel()), merged.keys[at].ravel(), merged.scores[at].ravel(), offsets)
+    return Hits(Found(units, merged.rows[at].ravel()), merged.keys[at].ravel(), merged.scores[at].ravel(), offsets)
 
 
 def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:
@@ -458,7 +478,7 @@ def _shown(filled: Rows, offset: int, k: int) -> tuple[Any, Offsets]:
     return at, offsets_of(at.sum(axis=1))
 
 
-def _text_ranks(snapshot: Snapshot, parts: Sequence[_Part]) -> Rows:
+def _text_ranks(snapshot: Snapshot, parts: Sequence[StepPart]) -> Rows:
     """Integers, one for each row of the parts one after the other, that compare as keys do; anything for no row."""
     keys = [
         snapshot.units[part.unit].view.key_column.take(pa.array(np.maximum(part.rows, 0).ravel())) for part in parts

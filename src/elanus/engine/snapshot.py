@@ -8,6 +8,7 @@ A held snapshot keeps its files: a segment's files are collected only after the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from elanus.engine import masks
 from elanus.engine.manifest import Manifest
 from elanus.engine.masks import Mask
 from elanus.engine.remembered import RememberedPlans
+from elanus.engine.trust.watch import Watch
 from elanus.expr.bound import BoundFilter
 from elanus.model.types import Metric
 from elanus.segment.expired import NEVER, NOTHING, Expired, first_end_in
@@ -152,6 +154,9 @@ class Snapshot:
     tallies: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
     """By field id, how searches have fared; the same for all pictures of a collection."""
 
+    watch: Watch = field(default_factory=Watch, compare=False, repr=False)
+    """What is known of the recall of searches; the same for all pictures of a collection."""
+
     def at(self, timestamp: int) -> Snapshot:
         """This picture as it was at an earlier `timestamp`: without what was written or deleted since.
 
@@ -163,6 +168,10 @@ class Snapshot:
     def without(self, expired: Expired) -> Snapshot:
         """This picture without the rows that have `expired`, and with those that have not."""
         return replace(self, expired=expired, **_nothing_worked_out())
+
+    def aside(self) -> Snapshot:
+        """This picture for searches that nobody asked for: what they work out is not kept with it."""
+        return replace(self, tallies={key: copy(tally) for key, tally in self.tallies.items()}, **_nothing_worked_out())
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:

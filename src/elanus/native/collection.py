@@ -14,12 +14,13 @@ from elanus.model.schema import Field, Schema
 from elanus.model.types import ArrayOperation
 from elanus.native.results import SearchResults
 from elanus.native.rows import Row, to_rows
-from elanus.service import collections, fields, functions, indexes, partitions, properties, query, rows, search
+from elanus.service import collections, fields, functions, indexes, partitions, properties, query, recall, rows, search
 from elanus.service.collections import CollectionInfo
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexInfo
 from elanus.service.instance import Instance
 from elanus.service.query import EVERYTHING
+from elanus.service.recall import RecallReport
 from elanus.service.rows import WriteResult
 from elanus.service.search import Keys, Plan
 
@@ -251,6 +252,7 @@ class Collection:
         `metric` (L2, IP, COSINE; of bits HAMMING, JACCARD, SUBSTRUCTURE, SUPERSTRUCTURE) need not be given; where the
         field has an index it must be the index's. `params` are the index kind's, such as `{"ef": 128}` or
         `{"nprobe": 16}`; a segment that can hold only a small part of the answer is searched with less, down to half.
+        `{"target_recall": 0.95}` (0 < … <= 1; 1 is an exact scan) takes what such searches have needed (`calibrate`).
         Scores are exact: L2 squared, IP as it is, COSINE in [-1, 1].
 
         Raises `InvalidParameter` for limits (1..16,384, also with the offset), a wrong dim, another metric, unknown
@@ -305,6 +307,44 @@ class Collection:
             partitions=partitions,
             metric=metric,
             params=params,
+        )
+
+    # --- recall ------------------------------------------------------------------------------------------------------
+
+    def recall_report(self, wanted: float = 0.95) -> RecallReport:
+        """What live searches have found, beside an exact scan, and what to raise for a recall that is `wanted`.
+
+        A share of them is measured in the background, within `Settings.recall_cpu_ms`. By field, index, number of hits
+        and class of filter; `print` it. A search with `params={"target_recall": 0.95}` does what it says by itself.
+        Raises `InvalidParameter` unless 0 < `wanted` <= 1.
+        """
+        return recall.recall_report(self._ctx, self._instance, self.name, wanted)
+
+    def calibrate(
+        self,
+        vectors: Any = None,
+        *,
+        limit: int = 10,
+        filter: str = "",  # noqa: A002
+        filter_params: Mapping[str, Any] | None = None,
+        partitions: Sequence[str] = (),
+        field: str | None = None,
+    ) -> RecallReport:
+        """Measure what such searches need now, instead of learning it from live ones; returns the new report.
+
+        `vectors` are at most 256 queries like those to come, as `search` takes them; without any, rows are drawn, which
+        are easier to find than most queries. Takes an exact scan for each. Raises as `search` does.
+        """
+        return recall.calibrate(
+            self._ctx,
+            self._instance,
+            self.name,
+            vectors,
+            field=field,
+            limit=limit,
+            expression=filter,
+            expression_params=filter_params,
+            partitions=partitions,
         )
 
     # --- partitions ------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from elanus.engine.ranking import Bounds, search_within
 from elanus.engine.search import SearchResult
 from elanus.engine.search import search as engine_search
 from elanus.engine.snapshot import Snapshot
+from elanus.engine.trust.aim import aimed_at
+from elanus.engine.trust.ladder import TARGET_RECALL, target_of
 from elanus.expr.compile import compile_filter
 from elanus.model import properties as rules
 from elanus.model.denial import Deed
@@ -46,11 +48,13 @@ __all__ = [
     "Keys",
     "Plan",
     "SearchAnswer",
+    "asked_of",
     "explain",
     "for_client",
     "query_vectors",
     "search",
     "shown",
+    "vector_field",
 ]
 
 _NO_QUERIES: Queries = np.empty((0, 0), np.float32)
@@ -221,32 +225,37 @@ def explain(
     instance: Instance,
     collection: str,
     queries: Any,
+    **asked: Any,
+) -> Plan:
+    """How `search` with the same arguments would be answered now, without answering it. Raises as `search` does."""
+    snapshot, request = asked_of(ctx, instance, collection, queries, **asked)
+    return explained(snapshot, aimed_at(snapshot, request).request if TARGET_RECALL in request.params else request)
+
+
+def asked_of(
+    ctx: RequestContext,
+    instance: Instance,
+    collection: str,
+    queries: Any,
     *,
     field: str | None = None,
     limit: int = 10,
     offset: int = 0,
     expression: str = "",
     expression_params: Mapping[str, Any] | None = None,
+    output_fields: Sequence[str] = (),
     partitions: Sequence[str] = (),
     metric: str | None = None,
     params: Mapping[str, Any] | None = None,
-) -> Plan:
-    """How `search` with the same arguments would be answered now, without answering it. Raises as `search` does."""
-    snapshot = instance.collection(ctx, collection).snapshot()
+) -> tuple[Snapshot, SearchRequest]:
+    """The newest picture, and what `search` with the same arguments asks of it. Raises as `search` does."""
+    snapshot = instance.collection(ctx, collection, Deed.READING).snapshot()
+    zone = timezone_of(snapshot.manifest.properties)
+    wanted = output.resolve(snapshot.manifest.schema, output_fields, zone) if output_fields else output.NOTHING
     request = _request(
-        snapshot.manifest,
-        field,
-        limit,
-        offset,
-        expression,
-        expression_params,
-        output.NOTHING,
-        partitions,
-        metric,
-        params,
-        timezone_of(snapshot.manifest.properties),
+        snapshot.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
-    return explained(snapshot, _of(snapshot, request, queries))
+    return snapshot, _of(snapshot, request, queries)
 
 
 def _request(
@@ -266,10 +275,12 @@ def _request(
     schema, properties = manifest.schema, manifest.properties
     limits.check_search(limit, offset, limits.most_hits(properties))
     check_unnamed(schema, partitions)
+    if params:
+        target_of(params)  # what is wrong with it is said for every search
     if schema.partition_key is not None and rules.is_set(properties, rules.ISOLATION):
         check_isolated(expression, schema.partition_key.name)
     return SearchRequest(
-        _vector_field(schema, field),
+        vector_field(schema, field),
         _NO_QUERIES,
         limit,
         offset,
@@ -333,7 +344,8 @@ def _metric(name: str | None) -> Metric | None:
     return found
 
 
-def _vector_field(schema: Schema, name: str | None) -> Field:
+def vector_field(schema: Schema, name: str | None) -> Field:
+    """That of this name, or the only one. Raises `InvalidParameter`."""
     if name is None:
         if len(schema.vectors) > 1:
             known = ", ".join(f.name for f in schema.vectors)

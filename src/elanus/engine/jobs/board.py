@@ -31,6 +31,7 @@ from elanus.engine.jobs.improve import (
     segment_facts,
 )
 from elanus.engine.jobs.seal import seal
+from elanus.engine.trust.sampler import Sampler
 from elanus.model.errors import ElanusError, MemoryLimit
 from elanus.model.timestamps import Clock
 
@@ -64,6 +65,7 @@ class JobBoard:
         self._to_improve: dict[Collection, float] = {}
         self._waiting = 0
         self._closing = False
+        self.sampler = Sampler(config.recall_cpu_ms)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -76,12 +78,14 @@ class JobBoard:
             thread = threading.Thread(target=self._loop, args=(work, queue), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+        self.sampler.start()
 
     def close(self) -> None:
         """Stop after the steps under way; what is not committed is garbage, nothing is lost."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        self.sampler.close()
         self.builders.close()
         for thread in self._threads:
             thread.join()
@@ -186,6 +190,7 @@ class JobBoard:
 
     def forget(self, collection: Collection) -> None:
         """It was dropped: let go of it, and of the rows that it holds in memory, before its next job is due."""
+        self.sampler.forget(collection)
         with self._changed:
             for queue in (self._to_seal, self._to_improve):
                 queue.pop(collection, None)

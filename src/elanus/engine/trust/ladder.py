@@ -1,0 +1,68 @@
+"""The rungs: the parameter that an index kind is widened by, at values that grow by the square root of two.
+
+Rung 0 looks least closely. What is measured on one rung for one `k` holds about as well for another `k` nearby, since
+the breadth of a walk counts in multiples of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from elanus.model.errors import InvalidParameter
+from elanus.vector.registry import EF, IndexKind, IndexSpec
+
+TARGET_RECALL = "target_recall"
+
+RUNGS = 20
+EXACT = RUNGS
+"""Above the highest rung there is the exact scan."""
+
+_WIDE = {"ef": 12, "nprobe": 15}
+"""The rung of a search that wants a recall before it is known how to reach it: for the ten nearest in a graph 1,024, of
+1,024 lists 238. So closely .95 and more are found also for queries unlike the rows, in all sets that were tried."""
+
+SURE = 0.99
+"""Recalls above this one are not promised of any walk that was not measured."""
+
+_KNOBS = {"ef": frozenset({IndexKind.HNSW, IndexKind.AUTOINDEX}), "nprobe": frozenset({IndexKind.IVF_FLAT})}
+_KNOB_OF: Mapping[IndexKind, str] = {kind: name for name, kinds in _KNOBS.items() for kind in kinds}
+
+
+def knob_of(spec: IndexSpec) -> str | None:
+    """The search parameter that a kind is widened by; None for kinds that are exact."""
+    return _KNOB_OF.get(spec.kind)
+
+
+def value_of(spec: IndexSpec, rung: int, k: int) -> int:
+    """What the parameter is on a rung, for the `k` nearest."""
+    if knob_of(spec) == "nprobe":
+        # From one list to all of them, each rung as much more as the one before.
+        return min(spec.nlist, math.ceil(math.pow(spec.nlist, rung / (RUNGS - 1))))
+    return math.ceil(max(k, EF.default) * math.pow(2, rung / 2))
+
+
+def wide_of(spec: IndexSpec, target: float) -> int:
+    """The rung for a recall of which it is not known what it takes."""
+    return _WIDE[knob_of(spec) or "ef"] if target <= SURE else EXACT
+
+
+def target_of(params: Mapping[str, Any]) -> float | None:
+    """The recall that a search wants. Raises `InvalidParameter` where it is none, or a width is named as well."""
+    given = params.get(TARGET_RECALL)
+    if given is None:
+        return None
+    try:
+        target = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError):
+        target = math.nan
+    if not 0 < target <= 1:
+        raise InvalidParameter(
+            f"param '{TARGET_RECALL}' ({given}) should be a number in range (0, 1]: send .95 for 95 of 100 neighbours, "
+            "or 1 for an exact scan"
+        )
+    both = sorted(_KNOBS.keys() & params.keys())
+    if both:
+        raise InvalidParameter(f"param '{TARGET_RECALL}' chooses what '{both[0]}' says: send one of the two")
+    return target

@@ -1,0 +1,158 @@
+"""Queries answered exactly, and on every rung.
+
+An exact scan of many rows takes long, so it is cut into pieces of about `PIECE_US`, and `rest` is called between them:
+the sampler waits there, or gives up. What is worked out stays with a picture of its own (`Snapshot.aside`).
+
+A hit counts as found where its score is as good as that of the last true neighbour: of rows that are equally near any
+will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elanus.engine import masks
+from elanus.engine.planner import Plan, SearchRequest, Step, plan
+from elanus.engine.query import Found, key_values
+from elanus.engine.search import Hits, answer, find, prepare, run_step
+from elanus.engine.trust.evidence import Case, Floats, Measured, case_of
+from elanus.engine.trust.ladder import RUNGS, TARGET_RECALL, knob_of, value_of
+
+if TYPE_CHECKING:
+    from elanus.engine.snapshot import Snapshot
+
+PIECE_US = 1_000.0
+
+TOLERANCE = 1e-6
+"""Two kernels add up the same products in another order: scores that differ by this share are equal."""
+
+Rest = Callable[[], None]
+
+
+class Truth:
+    """The true neighbours of some queries: `scores` (nq, k) best first, of which `filled` (nq,) count."""
+
+    def __init__(self, scores: Floats, filled: npt.NDArray[np.int64], larger_is_nearer: bool) -> None:
+        self.filled = filled
+        self.sign = -1.0 if larger_is_nearer else 1.0
+        self._costs = self.sign * scores
+        last = np.maximum(filled - 1, 0)[:, None]
+        self.last = np.where(filled > 0, np.take_along_axis(self._costs, last, 1)[:, 0], np.nan)
+
+    def recall(self, hits: Hits) -> Floats:
+        """The share of the true neighbours among `hits`, (nq,); 1 where there are none."""
+        offsets = hits.offsets
+        of = np.repeat(np.arange(len(self.filled)), np.diff(offsets))
+        limit = self.last + TOLERANCE * np.abs(self.last)
+        found = np.bincount(of[self.sign * hits.scores <= limit[of]], minlength=len(self.filled))
+        return np.where(self.filled > 0, np.minimum(found, self.filled) / np.maximum(self.filled, 1), 1.0)
+
+
+def truth(snapshot: Snapshot, request: SearchRequest, rest: Rest) -> Truth:
+    """The true neighbours of the queries of `request`, by scanning every row that passes."""
+    exact = request._replace(is_exact=True, output_fields=())
+    made = plan(snapshot, exact)
+    rest()
+    nq, k = len(request.queries), made.k
+    best = np.full((nq, 0), np.inf)
+    blank: Any = 0 if made.steps and made.steps[0].keys[1] is not None else ""
+    keys = np.full((nq, 0), blank, np.int64 if blank == 0 else object)
+    sign = -1.0 if made.metric.larger_is_nearer else 1.0
+    for step in made.steps:
+        for piece in _pieces(step, nq):
+            for part in run_step(snapshot, exact, made, piece, min(k, piece.passing)):
+                there = part.rows >= 0
+                costs = np.where(there, sign * part.scores.astype(np.float64), np.inf)
+                named = np.full(part.rows.shape, blank, keys.dtype)
+                named[there] = key_values(snapshot, Found(part.unit, part.rows[there]))
+                best, keys = _nearest(np.hstack((best, costs)), np.hstack((keys, named)), k)
+            rest()
+    filled = np.isfinite(best).sum(axis=1)
+    return Truth(sign * best if best.shape[1] else np.zeros((nq, 1)), filled, made.metric.larger_is_nearer)
+
+
+def _nearest(costs: Floats, keys: npt.NDArray[Any], k: int) -> tuple[Floats, npt.NDArray[Any]]:
+    """The k nearest of (nq, m), each key once."""
+    order = np.argsort(costs, axis=1, kind="stable")
+    costs, keys = np.take_along_axis(costs, order, 1), np.take_along_axis(keys, order, 1)
+    numbers = np.unique(keys, return_inverse=True)[1].reshape(keys.shape)
+    again = np.zeros(costs.shape, np.bool_)
+    by_key = np.argsort(numbers, axis=1, kind="stable")
+    ordered = np.take_along_axis(numbers, by_key, 1)
+    np.put_along_axis(again, by_key[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    costs = np.where(again, np.inf, costs)
+    order = np.argsort(costs, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(costs, order, 1), np.take_along_axis(keys, order, 1)
+
+
+def _pieces(step: Step, nq: int) -> Iterator[Step]:
+    """`step` cut into runs that are scanned in about `PIECE_US` each."""
+    first, stop = step.run
+    pieces = max(1, min(stop - first, int(nq * step.strategy.microseconds / PIECE_US)))
+    edges = np.linspace(first, stop, pieces + 1).astype(int).tolist()
+    for begin, end in pairwise(edges):
+        passing = end - begin if step.mask is None else masks.count(step.mask, begin, end)
+        if passing:
+            yield replace(step, run=(begin, end), passing=passing)
+
+
+def measured(snapshot: Snapshot, request: SearchRequest, rest: Rest, *, was_asked: bool) -> tuple[Case, Measured]:
+    """What the queries of `request`, whose words are weighed, find in `snapshot` as they are asked and on every rung.
+
+    Raises what `search` raises, and what `rest` does.
+    """
+    aside = snapshot.aside()
+    request = request._replace(limit=request.limit + request.offset, offset=0, output_fields=())
+    rows = sum(unit.view.rows for unit in aside.units)
+    hits, made = answer(aside, request)
+    rest()
+    case = case_of(request.vector_field.id, rows, made)
+    nq = len(request.queries)
+    if all(step.index is None and step.interim is None for step in made.steps):
+        ones = np.ones(nq)
+        asked, rungs, costs = ones, np.ones((nq, RUNGS)), np.full(nq, np.nan)
+    else:
+        true = truth(aside, request, rest)
+        asked, rungs = true.recall(hits), _on_rungs(aside, request, made, true, rest)
+        costs = np.where(true.filled == made.k, true.last, np.nan)
+    width = made.params.ef or made.params.nprobe
+    return case, Measured(
+        asked if was_asked else np.full(nq, np.nan),
+        np.full(nq, 0 if request.is_exact else width),
+        rungs,
+        costs,
+        np.full(nq, made.k),
+        np.full(nq, rows),
+    )
+
+
+def _on_rungs(snapshot: Snapshot, request: SearchRequest, made: Plan, true: Truth, rest: Rest) -> Floats:
+    """The recall on each rung, (nq, RUNGS). Above two rungs on which nothing is missed nothing is."""
+    recalls = np.ones((len(request.queries), RUNGS))
+    knob = knob_of(made.spec)
+    if knob is None:
+        return recalls
+    others = {name: value for name, value in request.params.items() if name not in (TARGET_RECALL, knob)}
+    base: Plan | None = None
+    full = 0
+    for rung in range(RUNGS):
+        asked = request._replace(params={**others, knob: value_of(made.spec, rung, made.k)})
+        prepared = prepare(snapshot, asked, base)
+        base = base or prepared.plan
+        if all(step.index is None and step.interim is None for step in prepared.plan.steps):
+            break
+        recalls[:, rung] = true.recall(find(snapshot, asked, prepared))
+        rest()
+        if all(step.index is None for step in prepared.plan.steps):  # what is not built yet does not heed it
+            recalls[:, rung:] = recalls[:, rung : rung + 1]
+            break
+        full = full + 1 if recalls[:, rung].min() == 1 else 0
+        if full == 2:
+            break
+    return recalls
