@@ -241,6 +241,26 @@ class Near:
             best[copy.key] = min(best.get(copy.key, np.inf), sign * exact)
         return sorted(best, key=lambda key: (best[key], key))
 
+    def groups(self, name: str) -> dict[str, list[Key]] | None:
+        """The keys by the value of their nearest copies in the field `name`, groups and keys nearest first; None where
+        a key has several nearest copies, or ones that rounding may make the nearest, that differ in it.
+        """
+        sign = -1.0 if self.metric.larger_is_nearer else 1.0
+        value_of: dict[Key, str] = {}
+        for key in (ranked := self.ranked()):
+            mine = [i for i, copy in enumerate(self.copies) if copy.key == key]
+            edge = min(sign * self.exact[i] + self.slack[i] for i in mine)
+            values = {
+                written(self.copies[i].stored[name]) for i in mine if sign * self.exact[i] - self.slack[i] <= edge
+            }
+            if len(values) > 1:
+                return None
+            value_of[key] = values.pop()
+        groups: dict[str, list[Key]] = {}
+        for key in ranked:
+            groups.setdefault(value_of[key], []).append(key)
+        return groups
+
     def having(self, key: Key, score: float) -> list[Copy]:
         """The copies of `key` that may have got `score`."""
         return [

@@ -24,7 +24,17 @@ import numpy as np
 import pyarrow as pa
 
 import elanus
-from elanus import DuplicateKey, Elanus, InvalidParameter, Metric, OnDuplicateKey, Schema, SchemaMismatch, Settings
+from elanus import (
+    DuplicateKey,
+    Elanus,
+    Field,
+    InvalidParameter,
+    Metric,
+    OnDuplicateKey,
+    Schema,
+    SchemaMismatch,
+    Settings,
+)
 from elanus.engine.builders import InlineBuilders
 from elanus.engine.collection import Collection as EngineCollection
 from elanus.engine.jobs.collect import collect
@@ -33,7 +43,7 @@ from elanus.engine.jobs.improve import build_index, due_build, merge
 from elanus.engine.jobs.seal import seal
 from elanus.expr.compile import compile_filter
 from elanus.model.timestamps import FakeClock
-from elanus.model.types import METRICS_OF, DataType, arrow_type
+from elanus.model.types import INTEGERS, METRICS_OF, DataType, arrow_type
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
 from elanus.vector.cost import Route
@@ -81,8 +91,11 @@ OPERATIONS = {
     "hold_an_iterator": 2,
     "read_a_page": 4,
     "search": 16,
+    "search_groups": 4,
 }
 """How often each is drawn. They are methods of `Run`, each called with its own `Random` and a largest size."""
+
+GROUPED_BY = INTEGERS | {DataType.BOOL, DataType.VARCHAR}
 
 JOBS = ("seal", "merge", "build", "cover", "collect")
 """What may be under way while other operations happen."""
@@ -456,16 +469,7 @@ class Run:
     def search(self, random: Random, size: int) -> None:
         asked = self._a_question(random)
         output_fields = random.choice([[], self._some_fields(random)])
-        field = random.choice(self.schema.vectors)
-        choice, metric = self.indexes.get(field.name, (INDEXES[0], None))
-        asked_metric = None if metric is not None and random.random() < 0.5 else metric
-        if metric is None:
-            asked_metric = random.choice([Metric.L2, Metric.IP, Metric.COSINE, None])
-            metric = asked_metric or Metric.COSINE
-        values = self._values(random)
-        queries = np.array([values.vector(field.dim or 0) for _ in range(random.choice([1, 1, 2, 5]))], np.float32)
-        if self.model.copies and random.random() < 0.5:
-            queries[0] = random.choice(self.model.copies).stored[field.name]
+        field, choice, metric, asked_metric, queries = self._nearness(random)
         wide = random.random() < 0.7
         limit, offset = random.choice([1, 2, 3, 5, 10, 30, 100]), random.choice([0, 0, 0, 1, 3, 20])
         self._says(choice.kind, metric, "wide" if wide else "", "limit", limit, "offset", offset, output_fields)
@@ -517,6 +521,54 @@ class Run:
                 found = sum(score >= edge if metric.larger_is_nearer else score <= edge for score in scores)
                 self.seen["hits to find by graph"] += len(keys)
                 self.seen["hits found by graph"] += found
+
+    def _nearness(self, random: Random) -> tuple[Field, IndexChoice, Metric, Metric | None, Any]:
+        """A field, its index, the metric and whether it is named, and some queries."""
+        field = random.choice(self.schema.vectors)
+        choice, metric = self.indexes.get(field.name, (INDEXES[0], None))
+        asked_metric = None if metric is not None and random.random() < 0.5 else metric
+        if metric is None:
+            asked_metric = random.choice([Metric.L2, Metric.IP, Metric.COSINE, None])
+            metric = asked_metric or Metric.COSINE
+        values = self._values(random)
+        queries = np.array([values.vector(field.dim or 0) for _ in range(random.choice([1, 1, 2, 5]))], np.float32)
+        if self.model.copies and random.random() < 0.5:
+            queries[0] = random.choice(self.model.copies).stored[field.name]
+        return field, choice, metric, asked_metric, queries
+
+    def search_groups(self, random: Random, size: int) -> None:
+        asked = self._a_question(random)
+        field, choice, metric, asked_metric, queries = self._nearness(random)
+        by = random.choice([f for f in self.schema.fields if f.dtype in GROUPED_BY])
+        limit, offset, of_group = random.choice([1, 2, 5, 30]), random.choice([0, 0, 1, 4]), random.choice([1, 2, 4])
+        self._says(choice.kind, metric, "by", by.name, "limit", limit, "offset", offset, "of each", of_group)
+        request: dict[str, Any] = {
+            "filter": asked.filter,
+            "filter_params": asked.params,
+            "partitions": asked.partitions,
+            "field": field.name,
+            "metric": asked_metric,
+            "params": choice.wide,
+        }
+        exact = all(step.strategy.route is Route.SCAN for step in self.collection.explain(queries, **request).steps)
+        results = self.collection.search(
+            queries, limit=limit, offset=offset, group_by=by.name, group_size=of_group, **request
+        )
+        for query, hits in zip(queries, results, strict=True):
+            near = self.model.near(asked, field.name, metric, query)
+            groups = near.groups(by.name)
+            if groups is None:
+                continue  # which copy of a key is the nearest is not said
+            of = {key: value for value, keys in groups.items() for key in keys}
+            got = list(map(of.__getitem__, hits.keys.tolist()))
+            counts = {value: got.count(value) for value in dict.fromkeys(got)}
+            assert got == [value for value, count in counts.items() for _ in range(count)], "a group comes in pieces"
+            assert len(counts) == min(limit, max(0, len(groups) - offset)), f"{len(counts)} of {len(groups)} groups"
+            assert all(n == min(of_group, len(groups[value])) for value, n in counts.items()), f"{counts}, {groups}"
+            self.seen["groups"] += len(counts)
+            if exact and not near.slack.any():
+                shown = list(groups.values())[offset : offset + limit]
+                assert hits.keys.tolist() == [key for keys in shown for key in keys[:of_group]], f"of {groups}"
 
     def _graphs_can_tell(self, metric: Metric, routes: Sequence[Route]) -> bool:
         """Whether graphs must find nearly all: not where cosines differ by less than codes of two bytes can say."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from elanus.engine import grouping
 from elanus.engine.jobs import cover
 from elanus.segment import growing
 from elanus.vector import cost, interim, ivf
@@ -26,7 +27,15 @@ STATES = (
     "growing", "sealed", "indexed", "growing + sealed", "growing + indexed", "sealed + indexed",
     "growing + sealed + indexed", "empty", "several chunks", "several segments", "frozen",
 )  # fmt: skip
-WAYS = ("route scan", "scalar indexes", "refused insert", "refused upsert", "pages", *(f"begun {job}" for job in JOBS))
+WAYS = (
+    "route scan",
+    "scalar indexes",
+    "refused insert",
+    "refused upsert",
+    "pages",
+    "groups",
+    *(f"begun {job}" for job in JOBS),
+)
 WAYS_BY_INDEX = ("route graph", "route lists", "route interim lists", "searches on several routes")
 
 
@@ -51,6 +60,7 @@ def make_limits_small(monkeypatch: pytest.MonkeyPatch, prefer_indexes: bool) -> 
     monkeypatch.setattr(growing, "MIN_CHUNK_ROWS", 8)
     monkeypatch.setattr(growing, "MAX_CHUNK_ROWS", 32)
     monkeypatch.setattr(cover, "COVER_ROWS", 16)
+    monkeypatch.setattr(grouping, "WIDEST", 8)
     monkeypatch.setattr(interim, "LISTS", 4)
     monkeypatch.setattr(ivf, "ROWS_PER_LIST", 4)
     if prefer_indexes:

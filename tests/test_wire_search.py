@@ -220,7 +220,11 @@ def floats(*values: float) -> bytes:
         ({"search_params": pairs(topk=3, params='{"ef": 2}')}, 65_535, "ef"),
         ({"search_params": pairs(topk=3, params='{"ef": "many"}')}, 65_535, "ef"),
         ({"search_params": pairs(topk=3, round_decimal=9)}, 1100, "round_decimal"),
-        ({"search_params": pairs(topk=3, group_by_field="pages")}, 10, "group_by_field"),
+        ({"search_params": pairs(topk=3, group_by_field="vector")}, 1100, "group by operator"),
+        ({"search_params": pairs(topk=3, group_by_field="pages", group_size="two")}, 1100, "group_size"),
+        ({"search_params": pairs(topk=3, ignore_growing="perhaps")}, 1100, "parse ignore growing field failed"),
+        ({"search_params": pairs(topk=3, hints="nonsense")}, 1100, "hints: nonsense not supported"),
+        ({"search_params": pairs(topk=3, order_by_fields="pages")}, 10, "order_by_fields"),
         ({"dsl": "pages >"}, 1100, "cannot parse expression"),
         ({"partition_names": ["absent"]}, 200, "absent"),
         ({"output_fields": [""]}, 1100, "output field"),
@@ -249,9 +253,27 @@ def test_a_search_names_its_field_where_there_are_several(client: MilvusClient) 
         client.hybrid_search("pairs", requests, RRFRanker(), limit=2)
 
 
-def test_what_a_search_cannot_do_yet_is_not_supported(client: MilvusClient) -> None:
-    with refused(10, "group_by_field"):
-        found(client, 1, group_by_field="pages")
+def test_growing_rows_are_left_out_where_that_is_asked_for(client: MilvusClient) -> None:
+    client.flush("books")
+    client.insert("books", [book(n) for n in range(10, 13)])
+    client.delete("books", ids=[1])
+    sealed = [0, *range(2, 10)]
+    assert found(client, 0, limit=20) == [[*sealed, 10, 11, 12]]
+    assert found(client, 0, limit=20, ignore_growing=True) == [sealed]
+    assert found(client, 12, limit=2, search_params={"ignore_growing": True}) == [[9, 8]]
+    within = {"params": {"radius": 9.5}}
+    assert found(client, 12, search_params=within) == [[12, 11, 10, 9]]
+    assert found(client, 12, search_params=within, ignore_growing=True) == [[9]]
+    assert found(client, 12, limit=2, group_by_field="title", ignore_growing=True) == [[9, 8]]
+    assert [row["id"] for row in client.query("books", "id >= 8", ignore_growing=True)] == [8, 9]
+    assert client.query("books", output_fields=["count(*)"], ignore_growing=True)[0]["count(*)"] == len(sealed)
+    iterator = client.search_iterator("books", [vector(0)], batch_size=20, ignore_growing=True)
+    assert [row["id"] for row in iterator.next()] == sealed
+
+
+def test_how_a_filter_is_to_be_applied_changes_no_answer(client: MilvusClient) -> None:
+    for more in ({"hints": "iterative_filter"}, {"hints": "disable"}, {"params": {"hints": "iterative_filter"}}):
+        assert found(client, 0, limit=3, filter="id % 2 == 1", search_params=more) == [[1, 3, 5]]
 
 
 def test_queries_may_come_as_numpy(client: MilvusClient) -> None:

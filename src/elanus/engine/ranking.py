@@ -84,23 +84,61 @@ def rank(snapshot: Snapshot, request: SearchRequest, query: int, bounds: Bounds)
 
     Takes 4 bytes a row while it runs and 16 a row that stays.
     """
-    metric = metric_of(snapshot, request)
     request = weighed(snapshot, request)
+    return _ranked(snapshot, metric_of(snapshot, request), request, query, passing_rows(snapshot, request), bounds)
+
+
+def passing_rows(snapshot: Snapshot, request: SearchRequest) -> Found:
+    """The rows that take part in `request`, unit by unit."""
     wanted = snapshot.partition_ids(request.partitions, request.condition)
-    units, rows, scores = [], [], []
+    units, rows = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for number, unit in enumerate(snapshot.units):
         mask = select_vectors(snapshot, unit, request.condition, wanted, request.vector_field)
-        passing = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask)
-        if not len(passing):
-            continue
-        found = _scores(metric, request, query, unit, passing)
-        kept = bounds.keep(metric, found) & np.isfinite(found)
-        rows.append(passing[kept])
-        scores.append(found[kept])
+        rows.append(np.arange(unit.view.rows) if mask is None else masks.rows_of(mask))
         units.append(np.full(len(rows[-1]), number, np.int32))
-    if not rows:
-        return Ranking(snapshot, metric, Found(np.empty(0, np.int32), np.empty(0, np.int64)), np.empty(0, np.float32))
-    return _ordered(snapshot, metric, Found(np.concatenate(units), np.concatenate(rows)), np.concatenate(scores))
+    return Found(np.concatenate(units), np.concatenate(rows))
+
+
+def scores_of(snapshot: Snapshot, metric: Metric, request: SearchRequest, query: int, found: Found) -> Scores:
+    """How near the rows of `found` are to query number `query`; what does not match has an infinite score."""
+    scores = np.empty(len(found), np.float32)
+    for number in np.unique(found.units):
+        places = np.flatnonzero(found.units == number)
+        unit = snapshot.units[int(number)]
+        scores[places] = _scores(metric, request, query, unit, found.rows[places])
+    return scores
+
+
+def order_of(snapshot: Snapshot, metric: Metric, found: Found, scores: Scores) -> Rows:
+    """The numbers of the rows of `found` by score, then key, each key once."""
+    keys = pc.rank(keys_of(snapshot, found), tiebreaker="dense").to_numpy(zero_copy_only=False)
+    order = np.lexsort((keys, -scores if metric.larger_is_nearer else scores))
+    if len(keys) and int(keys.max()) < len(keys):  # some key stands twice: its best place stays
+        _, first = np.unique(keys[order], return_index=True)
+        order = order[np.sort(first)]
+    return order
+
+
+def _ranked(
+    snapshot: Snapshot,
+    metric: Metric,
+    request: SearchRequest,
+    query: int,
+    found: Found,
+    bounds: Bounds,
+    need: int | None = None,
+) -> Ranking:
+    """The rows of `found` in order; at least the first `need` of them where no more are asked for."""
+    scores = scores_of(snapshot, metric, request, query, found)
+    kept = np.flatnonzero(bounds.keep(metric, scores) & np.isfinite(scores))
+    order = kept[:0]
+    if need is not None and len(kept) > need:
+        costs = -scores[kept] if metric.larger_is_nearer else scores[kept]
+        near = kept[costs <= np.partition(costs, need - 1)[need - 1]]
+        order = near[order_of(snapshot, metric, found[near], scores[near])]
+    if need is None or len(order) < need:  # of the nearest, some were copies of others
+        order = kept[order_of(snapshot, metric, found[kept], scores[kept])]
+    return Ranking(snapshot, metric, found[order], scores[order])
 
 
 def _scores(metric: Metric, request: SearchRequest, query: int, unit: Unit, rows: Rows) -> Scores:
@@ -120,12 +158,13 @@ def _scores(metric: Metric, request: SearchRequest, query: int, unit: Unit, rows
 
 def search_within(snapshot: Snapshot, request: SearchRequest, bounds: Bounds) -> SearchResult:
     """The answer to `request` among the rows with scores in `bounds`. Raises `InvalidParameter` for empty bounds."""
-    bounds.check(metric_of(snapshot, request))
-    pages = []
+    metric = metric_of(snapshot, request)
+    bounds.check(metric)
     request = weighed(snapshot, request)
+    found, pages, need = passing_rows(snapshot, request), [], request.offset + request.limit
     for query in range(len(request.queries)):
-        ranking = rank(snapshot, request, query, bounds)
-        pages.append(ranking.page(request.offset, request.offset + request.limit, request.output_fields))
+        ranking = _ranked(snapshot, metric, request, query, found, bounds, need)
+        pages.append(ranking.page(request.offset, need, request.output_fields))
     if len(pages) == 1:
         return pages[0]
     fields = pa.concat_tables([p.fields for p in pages]) if request.output_fields else None
@@ -135,12 +174,3 @@ def search_within(snapshot: Snapshot, request: SearchRequest, bounds: Bounds) ->
         offsets_of([len(p.scores) for p in pages]),
         fields,
     )
-
-
-def _ordered(snapshot: Snapshot, metric: Metric, found: Found, scores: Scores) -> Ranking:
-    keys = pc.rank(keys_of(snapshot, found), tiebreaker="dense").to_numpy(zero_copy_only=False)
-    order = np.lexsort((keys, -scores if metric.larger_is_nearer else scores))
-    if len(keys) and int(keys.max()) < len(keys):  # some key stands twice: its best place stays
-        _, first = np.unique(keys[order], return_index=True)
-        order = order[np.sort(first)]
-    return Ranking(snapshot, metric, found[order], scores[order])

@@ -63,20 +63,23 @@ class SearchResult(NamedTuple):
     """The hits of all queries, one after the other: those of query `i` are `offsets[i]:offsets[i + 1]`, nearest first.
 
     `keys` (int64, or objects: str) and `scores` have one entry a hit; `fields` is the table of output fields, None
-    where none were asked for.
+    where none were asked for. Hits of a grouped search come group by group, and `groups` are the values that they are
+    grouped by.
     """
 
     keys: npt.NDArray[Any]
     scores: Scores
     offsets: Offsets
     fields: pa.Table | None
+    groups: tuple[pa.Array, ...] = ()
 
     def of_queries(self, begin: int, end: int) -> SearchResult:
         """The hits of queries begin..end-1 alone."""
         offsets = self.offsets[begin : end + 1]
         first, last = int(offsets[0]), int(offsets[-1])
         fields = None if self.fields is None else self.fields.slice(first, last - first)
-        return SearchResult(self.keys[first:last], self.scores[first:last], offsets - first, fields)
+        groups = tuple(values.slice(first, last - first) for values in self.groups)
+        return SearchResult(self.keys[first:last], self.scores[first:last], offsets - first, fields, groups)
 
 
 class Hits(NamedTuple):

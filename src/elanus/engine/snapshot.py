@@ -174,6 +174,11 @@ class Snapshot:
         return replace(self, tallies={key: copy(tally) for key, tally in self.tallies.items()}, **_nothing_worked_out())
 
     @cached_property
+    def without_growing(self) -> Snapshot:
+        """This picture without the rows that are in no segment yet."""
+        return replace(self, growing=(), **_nothing_worked_out()) if self.growing else self
+
+    @cached_property
     def units(self) -> tuple[Unit, ...]:
         return self.sealed + tuple(Unit(chunk) for view in self.growing for chunk in view.chunks if chunk.rows)
 

@@ -240,6 +240,8 @@ class Collection:
         field: str | None = None,
         metric: str | None = None,
         params: Mapping[str, Any] | None = None,
+        group_by: str | Sequence[str] = (),
+        group_size: int = 1,
     ) -> SearchResults:
         """The `limit` nearest rows to each of `vectors`, nearest first, after the first `offset`.
 
@@ -254,6 +256,10 @@ class Collection:
         `{"nprobe": 16}`; a segment that can hold only a small part of the answer is searched with less, down to half.
         `{"target_recall": 0.95}` (0 < … <= 1; 1 is an exact scan) takes what such searches have needed (`calibrate`).
         Scores are exact: L2 squared, IP as it is, COSINE in [-1, 1].
+
+        With `group_by`, a field, several, or a path of a JSON one such as `about["author"]`, `limit` and `offset` count
+        groups of rows that have one value there, null being one of them. A group is as near as its nearest row, and the
+        `group_size` (1..10) nearest rows of each come together, nearest first.
 
         Raises `InvalidParameter` for limits (1..16,384, also with the offset), a wrong dim, another metric, unknown
         fields, a filter that cannot be parsed, keys that no row of the `partitions` has; `PartitionNotFound`.
@@ -273,6 +279,7 @@ class Collection:
                 partitions=partitions,
                 metric=metric,
                 params=params,
+                group_by=_groups(group_by, group_size),
             )
         )
 
@@ -429,3 +436,8 @@ def _queries(vectors: Any, ids: Any) -> Any:
         both = "" if ids is None else ", not both"
         raise InvalidParameter(f"Either ids or vectors must be provided{both}")
     return vectors if ids is None else Keys(ids)
+
+
+def _groups(names: str | Sequence[str], size: int) -> search.GroupBy | None:
+    fields = (names,) if isinstance(names, str) else tuple(names)
+    return search.GroupBy(fields, size) if fields else None

@@ -86,7 +86,8 @@ def check_same(collection: Collection, began_with: int | None) -> None:
 
 def search_page(
     iterations: Iterations,
-    collection: Collection,
+    collection_id: int,
+    snapshot: Snapshot,
     request: SearchRequest,
     filter_text: str,
     bounds: Bounds,
@@ -94,16 +95,17 @@ def search_page(
     batch_rows: int,
     last_bound: float | None,
 ) -> Page:
-    """The next `batch_rows` hits behind `last_bound` (None: from the start). `filter_text` says all of the filter.
+    """The next `batch_rows` hits behind `last_bound` (None: from the start). `filter_text` says all of the filter, and
+    which rows of the picture at `timestamp` the `snapshot` has.
 
     A page never ends between rows of one score, so that the score says where the next one begins: it is shorter
     than asked for, or longer where all of it has one score.
     """
-    bounds.check(metric_of(collection.snapshot(), request))
-    token = _token(collection.id, timestamp, request, filter_text, bounds)
+    bounds.check(metric_of(snapshot, request))
+    token = _token(collection_id, timestamp, request, filter_text, bounds)
     ranking = iterations.rankings.get(token)
     if ranking is None:
-        ranking = rank(picture(iterations, collection, timestamp), request, 0, bounds)
+        ranking = rank(snapshot, request, 0, bounds)
         iterations.rankings.put(token, ranking)
     costs = -ranking.scores if ranking.metric.larger_is_nearer else ranking.scores
     start = 0 if last_bound is None else _behind(costs, -last_bound if ranking.metric.larger_is_nearer else last_bound)

@@ -78,17 +78,19 @@ def for_client(
     began_with: int | None,
     timestamp: int,
     timezone: str | None,
+    ignore_growing: bool,
 ) -> ClientRows:
     """`query` of what clients have loaded. An iterator's pages (`iterates`) are of the picture at `timestamp`.
 
     Any other read sees all that was acknowledged before it, and waits where `timestamp` is one to come.
-    `began_with` is the id of the collection that an iterator began with, where the client says it.
+    `began_with` is the id of the collection that an iterator began with, where the client says it. With
+    `ignore_growing` rows that are in no segment yet are left out.
     Raises as `query` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
     found = instance.readable(ctx, collection)
     iteration.check_same(found, began_with)
     loading.require(found, collection, partitions)
-    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=iterates)
+    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=iterates, ignore_growing=ignore_growing)
     table = query(
         ctx,
         instance,
@@ -115,6 +117,7 @@ def count_for_client(
     partitions: Sequence[str],
     timestamp: int,
     timezone: str | None,
+    ignore_growing: bool,
 ) -> tuple[int, int]:
     """`count` of what clients have loaded, once `timestamp` has come, and the timestamp of the picture counted in.
 
@@ -122,7 +125,7 @@ def count_for_client(
     """
     found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
-    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=False)
+    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=False, ignore_growing=ignore_growing)
     number = count(
         ctx,
         instance,

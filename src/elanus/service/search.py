@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from elanus.engine.collection import Collection
+from elanus.engine.grouping import Grouping, search_groups
 from elanus.engine.manifest import Manifest
 from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, explained
 from elanus.engine.ranking import Bounds, search_within
@@ -32,6 +33,7 @@ from elanus.model.types import Metric
 from elanus.service import by_keys, iteration, limits, loading, output, times
 from elanus.service.by_keys import Keys
 from elanus.service.context import RequestContext
+from elanus.service.grouping import GroupBy, grouping_of, shown_groups
 from elanus.service.instance import Instance
 from elanus.service.isolation import check_isolated
 from elanus.service.iteration import Page
@@ -45,6 +47,7 @@ __all__ = [
     "ClientHits",
     "ClientSearch",
     "EncodedQueries",
+    "GroupBy",
     "Keys",
     "Plan",
     "SearchAnswer",
@@ -54,6 +57,7 @@ __all__ = [
     "query_vectors",
     "search",
     "shown",
+    "shown_groups",
     "vector_field",
 ]
 
@@ -85,15 +89,17 @@ def search(
     partitions: Sequence[str] = (),
     metric: str | None = None,
     params: Mapping[str, Any] | None = None,
+    group_by: GroupBy | None = None,
     snapshot: Snapshot | None = None,
 ) -> SearchAnswer:
     """The `limit` nearest rows to each query after the first `offset`, nearest first.
 
     `queries` is (nq, dim) or one vector (dim,), of any real dtype; of other vectors it is what rows may be
     (`model.vector_columns`), of BM25 texts, one or several; or `Keys` (see `by_keys`). `field` may be left out where
-    there is one vector field. `params` are those of the index kind (`ef`, `nprobe`). `snapshot` None is the newest.
+    there is one vector field. `params` are those of the index kind (`ef`, `nprobe`). With `group_by` limit and offset
+    count groups. `snapshot` None is the newest.
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
-    parsed, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
+    parsed, an unknown output field, what rows cannot be grouped by; `PartitionNotFound`; `CollectionNotFound`.
     """
     picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
     schema = picture.manifest.schema
@@ -102,7 +108,8 @@ def search(
     request = _request(
         picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
-    return SearchAnswer(_answer(picture, request, queries), wanted, schema.primary)
+    grouping = None if group_by is None else grouping_of(group_by, schema, request.vector_field)
+    return SearchAnswer(_answer(picture, request, queries, grouping=grouping), wanted, schema.primary)
 
 
 class ClientHits(NamedTuple):
@@ -112,6 +119,7 @@ class ClientHits(NamedTuple):
     schema: Schema
     timestamp: int
     page: Page | None = None
+    grouping: Grouping | None = None
 
     def of_queries(self, begin: int, end: int) -> ClientHits:
         """What was found for some of the queries."""
@@ -127,7 +135,7 @@ class ClientSearch:
     With `page` (rows, last bound) it is a page of an iterator (see `iteration.search_page`). Iterators of both kinds
     (`iterates`) see the picture at the timestamp they name. `began_with` is the id of the collection that an iterator
     began with, where the client says it. Times are read and told in `timezone`, None for the collection's, and taken
-    apart into `time_fields` where there are any.
+    apart into `time_fields` where there are any. With `ignore_growing` rows that are in no segment yet are not found.
     """
 
     collection: str
@@ -146,6 +154,8 @@ class ClientSearch:
     began_with: int | None
     timezone: str | None = None
     time_fields: tuple[str, ...] = ()
+    group_by: GroupBy | None = None
+    ignore_growing: bool = False
     bound: _Bound | None = dataclasses.field(default=None, init=False)
 
     def bind(self, collection: Collection, manifest: Manifest) -> _Bound:
@@ -170,7 +180,14 @@ class ClientSearch:
                 self.params,
                 zone,
             )
-            bound = self.bound = _Bound(manifest, schema, wanted, request)
+            grouping = None
+            if self.group_by is not None:
+                if self.iterates:
+                    raise InvalidParameter("Not allowed to do groupBy when doing iteration")
+                if self.bounds is not None:
+                    raise InvalidParameter("Not allowed to do range-search when doing search-group-by")
+                grouping = grouping_of(self.group_by, schema, request.vector_field)
+            bound = self.bound = _Bound(manifest, schema, wanted, request, grouping)
         return bound
 
 
@@ -181,6 +198,7 @@ class _Bound(NamedTuple):
     schema: Schema
     wanted: Output
     request: SearchRequest
+    grouping: Grouping | None
 
 
 def for_client(
@@ -196,19 +214,21 @@ def for_client(
     if isinstance(queries, Keys):
         by_keys.check(found.manifest.schema, queries)
     asked.bind(found, found.manifest)  # what is wrong with it is said at once
-    snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=asked.iterates)
-    _, schema, wanted, request = asked.bind(found, snapshot.manifest)
+    snapshot, seen = times.picture(
+        ctx, instance, found, timestamp, iterates=asked.iterates, ignore_growing=asked.ignore_growing
+    )
+    _, schema, wanted, request, grouping = asked.bind(found, snapshot.manifest)
     if asked.page is None:
-        result = _answer(snapshot, request, queries, asked.bounds)
-        return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen)
+        result = _answer(snapshot, request, queries, asked.bounds, grouping)
+        return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen, grouping=grouping)
     request = _of(snapshot, request, queries)
     batch_rows, last_bound = asked.page
     if len(request.queries) != 1:
         raise InvalidParameter(f"a search iterator takes one query vector; got {len(request.queries)}")
     limits.check_page(batch_rows)
-    text = repr((asked.expression, asked.expression_params))
+    text = repr((asked.expression, asked.expression_params, asked.ignore_growing))
     page = iteration.search_page(
-        instance.iterations, found, request, text, asked.bounds or Bounds(), seen, batch_rows, last_bound
+        instance.iterations, found.id, snapshot, request, text, asked.bounds or Bounds(), seen, batch_rows, last_bound
     )
     return ClientHits(SearchAnswer(page.result, wanted, schema.primary), schema, seen, page)
 
@@ -297,20 +317,30 @@ def _flat(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: str(value) if isinstance(value, (dict, list)) else value for name, value in params.items()}
 
 
-def _answer(snapshot: Snapshot, request: SearchRequest, queries: Any, bounds: Bounds | None = None) -> SearchResult:
+def _answer(
+    snapshot: Snapshot,
+    request: SearchRequest,
+    queries: Any,
+    bounds: Bounds | None = None,
+    grouping: Grouping | None = None,
+) -> SearchResult:
     there = None
+    size = 1 if grouping is None else grouping.size
     if isinstance(queries, Keys):
         queries, there = by_keys.queries_of(snapshot, request, queries)
         if not there.any():
             return by_keys.nothing(snapshot, request, len(there))
-        request = _with(snapshot, request, queries)
+        request = _with(snapshot, request, queries, size)
     else:
-        request = _of(snapshot, request, queries)
-    result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
+        request = _of(snapshot, request, queries, size)
+    if grouping is not None:
+        result = search_groups(snapshot, request, grouping)
+    else:
+        result = engine_search(snapshot, request) if bounds is None else search_within(snapshot, request, bounds)
     return result if there is None or there.all() else by_keys.in_places(result, there)
 
 
-def _of(snapshot: Snapshot, request: SearchRequest, queries: Any) -> SearchRequest:
+def _of(snapshot: Snapshot, request: SearchRequest, queries: Any, group_size: int = 1) -> SearchRequest:
     """`request` with its queries, of keys with those of them that have a vector."""
     schema = snapshot.manifest.schema
     if isinstance(queries, Keys):
@@ -319,18 +349,18 @@ def _of(snapshot: Snapshot, request: SearchRequest, queries: Any) -> SearchReque
         vectors = text_queries(schema, request.vector_field, queries, str(request.params.get(ANALYZER_NAME, "")))
     else:
         vectors = query_vectors(request.vector_field, queries)
-    return _with(snapshot, request, vectors)
+    return _with(snapshot, request, vectors, group_size)
 
 
-def _with(snapshot: Snapshot, request: SearchRequest, vectors: Queries) -> SearchRequest:
+def _with(snapshot: Snapshot, request: SearchRequest, vectors: Queries, group_size: int) -> SearchRequest:
     """`request` with its query vectors. Where it asks for very many hits it asks for no more than there are rows."""
     limits.check_queries(len(vectors))
     limit, offset = request.limit, request.offset
-    if len(vectors) * (limit + offset) > limits.MAX_HITS:
+    if len(vectors) * (limit + offset) * group_size > limits.MAX_HITS:
         rows = sum(unit.view.rows for unit in snapshot.units)
         offset = min(offset, rows)
         limit = max(1, min(limit, rows - offset))
-        limits.check_hits(len(vectors), limit + offset)
+        limits.check_hits(len(vectors), (limit + offset) * group_size)
     return request._replace(queries=vectors, limit=limit, offset=offset)
 
 

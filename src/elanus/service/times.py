@@ -26,22 +26,31 @@ LONGEST_WAIT_S = 86_400.0
 
 
 def picture(
-    ctx: RequestContext, instance: Instance, collection: Collection, timestamp: int, *, iterates: bool
+    ctx: RequestContext,
+    instance: Instance,
+    collection: Collection,
+    timestamp: int,
+    *,
+    iterates: bool,
+    ignore_growing: bool = False,
 ) -> tuple[Snapshot, int]:
     """What a client's read with this guarantee timestamp sees, and the timestamp of that picture.
 
     An iterator's reads (`iterates`) see the picture at `timestamp`, or begin with the newest where that is but a name;
-    any other read sees the newest, once `timestamp` has come. Raises as `reach` and `iteration.picture` do.
+    any other read sees the newest, once `timestamp` has come. With `ignore_growing` rows that are in no segment yet are
+    not seen. Raises as `reach` and `iteration.picture` do.
     """
     if timestamp > LARGEST_NAMED and not has_come(instance, timestamp):
         reach(ctx, instance, timestamp)
         collection = instance.engine.collection(collection.id)  # it may have been opened anew
     if not iterates:
         snapshot = collection.snapshot()
-        return snapshot, snapshot.timestamp
-    if timestamp > LARGEST_NAMED:
-        return iteration.picture(instance.iterations, collection, timestamp), timestamp
-    return iteration.begin(instance.iterations, collection)
+        seen = snapshot.timestamp
+    elif timestamp > LARGEST_NAMED:
+        snapshot, seen = iteration.picture(instance.iterations, collection, timestamp), timestamp
+    else:
+        snapshot, seen = iteration.begin(instance.iterations, collection)
+    return snapshot.without_growing if ignore_growing else snapshot, seen
 
 
 def has_come(instance: Instance, timestamp: int) -> bool:

@@ -204,6 +204,8 @@ def _read(
         settings.collection_id,
         settings.timezone,
         settings.time_fields,
+        settings.group_by,
+        settings.ignore_growing,
     )
     return asked, settings.round_decimal
 

@@ -15,22 +15,30 @@ from typing import Any
 
 from elanus.model.errors import InvalidParameter, MissingParameter, NotSupported
 from elanus.model.timezones import check_timezone
-from elanus.service.search import Bounds
+from elanus.service.search import Bounds, GroupBy
 from elanus.wire.grpc.moments import time_fields_of
 from elanus.wire.grpc.pairs import from_pairs, json_object
 
-_LATER = frozenset({"group_by_field", "group_by_fields", "order_by_fields", "json_path", "query_group_by_fields"})
+_LATER = frozenset({"order_by_fields"})
 """What a search can be asked for and Elanus does not have yet: refused by name, not left out."""
 
 _OWN = frozenset(
     {
         "anns_field", "topk", "limit", "offset", "metric_type", "round_decimal", "params", "ignore_growing", "iterator",
         "collection_id", "search_iter_v2", "search_iter_batch_size", "search_iter_last_bound", "search_iter_id",
-        "group_size", "strict_group_size", "radius", "range_filter", "timezone", "time_fields", "cluster_id",
+        "group_by_field", "group_by_fields", "group_size", "strict_group_size", "json_path", "json_type", "strict_cast",
+        "radius", "range_filter", "timezone", "time_fields", "cluster_id",
         "page_retain_order", "hints", "reduce_stop_for_best", "guarantee_timestamp",
     }
 )  # fmt: skip
 """Names that are not those of index parameters."""
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+"""How Go spells them."""
+
+_HINTS = frozenset({"", "iterative_filter", "disable"})
+"""How Milvus is to apply a filter. Here that is decided by what costs least, and the answer is the same either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ class SearchSettings:
     collection_id: int | None
     timezone: str | None
     time_fields: tuple[str, ...]
+    group_by: GroupBy | None
+    ignore_growing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,7 @@ class QuerySettings:
     collection_id: int | None
     timezone: str | None
     time_fields: tuple[str, ...]
+    ignore_growing: bool
 
 
 @lru_cache(maxsize=1024)
@@ -83,6 +94,9 @@ def search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
     decimals = whole("round_decimal", given.get("round_decimal", "-1"))
     if decimals != -1 and not 0 <= decimals <= 6:
         raise InvalidParameter(f"round_decimal [{decimals}] is invalid, should be -1 or an integer in range [0, 6]")
+    hints = str(given.get("hints") or inner.get("hints") or "")
+    if hints not in _HINTS:
+        raise InvalidParameter(f"hints: {hints} not supported: choose iterative_filter or disable")
     index_params = {name: value for name, value in {**given, **inner}.items() if name not in _OWN}
     return SearchSettings(
         field=given.get("anns_field", ""),
@@ -97,6 +111,8 @@ def search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
         collection_id=_collection_id(given),
         timezone=_timezone(given),
         time_fields=time_fields_of(given.get("time_fields", "")),
+        group_by=_groups(given),
+        ignore_growing=_ignores_growing(given, inner),
     )
 
 
@@ -114,6 +130,7 @@ def query_settings(pairs: Any) -> QuerySettings:
         collection_id=_collection_id(given),
         timezone=_timezone(given),
         time_fields=time_fields_of(given.get("time_fields", "")),
+        ignore_growing=_ignores_growing(given, {}),
     )
 
 
@@ -145,6 +162,29 @@ def _bounds(given: Mapping[str, Any], inner: Mapping[str, Any]) -> Bounds | None
         return None
     return Bounds(
         None if radius is None else _number("radius", radius), None if limit is None else _number("range_filter", limit)
+    )
+
+
+def _ignores_growing(given: Mapping[str, Any], inner: Mapping[str, Any]) -> bool:
+    """Whether rows that are in no segment yet are to be left out. Raises `InvalidParameter` for what is no truth."""
+    text = str(given.get("ignore_growing", inner.get("ignore_growing", "false")))
+    if text not in _TRUE and text not in _FALSE:
+        raise InvalidParameter(f"parse ignore growing field failed: {text} is neither true nor false")
+    return text in _TRUE
+
+
+def _groups(given: Mapping[str, Any]) -> GroupBy | None:
+    """What hits are grouped by. Groups are always full, so it does not matter whether that is asked for (strict)."""
+    one, several = str(given.get("group_by_field", "")).strip(), str(given.get("group_by_fields", "")).split(",")
+    fields = (one,) if one else tuple(name.strip() for name in several if name.strip())
+    if not fields:
+        return None
+    return GroupBy(
+        fields,
+        whole("group_size", given.get("group_size", "1")),
+        given.get("json_path", ""),
+        given.get("json_type", ""),
+        truth(given.get("strict_cast", "")),
     )
 
 

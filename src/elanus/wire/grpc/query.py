@@ -44,6 +44,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         began_with=settings.collection_id,
         timestamp=request.guarantee_timestamp,
         timezone=settings.timezone,
+        ignore_growing=settings.ignore_growing,
     )
     response = milvus_pb2.QueryResults(
         collection_name=request.collection_name,
@@ -88,6 +89,7 @@ def _count(
         partitions=tuple(request.partition_names),
         timestamp=request.guarantee_timestamp,
         timezone=settings.timezone,
+        ignore_growing=settings.ignore_growing,
     )
     column = schema_pb2.FieldData(type=schema_pb2.Int64, field_name=COUNT)
     column.scalars.long_data.data.append(count)

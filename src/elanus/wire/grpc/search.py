@@ -20,7 +20,7 @@ from elanus.service import search as searches
 from elanus.service.search import ClientHits, ClientSearch, EncodedQueries, Keys
 from elanus.wire.grpc.asked import SearchCall
 from elanus.wire.grpc.call import Call
-from elanus.wire.grpc.columns import ids
+from elanus.wire.grpc.columns import field_data, ids
 from elanus.wire.grpc.packing import floats
 from elanus.wire.grpc.query import shown_fields, write_table
 from elanus.wire.grpc.vectors import queries_of
@@ -98,6 +98,12 @@ def _write(hits: ClientHits, asked: ClientSearch, round_decimal: int, out: schem
         if result.fields is not None:
             table = searches.shown(hits.answer)
             write_table(table, hits.schema, out.fields_data, asked.time_fields)
+    if hits.grouping is not None and result.groups:
+        values = searches.shown_groups(hits.grouping, result.groups, hits.answer.output.timezone)
+        for field, column in values:
+            field_data(field, column, out.group_by_field_values.add())
+        if len(values) == 1:
+            out.group_by_field_value.CopyFrom(out.group_by_field_values[0])
     if hits.page is not None:
         out.search_iterator_v2_results.token = hits.page.token
         out.search_iterator_v2_results.last_bound = hits.page.last_bound
