@@ -173,7 +173,7 @@ def test_a_filter_that_cannot_be_read_is_refused(client: MilvusClient, text: str
         keys(client, filter=text)
 
 
-@pytest.mark.parametrize("name", ["group_by_fields", "order_by_fields"])
+@pytest.mark.parametrize("name", ["group_by_fields"])
 def test_what_a_query_cannot_do_yet_is_not_supported(client: MilvusClient, name: str) -> None:
     with refused(10, name):
         client.query("books", "id > 0", limit=3, **{name: ["pages"]})

@@ -224,7 +224,7 @@ def floats(*values: float) -> bytes:
         ({"search_params": pairs(topk=3, group_by_field="pages", group_size="two")}, 1100, "group_size"),
         ({"search_params": pairs(topk=3, ignore_growing="perhaps")}, 1100, "parse ignore growing field failed"),
         ({"search_params": pairs(topk=3, hints="nonsense")}, 1100, "hints: nonsense not supported"),
-        ({"search_params": pairs(topk=3, order_by_fields="pages")}, 10, "order_by_fields"),
+        ({"search_params": pairs(topk=3, order_by_fields="vector")}, 1100, "which is not sortable"),
         ({"dsl": "pages >"}, 1100, "cannot parse expression"),
         ({"partition_names": ["absent"]}, 200, "absent"),
         ({"output_fields": [""]}, 1100, "output field"),

@@ -161,6 +161,7 @@ class Collection:
         limit: int | None = None,
         offset: int = 0,
         partitions: Sequence[str] = (),
+        order_by: str | Sequence[str] = (),
     ) -> pa.Table:
         """The rows that match, in rising key order, as a table: the key, then `output_fields`.
 
@@ -168,6 +169,8 @@ class Collection:
         keys as one JSON column `$meta`; `elanus.to_rows(table)` makes dicts of it. `filter_params` fill the
         `{placeholders}` of the filter. offset + limit is at most 16,384; without a limit all rows come. Vectors come as
         they are stored: half-width floats as their bits, sparse ones as packed pairs, with the type in the metadata.
+        `order_by` sorts them by other fields, of which the first counts most: `"price"`, `"price:desc"`,
+        `"price:desc:nulls_last"`; null is larger than any value where that is not said.
         Raises `InvalidParameter` for a filter that cannot be parsed, limits, unknown fields; `PartitionNotFound`.
         """
         return query.query(
@@ -180,6 +183,7 @@ class Collection:
             limit=limit,
             offset=offset,
             partitions=partitions,
+            order_by=_names(order_by),
         )
 
     def count(
@@ -242,6 +246,7 @@ class Collection:
         params: Mapping[str, Any] | None = None,
         group_by: str | Sequence[str] = (),
         group_size: int = 1,
+        order_by: str | Sequence[str] = (),
     ) -> SearchResults:
         """The `limit` nearest rows to each of `vectors`, nearest first, after the first `offset`.
 
@@ -259,7 +264,8 @@ class Collection:
 
         With `group_by`, a field, several, or a path of a JSON one such as `about["author"]`, `limit` and `offset` count
         groups of rows that have one value there, null being one of them. A group is as near as its nearest row, and the
-        `group_size` (1..10) nearest rows of each come together, nearest first.
+        `group_size` (1..10) nearest rows of each come together, nearest first. `order_by` sorts the limit + offset
+        nearest rows, or groups by their nearest rows, as in `query`, also by paths of JSON and dynamic keys.
 
         Raises `InvalidParameter` for limits (1..16,384, also with the offset), a wrong dim, another metric, unknown
         fields, a filter that cannot be parsed, keys that no row of the `partitions` has; `PartitionNotFound`.
@@ -280,6 +286,7 @@ class Collection:
                 metric=metric,
                 params=params,
                 group_by=_groups(group_by, group_size),
+                order_by=_names(order_by),
             )
         )
 
@@ -439,5 +446,9 @@ def _queries(vectors: Any, ids: Any) -> Any:
 
 
 def _groups(names: str | Sequence[str], size: int) -> search.GroupBy | None:
-    fields = (names,) if isinstance(names, str) else tuple(names)
+    fields = _names(names)
     return search.GroupBy(fields, size) if fields else None
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from elanus.engine import query as reads
+from elanus.engine.ordering import query as sorted_query
 from elanus.engine.query import QueryRequest
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.bind import BoundFilter
 from elanus.expr.compile import compile_filter
 from elanus.model.denial import Deed
+from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Schema
 from elanus.service import iteration, limits, loading, output, times
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.service.ordering import sorting_of
 from elanus.service.partitions import check_unnamed
 from elanus.service.rows import key_array, key_condition
 from elanus.service.timezones import timezone_of
@@ -35,14 +38,15 @@ def query(
     limit: int | None = None,
     offset: int = 0,
     partitions: Sequence[str] = (),
+    order_by: Sequence[str] = (),
     snapshot: Snapshot | None = None,
     timezone: str | None = None,
 ) -> pa.Table:
-    """The rows that match, in rising key order; without a filter all of them.
+    """The rows that match, in rising key order, or as `order_by` says (see `ordering`); without a filter all of them.
 
     The table has the key first and then `output_fields` (see `service.output`). `timezone` None is the collection's.
-    Raises `InvalidParameter` for a
-    filter that cannot be parsed, limits, an unknown output field; `PartitionNotFound`; `CollectionNotFound`.
+    Raises `InvalidParameter` for a filter that cannot be parsed, limits, an unknown output field, what rows cannot be
+    sorted by; `PartitionNotFound`; `CollectionNotFound`.
     """
     picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
     schema = picture.manifest.schema
@@ -52,7 +56,8 @@ def query(
     wanted = output.resolve(schema, output_fields, zone)
     condition = condition_of(schema, expression, expression_params, zone)
     request = QueryRequest(condition, tuple(partitions), wanted.fields, limit, offset)
-    return output.cut(reads.query(picture, request), wanted)
+    sorting = sorting_of(order_by, schema)
+    return output.cut(sorted_query(picture, request, sorting) if sorting else reads.query(picture, request), wanted)
 
 
 class ClientRows(NamedTuple):
@@ -79,6 +84,7 @@ def for_client(
     timestamp: int,
     timezone: str | None,
     ignore_growing: bool,
+    order_by: Sequence[str],
 ) -> ClientRows:
     """`query` of what clients have loaded. An iterator's pages (`iterates`) are of the picture at `timestamp`.
 
@@ -87,6 +93,10 @@ def for_client(
     `ignore_growing` rows that are in no segment yet are left out.
     Raises as `query` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
+    if order_by and iterates:
+        raise InvalidParameter("ORDER BY with iterator is not supported: its rows come in the order of their keys")
+    if order_by and limit is None:
+        raise InvalidParameter("ORDER BY requires explicit limit: say how many rows a query is to return")
     found = instance.readable(ctx, collection)
     iteration.check_same(found, began_with)
     loading.require(found, collection, partitions)
@@ -101,6 +111,7 @@ def for_client(
         limit=limit,
         offset=offset,
         partitions=loading.readable_partitions(found, partitions),
+        order_by=order_by,
         snapshot=snapshot,
         timezone=timezone,
     )

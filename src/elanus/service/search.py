@@ -17,6 +17,7 @@ import pyarrow as pa
 from elanus.engine.collection import Collection
 from elanus.engine.grouping import Grouping, search_groups
 from elanus.engine.manifest import Manifest
+from elanus.engine.ordering import Sorting, reordered
 from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, explained
 from elanus.engine.ranking import Bounds, search_within
 from elanus.engine.search import SearchResult
@@ -37,6 +38,7 @@ from elanus.service.grouping import GroupBy, grouping_of, shown_groups
 from elanus.service.instance import Instance
 from elanus.service.isolation import check_isolated
 from elanus.service.iteration import Page
+from elanus.service.ordering import sorting_of
 from elanus.service.output import Output
 from elanus.service.partitions import check_unnamed
 from elanus.service.queries import ANALYZER_NAME, EncodedQueries, Queries, query_vectors, text_queries
@@ -90,6 +92,7 @@ def search(
     metric: str | None = None,
     params: Mapping[str, Any] | None = None,
     group_by: GroupBy | None = None,
+    order_by: Sequence[str] = (),
     snapshot: Snapshot | None = None,
 ) -> SearchAnswer:
     """The `limit` nearest rows to each query after the first `offset`, nearest first.
@@ -97,9 +100,10 @@ def search(
     `queries` is (nq, dim) or one vector (dim,), of any real dtype; of other vectors it is what rows may be
     (`model.vector_columns`), of BM25 texts, one or several; or `Keys` (see `by_keys`). `field` may be left out where
     there is one vector field. `params` are those of the index kind (`ef`, `nprobe`). With `group_by` limit and offset
-    count groups. `snapshot` None is the newest.
+    count groups. The limit + offset nearest are sorted by `order_by` (see `ordering`). `snapshot` None is the newest.
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
-    parsed, an unknown output field, what rows cannot be grouped by; `PartitionNotFound`; `CollectionNotFound`.
+    parsed, an unknown output field, what rows cannot be grouped or sorted by; `PartitionNotFound`;
+    `CollectionNotFound`.
     """
     picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
     schema = picture.manifest.schema
@@ -108,8 +112,9 @@ def search(
     request = _request(
         picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
-    grouping = None if group_by is None else grouping_of(group_by, schema, request.vector_field)
-    return SearchAnswer(_answer(picture, request, queries, grouping=grouping), wanted, schema.primary)
+    grouping, sorting = _arranged(group_by, order_by, schema, request.vector_field)
+    result = _answer(picture, request, queries, None, grouping, sorting)
+    return SearchAnswer(result, wanted, schema.primary)
 
 
 class ClientHits(NamedTuple):
@@ -136,6 +141,7 @@ class ClientSearch:
     (`iterates`) see the picture at the timestamp they name. `began_with` is the id of the collection that an iterator
     began with, where the client says it. Times are read and told in `timezone`, None for the collection's, and taken
     apart into `time_fields` where there are any. With `ignore_growing` rows that are in no segment yet are not found.
+    What is found is sorted by `order_by` (see `ordering`).
     """
 
     collection: str
@@ -156,6 +162,7 @@ class ClientSearch:
     time_fields: tuple[str, ...] = ()
     group_by: GroupBy | None = None
     ignore_growing: bool = False
+    order_by: tuple[str, ...] = ()
     bound: _Bound | None = dataclasses.field(default=None, init=False)
 
     def bind(self, collection: Collection, manifest: Manifest) -> _Bound:
@@ -180,14 +187,14 @@ class ClientSearch:
                 self.params,
                 zone,
             )
-            grouping = None
-            if self.group_by is not None:
-                if self.iterates:
-                    raise InvalidParameter("Not allowed to do groupBy when doing iteration")
-                if self.bounds is not None:
-                    raise InvalidParameter("Not allowed to do range-search when doing search-group-by")
-                grouping = grouping_of(self.group_by, schema, request.vector_field)
-            bound = self.bound = _Bound(manifest, schema, wanted, request, grouping)
+            if self.group_by is not None and self.iterates:
+                raise InvalidParameter("Not allowed to do groupBy when doing iteration")
+            if self.group_by is not None and self.bounds is not None:
+                raise InvalidParameter("Not allowed to do range-search when doing search-group-by")
+            if self.order_by and self.iterates:
+                raise InvalidParameter("order_by is not supported when using search iterator")
+            arranged = _arranged(self.group_by, self.order_by, schema, request.vector_field)
+            bound = self.bound = _Bound(manifest, schema, wanted, request, *arranged)
         return bound
 
 
@@ -199,6 +206,7 @@ class _Bound(NamedTuple):
     wanted: Output
     request: SearchRequest
     grouping: Grouping | None
+    sorting: Sorting
 
 
 def for_client(
@@ -217,9 +225,9 @@ def for_client(
     snapshot, seen = times.picture(
         ctx, instance, found, timestamp, iterates=asked.iterates, ignore_growing=asked.ignore_growing
     )
-    _, schema, wanted, request, grouping = asked.bind(found, snapshot.manifest)
+    _, schema, wanted, request, grouping, sorting = asked.bind(found, snapshot.manifest)
     if asked.page is None:
-        result = _answer(snapshot, request, queries, asked.bounds, grouping)
+        result = _answer(snapshot, request, queries, asked.bounds, grouping, sorting)
         return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen, grouping=grouping)
     request = _of(snapshot, request, queries)
     batch_rows, last_bound = asked.page
@@ -312,6 +320,16 @@ def _request(
     )
 
 
+def _arranged(
+    group_by: GroupBy | None, order_by: Sequence[str], schema: Schema, searched: Field
+) -> tuple[Grouping | None, Sorting]:
+    """How hits are grouped and sorted. Raises `InvalidParameter`."""
+    grouping = None if group_by is None else grouping_of(group_by, schema, searched)
+    if grouping is not None and len(grouping.keys) > 1 and order_by:
+        raise InvalidParameter("order_by_fields is not supported with multi-field group_by_fields: group by one field")
+    return grouping, sorting_of(order_by, schema, paths=True)
+
+
 def _flat(params: Mapping[str, Any]) -> Mapping[str, Any]:
     """`params` with what is nested as its text: parameters that are read are numbers, and plans are kept by them."""
     return {name: str(value) if isinstance(value, (dict, list)) else value for name, value in params.items()}
@@ -321,9 +339,15 @@ def _answer(
     snapshot: Snapshot,
     request: SearchRequest,
     queries: Any,
-    bounds: Bounds | None = None,
-    grouping: Grouping | None = None,
+    bounds: Bounds | None,
+    grouping: Grouping | None,
+    sorting: Sorting,
 ) -> SearchResult:
+    if sorting:
+        names = dict.fromkeys((*request.output_fields, *(key.place.field.name for key in sorting)))
+        wide = request._replace(limit=request.offset + request.limit, offset=0, output_fields=tuple(names))
+        result = _answer(snapshot, wide, queries, bounds, grouping, ())
+        return reordered(result, sorting, request.offset, request.limit, request.output_fields)
     there = None
     size = 1 if grouping is None else grouping.size
     if isinstance(queries, Keys):

@@ -206,6 +206,7 @@ def _read(
         settings.time_fields,
         settings.group_by,
         settings.ignore_growing,
+        settings.order_by,
     )
     return asked, settings.round_decimal
 

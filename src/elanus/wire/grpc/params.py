@@ -15,18 +15,17 @@ from typing import Any
 
 from elanus.model.errors import InvalidParameter, MissingParameter, NotSupported
 from elanus.model.timezones import check_timezone
+from elanus.service.ordering import parts_of
 from elanus.service.search import Bounds, GroupBy
 from elanus.wire.grpc.moments import time_fields_of
 from elanus.wire.grpc.pairs import from_pairs, json_object
-
-_LATER = frozenset({"order_by_fields"})
-"""What a search can be asked for and Elanus does not have yet: refused by name, not left out."""
 
 _OWN = frozenset(
     {
         "anns_field", "topk", "limit", "offset", "metric_type", "round_decimal", "params", "ignore_growing", "iterator",
         "collection_id", "search_iter_v2", "search_iter_batch_size", "search_iter_last_bound", "search_iter_id",
-        "group_by_field", "group_by_fields", "group_size", "strict_group_size", "json_path", "json_type", "strict_cast",
+        "group_by_field", "group_by_fields", "order_by_fields",
+        "group_size", "strict_group_size", "json_path", "json_type", "strict_cast",
         "radius", "range_filter", "timezone", "time_fields", "cluster_id",
         "page_retain_order", "hints", "reduce_stop_for_best", "guarantee_timestamp",
     }
@@ -67,6 +66,7 @@ class SearchSettings:
     time_fields: tuple[str, ...]
     group_by: GroupBy | None
     ignore_growing: bool
+    order_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class QuerySettings:
     timezone: str | None
     time_fields: tuple[str, ...]
     ignore_growing: bool
+    order_by: tuple[str, ...]
 
 
 @lru_cache(maxsize=1024)
@@ -85,9 +86,6 @@ def search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
     """Raises `InvalidParameter`, `MissingParameter` where there is no limit, `NotSupported`."""
     given: dict[str, Any] = dict(pairs)
     inner = json_object("search params", given.get("params", ""))
-    for name in _LATER:
-        if given.get(name) or inner.get(name):
-            raise NotSupported(f"search parameter {name} is not supported by this version of Elanus")
     limit = given.get("topk", given.get("limit"))
     if limit is None:
         raise MissingParameter("topk is required: say how many hits a search is to return")
@@ -113,13 +111,14 @@ def search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
         time_fields=time_fields_of(given.get("time_fields", "")),
         group_by=_groups(given),
         ignore_growing=_ignores_growing(given, inner),
+        order_by=parts_of(given.get("order_by_fields", "")),
     )
 
 
 def query_settings(pairs: Any) -> QuerySettings:
     """Raises `InvalidParameter`, `NotSupported`."""
     given = from_pairs(pairs)
-    for name in ("group_by_fields", "query_group_by_fields", "order_by_fields"):
+    for name in ("group_by_fields", "query_group_by_fields"):
         if given.get(name):
             raise NotSupported(f"query parameter {name} is not supported by this version of Elanus")
     limit = given.get("limit")
@@ -131,6 +130,7 @@ def query_settings(pairs: Any) -> QuerySettings:
         timezone=_timezone(given),
         time_fields=time_fields_of(given.get("time_fields", "")),
         ignore_growing=_ignores_growing(given, {}),
+        order_by=parts_of(given.get("order_by_fields", "")),
     )
 
 

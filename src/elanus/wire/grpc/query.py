@@ -45,6 +45,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         timestamp=request.guarantee_timestamp,
         timezone=settings.timezone,
         ignore_growing=settings.ignore_growing,
+        order_by=settings.order_by,
     )
     response = milvus_pb2.QueryResults(
         collection_name=request.collection_name,
