@@ -12,22 +12,31 @@ from elanus.model.errors import InvalidParameter
 from elanus.model.functions import Function
 from elanus.model.schema import Field, Schema
 from elanus.model.types import ArrayOperation
+from elanus.native.insight import Insight, queries_of
 from elanus.native.results import SearchResults
 from elanus.native.rows import Row, to_rows
-from elanus.service import collections, fields, functions, indexes, partitions, properties, query, recall, rows, search
+from elanus.service import (
+    collections,
+    fields,
+    functions,
+    indexes,
+    partitions,
+    properties,
+    query,
+    rows,
+    search,
+)
 from elanus.service.collections import CollectionInfo
 from elanus.service.context import RequestContext
 from elanus.service.indexes import IndexInfo
 from elanus.service.instance import Instance
 from elanus.service.query import EVERYTHING
-from elanus.service.recall import RecallReport
 from elanus.service.rows import WriteResult
-from elanus.service.search import Keys, Plan
 
 DEFAULT_PARTITION = "_default"
 
 
-class Collection:
+class Collection(Insight):
     """A collection by its name or alias; got from `Database.collection` or `create_collection`.
 
     The name is looked up at each call, so an alias that is pointed elsewhere takes effect at once. Every method raises
@@ -36,9 +45,7 @@ class Collection:
     """
 
     def __init__(self, instance: Instance, ctx: RequestContext, name: str) -> None:
-        self._instance = instance
-        self._ctx = ctx
-        self.name = name
+        super().__init__(instance, ctx, name)
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, database={self._ctx.database!r})"
@@ -275,7 +282,7 @@ class Collection:
                 self._ctx,
                 self._instance,
                 self.name,
-                _queries(vectors, ids),
+                queries_of(vectors, ids),
                 field=field,
                 limit=limit,
                 offset=offset,
@@ -288,77 +295,6 @@ class Collection:
                 group_by=_groups(group_by, group_size),
                 order_by=_names(order_by),
             )
-        )
-
-    def explain(
-        self,
-        vectors: Any = None,
-        *,
-        ids: Any = None,
-        limit: int = 10,
-        offset: int = 0,
-        filter: str = "",  # noqa: A002
-        filter_params: Mapping[str, Any] | None = None,
-        partitions: Sequence[str] = (),
-        field: str | None = None,
-        metric: str | None = None,
-        params: Mapping[str, Any] | None = None,
-    ) -> Plan:
-        """How `search` with the same arguments would be answered now: per segment, by what, over how many rows.
-
-        `print` it. Raises as `search` does.
-        """
-        return search.explain(
-            self._ctx,
-            self._instance,
-            self.name,
-            _queries(vectors, ids),
-            field=field,
-            limit=limit,
-            offset=offset,
-            expression=filter,
-            expression_params=filter_params,
-            partitions=partitions,
-            metric=metric,
-            params=params,
-        )
-
-    # --- recall ------------------------------------------------------------------------------------------------------
-
-    def recall_report(self, wanted: float = 0.95) -> RecallReport:
-        """What live searches have found, beside an exact scan, and what to raise for a recall that is `wanted`.
-
-        A share of them is measured in the background, within `Settings.recall_cpu_ms`. By field, index, number of hits
-        and class of filter; `print` it. A search with `params={"target_recall": 0.95}` does what it says by itself.
-        Raises `InvalidParameter` unless 0 < `wanted` <= 1.
-        """
-        return recall.recall_report(self._ctx, self._instance, self.name, wanted)
-
-    def calibrate(
-        self,
-        vectors: Any = None,
-        *,
-        limit: int = 10,
-        filter: str = "",  # noqa: A002
-        filter_params: Mapping[str, Any] | None = None,
-        partitions: Sequence[str] = (),
-        field: str | None = None,
-    ) -> RecallReport:
-        """Measure what such searches need now, instead of learning it from live ones; returns the new report.
-
-        `vectors` are at most 256 queries like those to come, as `search` takes them; without any, rows are drawn, which
-        are easier to find than most queries. Takes an exact scan for each. Raises as `search` does.
-        """
-        return recall.calibrate(
-            self._ctx,
-            self._instance,
-            self.name,
-            vectors,
-            field=field,
-            limit=limit,
-            expression=filter,
-            expression_params=filter_params,
-            partitions=partitions,
         )
 
     # --- partitions ------------------------------------------------------------------------------------------------
@@ -436,13 +372,6 @@ class Collection:
     def drop_properties(self, names: Sequence[str]) -> None:
         """Take properties away; absent ones are no error."""
         properties.alter(self._ctx, self._instance, self.name, None, names)
-
-
-def _queries(vectors: Any, ids: Any) -> Any:
-    if (vectors is None) == (ids is None):
-        both = "" if ids is None else ", not both"
-        raise InvalidParameter(f"Either ids or vectors must be provided{both}")
-    return vectors if ids is None else Keys(ids)
 
 
 def _groups(names: str | Sequence[str], size: int) -> search.GroupBy | None:
