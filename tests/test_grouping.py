@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from elanus import Collection, ElanusError, InvalidParameter, OnDuplicateKey
-from elanus.engine import grouping
+from elanus.engine import answers
 from tests.native_case import BOOKS, STATES, book, bring_to, open_folder
 from tests.test_wire_search import pairs, request
 from tests.wire_case import book as wire_book
@@ -89,7 +89,7 @@ def test_groups_are_complete_and_the_nearest_first(
     quick_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, widest: int
 ) -> None:
     """Also after deletes and upserts, with rows growing beside, and merged."""
-    monkeypatch.setattr(grouping, "WIDEST", widest)
+    monkeypatch.setattr(answers, "WIDEST", widest)
     db = open_folder(quick_path / "db")
     collection = db.create_collection("books", BOOKS)
     held = {row["id"]: row for row in made(range(120))}
@@ -111,7 +111,7 @@ def test_groups_are_complete_and_the_nearest_first(
 def test_a_key_is_in_the_group_of_its_nearest_copy(
     quick_path: Path, monkeypatch: pytest.MonkeyPatch, widest: int
 ) -> None:
-    monkeypatch.setattr(grouping, "WIDEST", widest)
+    monkeypatch.setattr(answers, "WIDEST", widest)
     with open_folder(quick_path / "db") as db:
         collection = db.create_collection("copies", BOOKS, on_duplicate_key=OnDuplicateKey.KEEP)
         far = [book(n, title="far") | {"vector": [100.0 + n, 0, 0, 0]} for n in range(20)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from elanus.engine import grouping
+from elanus.engine import answers
 from elanus.engine.jobs import cover
 from elanus.segment import growing
 from elanus.vector import cost, interim, ivf
@@ -60,7 +60,7 @@ def make_limits_small(monkeypatch: pytest.MonkeyPatch, prefer_indexes: bool) -> 
     monkeypatch.setattr(growing, "MIN_CHUNK_ROWS", 8)
     monkeypatch.setattr(growing, "MAX_CHUNK_ROWS", 32)
     monkeypatch.setattr(cover, "COVER_ROWS", 16)
-    monkeypatch.setattr(grouping, "WIDEST", 8)
+    monkeypatch.setattr(answers, "WIDEST", 8)
     monkeypatch.setattr(interim, "LISTS", 4)
     monkeypatch.setattr(ivf, "ROWS_PER_LIST", 4)
     if prefer_indexes:

@@ -11,40 +11,25 @@ of all queries at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elanus.engine.answers import Answers, both, check_params, joined, near, widths
 from elanus.engine.full_text import weighed
 from elanus.engine.masks import Rows
 from elanus.engine.planner import SearchRequest, metric_of
-from elanus.engine.query import Found, column_of, fetch, key_values, keys_of
+from elanus.engine.query import Found, column_of, keys_of
 from elanus.engine.ranking import order_of, passing_rows, scores_of
-from elanus.engine.search import Scores, SearchResult, answer
+from elanus.engine.search import Scores, SearchResult
 from elanus.engine.snapshot import Snapshot
 from elanus.expr.json_path import Kind, extract
 from elanus.expr.json_texts import texts_at
 from elanus.expr.places import Place
 from elanus.model.errors import InvalidParameter
-from elanus.model.layout import offsets_of
 from elanus.model.types import INTEGERS, TYPE_NAMES, DataType, OnDuplicateKey
-from elanus.vector.registry import search_params
-
-WIDEST = 4096
-"""Hits of one query among which its groups are looked for before rows are scored by their groups: a graph takes as long
-for so many as a scan of some hundred thousand rows."""
-
-MOST_HELD = 1 << 21
-"""The same of all queries together: 48 MiB."""
-
-WIDENED = 8
-"""How many times as many hits are asked for when there were too few."""
-
-BREADTHS = frozenset({"ef", "search_list", "reorder_k"})
-"""Parameters of index kinds that may not be less than the hits asked for."""
 
 Codes = npt.NDArray[np.int64]
 """Numbers from 0 on, one for each value that there is."""
@@ -67,15 +52,6 @@ class Grouping(NamedTuple):
     size: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """The hits of some queries, query by query: `queries` (n,) says whose each is."""
-
-    queries: Rows
-    found: Found
-    scores: Scores
-
-
 class _Hits(NamedTuple):
     """What a search found for some queries, hit by hit: of which of them it is, its row and score, the `group` of its
     query that it is of, and its place `within` that.
@@ -94,34 +70,22 @@ def search_groups(snapshot: Snapshot, request: SearchRequest, grouping: Grouping
 
     Raises what `search` does, and `InvalidParameter` where a strict cast fails.
     """
-    definition = snapshot.manifest.index_of(request.vector_field.id)
-    if definition is not None:
-        search_params(definition.spec, request.params, request.offset + request.limit)
+    check_params(snapshot, request)
     request = weighed(snapshot, request)
-    need, count = request.offset + request.limit, len(request.queries)
-    width, left, answers = need * grouping.size, np.arange(count), []
-    widest = max(width, min(WIDEST, MOST_HELD // count))
-    while True:
-        hits = _near(snapshot, request, grouping, left, width)
+    left, answers = np.arange(len(request.queries)), []
+    for width in widths((request.offset + request.limit) * grouping.size, len(left)):
+        found = near(snapshot, request, left, width)
+        codes = _codes(_columns(snapshot, found.found, grouping))
+        hits = _Hits(*found, codes, *_places(found.queries, codes))
         settled = _settled(hits, len(left), request, grouping, width)
         answers.append(_answers(hits, request, grouping, left, settled))
         left = left[~settled]
-        if not len(left) or width == widest:
+        if not len(left):
             break
-        width = min(WIDENED * width, widest)
-    if len(left):
+    else:
         answers += _by_their_groups(snapshot, request, grouping, left, hits, np.flatnonzero(~settled))
-    return _result(snapshot, request, grouping, answers)
-
-
-def _near(snapshot: Snapshot, request: SearchRequest, grouping: Grouping, left: Rows, width: int) -> _Hits:
-    """The `width` nearest rows to each of the queries `left`."""
-    params = {n: max(int(value), width) if n in BREADTHS else value for n, value in request.params.items()}
-    asked = request._replace(queries=request.queries[left], limit=width, offset=0, params=params)
-    (found, _, scores, offsets), _ = answer(snapshot, asked)
-    queries = np.repeat(np.arange(len(left)), np.diff(offsets))
-    codes = _codes(_columns(snapshot, found, grouping))
-    return _Hits(queries, found, scores, codes, *_places(queries, codes))
+    result, rows = joined(snapshot, request, answers)
+    return result._replace(groups=tuple(_columns(snapshot, rows, grouping)))
 
 
 def _settled(hits: _Hits, count: int, request: SearchRequest, grouping: Grouping, width: int) -> npt.NDArray[np.bool_]:
@@ -140,23 +104,23 @@ def _is_shown(hits: _Hits, request: SearchRequest) -> npt.NDArray[np.bool_]:
 
 def _answers(
     hits: _Hits, request: SearchRequest, grouping: Grouping, names: Rows, settled: npt.NDArray[np.bool_]
-) -> _Answers:
+) -> Answers:
     """What is shown of the hits of queries that are `settled`; `names` are the queries' numbers in the request."""
     shown = np.flatnonzero(settled[hits.queries] & _is_shown(hits, request) & (hits.within < grouping.size))
     shown = shown[np.lexsort((hits.within[shown], hits.group[shown], hits.queries[shown]))]
-    return _Answers(names[hits.queries[shown]], hits.found[shown], hits.scores[shown])
+    return Answers(names[hits.queries[shown]], hits.found[shown], hits.scores[shown])
 
 
 def _by_their_groups(
     snapshot: Snapshot, request: SearchRequest, grouping: Grouping, left: Rows, hits: _Hits, numbers: Rows
-) -> list[_Answers]:
+) -> list[Answers]:
     """The answers to the queries `left`, which have these `numbers` among those of `hits`.
 
     Rows of groups that have all their hits need no look. Where as many groups are known as are asked for, others need
     none either.
     """
     passing = passing_rows(snapshot, request)
-    together = _codes(_columns(snapshot, _both(hits.found, passing), grouping))
+    together = _codes(_columns(snapshot, both(hits.found, passing), grouping))
     known, codes = together[: len(hits.queries)], together[len(hits.queries) :]
     count = int(together.max()) + 1 if len(together) else 0
     need, answers = request.offset + request.limit, []
@@ -169,7 +133,7 @@ def _by_their_groups(
             is_open[code[(group >= request.offset) & (group < need)]] = True
         is_open[code[within == grouping.size - 1]] = False
         closed, some = mine[~is_open[code]], np.flatnonzero(is_open[codes])
-        found, of_found = _both(hits.found[closed], passing[some]), np.concatenate([known[closed], codes[some]])
+        found, of_found = both(hits.found[closed], passing[some]), np.concatenate([known[closed], codes[some]])
         ranked = _ranked(snapshot, request, grouping, query, found, of_found, count)
         if snapshot.manifest.on_duplicate_key is OnDuplicateKey.KEEP and _has_copies(
             snapshot, passing, ranked.found[np.flatnonzero((ranked.within < grouping.size) & (ranked.group < need))]
@@ -224,20 +188,6 @@ def _has_copies(snapshot: Snapshot, passing: Found, shown: Found) -> bool:
         for number, unit in enumerate(snapshot.units)
     )
     return total > len(keys)
-
-
-def _result(snapshot: Snapshot, request: SearchRequest, grouping: Grouping, answers: list[_Answers]) -> SearchResult:
-    queries = np.concatenate([a.queries for a in answers])
-    order = np.argsort(queries, kind="stable")
-    found = answers[0].found
-    for more in answers[1:]:
-        found = _both(found, more.found)
-    found = found[order]
-    fields = fetch(snapshot, found, request.output_fields) if request.output_fields else None
-    offsets = offsets_of(np.bincount(queries, minlength=len(request.queries)))
-    scores = np.concatenate([a.scores for a in answers])[order]
-    groups = tuple(_columns(snapshot, found, grouping))
-    return SearchResult(key_values(snapshot, found), scores, offsets, fields, groups)
 
 
 def _places(queries: Rows, codes: Codes) -> tuple[Rows, Rows]:
@@ -299,10 +249,3 @@ def _codes(columns: list[pa.Array]) -> Codes:
         if len(columns) > 1:
             codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
     return codes
-
-
-def _both(first: Found, second: Found) -> Found:
-    units = [
-        np.broadcast_to(np.int32(f.units) if isinstance(f.units, int) else f.units, len(f)) for f in (first, second)
-    ]
-    return Found(np.concatenate(units), np.concatenate([first.rows, second.rows]))

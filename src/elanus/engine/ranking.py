@@ -1,19 +1,19 @@
 """Rankings: all rows that pass a filter, in the order of their scores for one query.
 
-What an iterator walks through, and what a search within bounds of the score is cut from. Every score is computed, so
-the order is exact: by score, of equal ones by key, each key once.
+What an iterator walks through, and what a search within bounds of the score is cut from where its nearest rows do not
+have the answer. Every score is computed, so the order is exact: by score, of equal ones by key, each key once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.engine import masks
+from elanus.engine.answers import Answers, Bools, Near, check_params, joined, near, widths
 from elanus.engine.full_text import weighed
 from elanus.engine.masks import Rows
 from elanus.engine.planner import SearchRequest, metric_of
@@ -21,7 +21,6 @@ from elanus.engine.query import Found, fetch, key_values, keys_of, select_vector
 from elanus.engine.search import Scores, SearchResult
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.errors import InvalidParameter
-from elanus.model.layout import offsets_of
 from elanus.model.types import DataType, Metric
 
 
@@ -157,20 +156,46 @@ def _scores(metric: Metric, request: SearchRequest, query: int, unit: Unit, rows
 
 
 def search_within(snapshot: Snapshot, request: SearchRequest, bounds: Bounds) -> SearchResult:
-    """The answer to `request` among the rows with scores in `bounds`. Raises `InvalidParameter` for empty bounds."""
+    """The answer to `request` among the rows with scores in `bounds`. Raises `InvalidParameter` for empty bounds.
+
+    The nearest rows have all of it, or as much as is asked for, unless many are nearer than `range_filter`.
+    """
     metric = metric_of(snapshot, request)
     bounds.check(metric)
+    check_params(snapshot, request)
     request = weighed(snapshot, request)
-    found, pages, need = passing_rows(snapshot, request), [], request.offset + request.limit
-    for query in range(len(request.queries)):
-        ranking = _ranked(snapshot, metric, request, query, found, bounds, need)
-        pages.append(ranking.page(request.offset, need, request.output_fields))
-    if len(pages) == 1:
-        return pages[0]
-    fields = pa.concat_tables([p.fields for p in pages]) if request.output_fields else None
-    return SearchResult(
-        np.concatenate([p.keys for p in pages]),
-        np.concatenate([p.scores for p in pages]),
-        offsets_of([len(p.scores) for p in pages]),
-        fields,
-    )
+    need, left, answers = request.offset + request.limit, np.arange(len(request.queries)), []
+    for width in widths(need, len(left)):
+        hits = near(snapshot, request, left, width)
+        kept = np.flatnonzero(bounds.keep(metric, hits.scores))
+        within = replace(bounds, range_filter=None).keep(metric, hits.scores)
+        settled = _settled(hits, kept, within, len(left), need, width)
+        answers.append(_shown(hits, kept[settled[hits.queries[kept]]], request, left))
+        left = left[~settled]
+        if not len(left):
+            break
+    else:
+        found = passing_rows(snapshot, request)
+        for query in left.tolist():
+            ranking = _ranked(snapshot, metric, request, query, found, bounds, need)
+            all_of_it = Near(np.zeros(len(ranking), np.int64), ranking.found, ranking.scores)
+            answers.append(_shown(all_of_it, np.arange(len(ranking)), request, np.array([query])))
+    return joined(snapshot, request, answers)[0]
+
+
+def _settled(hits: Near, kept: Rows, is_within: Bools, queries: int, need: int, width: int) -> Bools:
+    """Of which queries enough hits are `kept`, or all that may be was seen: one of them is not within the radius, or
+    there are no more.
+    """
+    enough = np.bincount(hits.queries[kept], minlength=queries) >= need
+    within = np.bincount(hits.queries[is_within], minlength=queries)
+    settled: Bools = enough | (within < width)
+    return settled
+
+
+def _shown(hits: Near, kept: Rows, request: SearchRequest, names: Rows) -> Answers:
+    """Those of the hits `kept` that are shown; `names` are the queries' numbers in the request."""
+    queries = hits.queries[kept]
+    place = np.arange(len(kept)) - np.searchsorted(queries, queries)
+    kept = kept[(place >= request.offset) & (place < request.offset + request.limit)]
+    return Answers(names[hits.queries[kept]], hits.found[kept], hits.scores[kept])

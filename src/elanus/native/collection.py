@@ -251,6 +251,8 @@ class Collection(Insight):
         field: str | None = None,
         metric: str | None = None,
         params: Mapping[str, Any] | None = None,
+        radius: float | None = None,
+        range_filter: float | None = None,
         group_by: str | Sequence[str] = (),
         group_size: int = 1,
         order_by: str | Sequence[str] = (),
@@ -268,6 +270,9 @@ class Collection(Insight):
         `{"nprobe": 16}`; a segment that can hold only a small part of the answer is searched with less, down to half.
         `{"target_recall": 0.95}` (0 < … <= 1; 1 is an exact scan) takes what such searches have needed (`calibrate`).
         Scores are exact: L2 squared, IP as it is, COSINE in [-1, 1].
+
+        With `radius`, and `range_filter`, only hits in range are found: range_filter <= score < radius where the
+        smaller score is nearer, else radius < score <= range_filter.
 
         With `group_by`, a field, several, or a path of a JSON one such as `about["author"]`, `limit` and `offset` count
         groups of rows that have one value there, null being one of them. A group is as near as its nearest row, and the
@@ -292,6 +297,7 @@ class Collection(Insight):
                 partitions=partitions,
                 metric=metric,
                 params=params,
+                bounds=_bounds(radius, range_filter),
                 group_by=_groups(group_by, group_size),
                 order_by=_names(order_by),
             )
@@ -377,6 +383,10 @@ class Collection(Insight):
 def _groups(names: str | Sequence[str], size: int) -> search.GroupBy | None:
     fields = _names(names)
     return search.GroupBy(fields, size) if fields else None
+
+
+def _bounds(radius: float | None, range_filter: float | None) -> search.Bounds | None:
+    return None if radius is None and range_filter is None else search.Bounds(radius, range_filter)
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def search(
     partitions: Sequence[str] = (),
     metric: str | None = None,
     params: Mapping[str, Any] | None = None,
+    bounds: Bounds | None = None,
     group_by: GroupBy | None = None,
     order_by: Sequence[str] = (),
     snapshot: Snapshot | None = None,
@@ -99,8 +100,9 @@ def search(
 
     `queries` is (nq, dim) or one vector (dim,), of any real dtype; of other vectors it is what rows may be
     (`model.vector_columns`), of BM25 texts, one or several; or `Keys` (see `by_keys`). `field` may be left out where
-    there is one vector field. `params` are those of the index kind (`ef`, `nprobe`). With `group_by` limit and offset
-    count groups. The limit + offset nearest are sorted by `order_by` (see `ordering`). `snapshot` None is the newest.
+    there is one vector field. `params` are those of the index kind (`ef`, `nprobe`). Hits are those with scores in
+    `bounds`. With `group_by` limit and offset count groups. The limit + offset nearest are sorted by `order_by` (see
+    `ordering`). `snapshot` None is the newest.
     Raises `InvalidParameter` for limits, a wrong dim, a metric that is not the index's, a filter that cannot be
     parsed, an unknown output field, what rows cannot be grouped or sorted by; `PartitionNotFound`;
     `CollectionNotFound`.
@@ -112,8 +114,8 @@ def search(
     request = _request(
         picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
     )
-    grouping, sorting = _arranged(group_by, order_by, schema, request.vector_field)
-    result = _answer(picture, request, queries, None, grouping, sorting)
+    grouping, sorting = _arranged(bounds, group_by, order_by, schema, request.vector_field)
+    result = _answer(picture, request, queries, bounds, grouping, sorting)
     return SearchAnswer(result, wanted, schema.primary)
 
 
@@ -189,11 +191,11 @@ class ClientSearch:
             )
             if self.group_by is not None and self.iterates:
                 raise InvalidParameter("Not allowed to do groupBy when doing iteration")
-            if self.group_by is not None and self.bounds is not None:
-                raise InvalidParameter("Not allowed to do range-search when doing search-group-by")
             if self.order_by and self.iterates:
                 raise InvalidParameter("order_by is not supported when using search iterator")
-            arranged = _arranged(self.group_by, self.order_by, schema, request.vector_field)
+            if self.iterates:  # the first kind asks for range after range, and none must lack a row
+                request = request._replace(is_exact=True)
+            arranged = _arranged(self.bounds, self.group_by, self.order_by, schema, request.vector_field)
             bound = self.bound = _Bound(manifest, schema, wanted, request, *arranged)
         return bound
 
@@ -321,9 +323,11 @@ def _request(
 
 
 def _arranged(
-    group_by: GroupBy | None, order_by: Sequence[str], schema: Schema, searched: Field
+    bounds: Bounds | None, group_by: GroupBy | None, order_by: Sequence[str], schema: Schema, searched: Field
 ) -> tuple[Grouping | None, Sorting]:
     """How hits are grouped and sorted. Raises `InvalidParameter`."""
+    if bounds is not None and group_by is not None:
+        raise InvalidParameter("Not allowed to do range-search when doing search-group-by")
     grouping = None if group_by is None else grouping_of(group_by, schema, searched)
     if grouping is not None and len(grouping.keys) > 1 and order_by:
         raise InvalidParameter("order_by_fields is not supported with multi-field group_by_fields: group by one field")
