@@ -96,10 +96,35 @@ def test_a_wrong_index_is_refused_with_its_reason(client: MilvusClient, asked: d
     assert client.list_indexes("books") == []
 
 
-@pytest.mark.parametrize("kind", ["IVF_PQ", "IVF_SQ8", "SCANN", "DISKANN", "HNSW_SQ", "GPU_CAGRA"])
-def test_kinds_that_are_not_there_yet_are_not_supported(client: MilvusClient, kind: str) -> None:
-    with refused(10, kind):
-        index(client, index_type=kind, metric_type="L2")
+def test_an_index_that_needs_a_gpu_is_not_supported(client: MilvusClient) -> None:
+    with refused(10, "GPU_CAGRA needs a GPU"):
+        index(client, index_type="GPU_CAGRA", metric_type="L2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "asked"),
+    [
+        ("IVF_PQ", {"nlist": 8, "m": "1"}, {"nprobe": 4}),
+        ("IVF_RABITQ", {"nlist": 8, "refine": True, "refine_type": "SQ8"}, {"nprobe": 4, "refine_k": 2}),
+        ("SCANN", {"nlist": 8, "with_raw_data": True}, {"nprobe": 4, "reorder_k": 20}),
+        ("HNSW_PRQ", {"M": 8, "m": 1, "nrq": 2}, {"ef": 40}),
+        ("DISKANN", {}, {"search_list": 40}),
+    ],
+)
+def test_kinds_of_smaller_codes_are_described_and_searched(
+    client: MilvusClient, kind: str, params: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    index(client, index_type=kind, metric_type="L2", params=params)
+    client.insert("books", books(range(20)))
+    described = client.describe_index("books", "vector")
+    assert described["index_type"] == kind
+    assert all(described[name] == str(value) for name, value in params.items())
+    client.load_collection("books")
+    (hits,) = client.search("books", [books([7])[0]["vector"]], limit=3, search_params={"params": asked})
+    assert hits[0]["id"] == 7
+    for name in asked:
+        with refused(65535, name):
+            client.search("books", [books([7])[0]["vector"]], limit=3, search_params={"params": {**asked, name: "x"}})
 
 
 @pytest.mark.parametrize("kind", ["", "INVERTED", "STL_SORT", "Trie"])

@@ -20,7 +20,7 @@ from elanus.scalar.paths import steps_of
 from elanus.service import scalar_indexes
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
-from elanus.vector.registry import IndexKind, check_fits, metric_for, resolve
+from elanus.vector.registry import IndexKind, check_dim, check_fits, metric_for, resolve
 
 
 class IndexState(StrEnum):
@@ -85,6 +85,7 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     check_name(name, "index")
     metric = metric_for(field.dtype, request.metric, metrics)
     check_fits(spec, field.dtype, metric)
+    check_dim(spec, field.dim or 0)
     return IndexDefinition(name, field.id, spec.kind.value, metric, dict(request.params or {}))
 
 

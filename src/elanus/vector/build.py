@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from elanus.model.types import Metric
-from elanus.vector import graph, ivf, metrics, payload, repair
+from elanus.vector import coded, graph, ivf, metrics, payload, repair
 from elanus.vector.graph import BLOCK_ROWS, Codes
 from elanus.vector.metrics import Rows, Vectors
 from elanus.vector.payload import Array, Payload
-from elanus.vector.registry import IndexKind, IndexSpec
+from elanus.vector.registry import SQ_TYPE, IndexKind, IndexSpec
 
 Progress = Callable[[float], None]
 """Called now and then with the share of the work that is done."""
@@ -83,13 +83,16 @@ def build(
     report = progress or _silent
     meta = _meta(spec, metric, vectors)
     with graph.threads(threads):
-        if spec.kind is IndexKind.IVF_FLAT:
-            size = payload.write(path, meta, ivf.build_sections(metric, vectors, spec.nlist, present))
-            return Built(size, len(vectors), "", False)
-        coding = _choose_coding(metric, vectors, present)
+        if spec.has_lists:
+            if coded.is_coded(spec):
+                sections = {coded.SECTION: coded.lists_section(spec, metric, vectors, present)}
+            else:
+                sections = ivf.build_sections(metric, vectors, spec.nlist, present)
+            return Built(payload.write(path, meta, sections), len(vectors), "", False)
+        coding = _choose_coding(spec, metric, vectors, present)
         index = graph.new_index(_storage(coding, metric, vectors, present), spec.m, spec.ef_construction)
         _add(index, vectors, present, coding.normalise, report)
-        return _write(path, meta, index, coding, metric, vectors, present, extended=False)
+        return _write(path, spec, meta, index, coding, metric, vectors, present, extended=False)
 
 
 def extend(
@@ -124,7 +127,7 @@ def extend(
     if not _can_extend(spec, metric, old, kept):
         return build(spec, metric, vectors, path, threads, progress, present)
     with graph.threads(threads):
-        coding = _choose_coding(metric, vectors, present)
+        coding = _choose_coding(spec, metric, vectors, present)
         storage = _storage(coding, metric, vectors, present)
         rows = new_of_old[kept]
         for block in _blocks(vectors, rows, normalise=coding.normalise):
@@ -140,7 +143,7 @@ def extend(
         node_of_row[np.cumsum(there)[nodes] - 1] = np.arange(len(nodes))
         index.hnsw.permute_entries(graph.pointer(node_of_row))
         meta = _meta(spec, metric, vectors)
-        return _write(path, meta, index, coding, metric, vectors, present, extended=True)
+        return _write(path, spec, meta, index, coding, metric, vectors, present, extended=True)
 
 
 def _silent(_share: float) -> None:
@@ -154,6 +157,7 @@ def _meta(spec: IndexSpec, metric: Metric, vectors: Vectors) -> dict[str, Any]:
 
 def _write(
     path: Path,
+    spec: IndexSpec,
     meta: dict[str, Any],
     index: Any,
     coding: Coding,
@@ -166,7 +170,13 @@ def _write(
     links, sections = graph.links_of(index)
     if present is not None:
         graph.spread(links, sections, present, len(vectors))
-    sections |= _coded(coding, metric, vectors)
+    if coding.walking is Codes.FAISS:
+        storage = coded.new_storage(spec, metric, _sample(vectors, present, coded.TRAINING_ROWS, coding.normalise))
+        for block in _blocks(vectors, None, normalise=coding.normalise):
+            storage.add(block)
+        sections = {coded.SECTION: coded.graph_section(storage, links, sections)}
+    else:
+        sections |= _coded(coding, metric, vectors)
     size = payload.write(path, {**meta, **links, "codes": coding.walking.value}, sections)
     return Built(size, len(vectors), coding.walking.value, extended)
 
@@ -225,15 +235,23 @@ def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, repor
         report(done / count)
 
 
-def _choose_coding(metric: Metric, vectors: Vectors, present: Rows | None) -> Coding:
+def _choose_coding(spec: IndexSpec, metric: Metric, vectors: Vectors, present: Rows | None) -> Coding:
     normalise = metric is Metric.COSINE and not _are_unit(vectors, present)
     ranges = _ranges(vectors, present, normalise=normalise)
-    sample = ivf.sample_of(vectors, present, SAMPLE_ROWS)
-    sample = ivf.normalised(sample) if normalise else sample
+    sample = _sample(vectors, present, SAMPLE_ROWS, normalise)
     halves_serve = normalise or _serves(Codes.BF16, ranges, metric, sample)
     building = Codes.BF16 if halves_serve else Codes.F32
-    bytes_serve = _serves(Codes.SQ8, ranges, metric, sample)
+    if coded.is_coded(spec):
+        return Coding(building, Codes.FAISS, ranges, normalise)
+    wants_halves = spec.kind is IndexKind.HNSW_SQ and spec.code(SQ_TYPE.name) == "BF16"
+    bytes_serve = not wants_halves and _serves(Codes.SQ8, ranges, metric, sample)
     return Coding(building, Codes.SQ8 if bytes_serve else building, ranges, normalise)
+
+
+def _sample(vectors: Vectors, present: Rows | None, count: int, normalise: bool) -> Vectors:
+    """At most `count` of the rows, as they are compared."""
+    sample = ivf.sample_of(vectors, present, count)
+    return ivf.normalised(sample) if normalise else np.ascontiguousarray(sample)
 
 
 def _ranges(vectors: Vectors, present: Rows | None, *, normalise: bool) -> Array:
@@ -271,7 +289,11 @@ def _can_extend(spec: IndexSpec, metric: Metric, old: Payload, kept: Array) -> b
 
 
 def _copy_links(index: Any, metric: Metric, old: Payload, new_of_old: Rows, kept: Array, vectors: Vectors) -> None:
-    levels, neighbors, m = old.sections["levels"], old.sections["neighbors"], old.meta["m"]
+    m = old.meta["m"]
+    if old.meta["codes"] == Codes.FAISS:
+        levels, neighbors = coded.links_in(old)
+    else:
+        levels, neighbors = old.sections["levels"], old.sections["neighbors"]
     entry, top = old.meta["entry"], old.meta["top"]
     if not kept.all():
         slots = graph.link_slots(m, levels).view(np.int64)

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from elanus.vector.registry import AUTO_M, IndexKind, IndexSpec, SearchParams
+from elanus.vector.registry import AUTO_M, IndexSpec, SearchParams
 
 
 class Route(StrEnum):
@@ -107,7 +107,7 @@ def choose(spec: IndexSpec, rows: int, passing: int, k: int, params: SearchParam
     if not spec.has_file or passing <= k:
         return scan
     share = passing / rows
-    if spec.kind is IndexKind.IVF_FLAT:
+    if spec.has_lists:
         if params.nprobe >= spec.nlist:
             return scan  # who asks for every list asks for the exact answer, and lists are ranked by codes
         # Lists go on until as many passing rows are ranked as the unfiltered search would rank.
@@ -145,7 +145,7 @@ BUILDER_BYTES = 200 << 20
 
 def index_bytes(spec: IndexSpec, rows: int, dim: int) -> int:
     """About how large the index of `rows` vectors is, mapped pages and anonymous memory together."""
-    if spec.kind is IndexKind.IVF_FLAT:
+    if spec.has_lists:
         return rows * (dim + 12) + 4 * dim * spec.nlist
     if not spec.is_graph:
         return 0
@@ -157,7 +157,7 @@ def build_bytes(spec: IndexSpec, rows: int, dim: int, *, spread: bool = False) -
 
     Where some rows have no vector the finished links are `spread` over all of them.
     """
-    if spec.kind is IndexKind.IVF_FLAT:
+    if spec.has_lists:
         sample = 4 * dim * min(rows, 128 * spec.nlist)
         return BUILDER_BYTES + rows * (dim + 24) + 3 * sample + 8 * dim * 65_536
     links = rows * (10 * spec.m + 32) if spread else 0

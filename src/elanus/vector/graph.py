@@ -54,6 +54,8 @@ class Codes(StrEnum):
     F32 = "f32"
     BF16 = "bf16"
     SQ8 = "sq8"
+    FAISS = "faiss"
+    """Smaller ones, of which `coded` knows more."""
 
 
 def faiss_metric(metric: Metric) -> int:

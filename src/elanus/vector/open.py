@@ -15,6 +15,7 @@ import numpy as np
 from elanus.model.errors import Closed, CorruptData
 from elanus.model.types import Metric
 from elanus.vector import cost, metrics, parts, payload
+from elanus.vector.coded import Coded, is_coded
 from elanus.vector.cost import Route, Strategy
 from elanus.vector.graph import Graph
 from elanus.vector.ivf import Lists
@@ -26,11 +27,11 @@ from elanus.vector.registry import IndexSpec, SearchParams
 class VectorIndex:
     """The nearest rows of one column. Scores are exact; see `metrics` for what a bitmap and a result look like."""
 
-    def __init__(self, vectors: Vectors, metric: Metric, spec: IndexSpec, inner: Graph | Lists | None) -> None:
+    def __init__(self, vectors: Vectors, metric: Metric, spec: IndexSpec, inner: Graph | Lists | Coded | None) -> None:
         self.metric = metric
         self.spec = spec
         self.rows, self.dim = vectors.shape
-        self._open: tuple[Vectors, Graph | Lists | None] | None = (vectors, inner)
+        self._open: tuple[Vectors, Graph | Lists | Coded | None] | None = (vectors, inner)
 
     @classmethod
     def open(cls, path: Path | None, vectors: Vectors, metric: Metric, spec: IndexSpec, offset: int = 0) -> VectorIndex:
@@ -51,6 +52,8 @@ class VectorIndex:
                 + ", ".join(f"{key} is {opened.meta.get(key)}, not {expected[key]}" for key in wrong)
                 + ". Drop and rebuild the index"
             )
+        if is_coded(spec):
+            return cls(vectors, metric, spec, Coded.open(opened, vectors, metric, spec))
         kind: type[Graph | Lists] = Graph if spec.is_graph else Lists
         return cls(vectors, metric, spec, kind.open(opened, vectors, metric))
 
@@ -78,6 +81,8 @@ class VectorIndex:
             return parts.graph(unit, inner, math.ceil(effort * max(strategy.ef, inner.overfetch * k)), fetched)
         if inner is None:
             return parts.scan(unit)
+        if isinstance(inner, Coded):
+            return None
         nprobe, wanted = strategy.nprobe, inner.wanted(strategy.nprobe)
         return parts.lists(unit, inner, math.ceil(effort * nprobe), math.ceil(effort * wanted))
 
@@ -102,17 +107,40 @@ class VectorIndex:
         elif passing is None:
             passing = metrics.count_set(bitmap)
         strategy = cost.choose(self.spec, self.rows, passing, k, params, self.dim)
+        if isinstance(inner, Coded) and strategy.route is not Route.SCAN:
+            return self._by_codes(inner, vectors, queries, k, params, strategy, bitmap, passing)
         if isinstance(inner, Lists) and strategy.route is Route.LISTS:
             return inner.search(queries, k, strategy.nprobe, bitmap)
         if isinstance(inner, Graph) and strategy.route is Route.GRAPH:
             return self._walk(inner, vectors, queries, k, strategy.ef, bitmap, passing)
         return metrics.top_k(self.metric, queries, vectors, k, bitmap)
 
-    def _held(self) -> tuple[Vectors, Graph | Lists | None]:
+    def _held(self) -> tuple[Vectors, Graph | Lists | Coded | None]:
         held = self._open
         if held is None:
             raise Closed("this index is closed: take a new snapshot of the collection")
         return held
+
+    def _by_codes(
+        self,
+        inner: Coded,
+        vectors: Vectors,
+        queries: Vectors,
+        k: int,
+        params: SearchParams,
+        strategy: Strategy,
+        bitmap: Bitmap | None,
+        passing: int,
+    ) -> tuple[Scores, Rows]:
+        """As a search without a filter looks; queries that come back short although enough rows pass are scanned."""
+        width = strategy.ef
+        if not self.spec.is_graph:
+            width = min(inner.nlist, math.ceil(strategy.nprobe * self.rows / passing))
+        scores, rows = inner.search(queries, k, width, params, bitmap)
+        short = np.flatnonzero(rows[:, min(k, passing) - 1] < 0)
+        if len(short):
+            scores[short], rows[short] = metrics.top_k(self.metric, queries[short], vectors, k, bitmap)
+        return scores, rows
 
     def _walk(
         self,
