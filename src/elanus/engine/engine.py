@@ -128,6 +128,10 @@ class Engine:
             self._collections[collection_id] = collection
         return collection
 
+    def opened(self, collection_id: int) -> Collection | None:
+        """The collection with this id, where it is open."""
+        return self._collections.get(collection_id)
+
     def collection(self, collection_id: int) -> Collection:
         """The collection with this id, opened at its first touch. Raises `CollectionNotFound`, `CorruptData`."""
         found = self._collections.get(collection_id)

@@ -14,12 +14,13 @@ from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field, Schema
 from elanus.model.types import DataType, OnDuplicateKey
 from elanus.native.collection import Collection
-from elanus.service import aliases, analyzers, collections, databases
+from elanus.service import aliases, analyzers, collections, databases, recall
 from elanus.service.analyzers import Token
 from elanus.service.context import RequestContext
 from elanus.service.databases import DatabaseInfo
 from elanus.service.indexes import IndexRequest
 from elanus.service.instance import Instance, Settings
+from elanus.service.recall import Gauge
 
 __all__ = ["Database", "Elanus", "Settings", "open"]
 
@@ -210,6 +211,10 @@ class Elanus(Database):
     ) -> None:
         """Set properties, or `drop` some. Raises `DatabaseNotFound`, `InvalidParameter`."""
         databases.alter(self._ctx, self._instance, name, properties, drop)
+
+    def metrics(self) -> list[Gauge]:
+        """Figures as they are now, each with a name, labels and a value: the recall of searches of all collections."""
+        return recall.metrics(self._ctx, self._instance)
 
     def refresh(self) -> None:
         """See everything that was acknowledged before this call. Only of a bucket that is open `read_only` one may

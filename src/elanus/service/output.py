@@ -25,6 +25,8 @@ from elanus.model.schema import DYNAMIC_FIELD, Schema
 from elanus.model.timezones import DEFAULT_TIMEZONE
 from elanus.model.types import DataType
 
+EVERYTHING = ("*",)
+
 _META_KEY = re.compile(r"""\$meta\[(["'])(?P<key>[^"'\[\]]+)\1\]\Z""")
 _PLAIN = re.compile(r"[^\W\d]\w*\Z")
 

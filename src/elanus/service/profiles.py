@@ -15,9 +15,10 @@ from elanus.expr.bind import BoundFilter
 from elanus.model.denial import Deed
 from elanus.service import limits, output
 from elanus.service.context import RequestContext
+from elanus.service.filters import condition_of
 from elanus.service.instance import Instance
+from elanus.service.output import EVERYTHING
 from elanus.service.partitions import check_unnamed
-from elanus.service.query import EVERYTHING, condition_of
 from elanus.service.search import asked_of
 from elanus.service.timezones import timezone_of
 

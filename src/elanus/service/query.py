@@ -11,20 +11,20 @@ from elanus.engine import query as reads
 from elanus.engine.ordering import query as sorted_query
 from elanus.engine.query import QueryRequest
 from elanus.engine.snapshot import Snapshot
-from elanus.expr.bind import BoundFilter
-from elanus.expr.compile import compile_filter
 from elanus.model.denial import Deed
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Schema
-from elanus.service import iteration, limits, loading, output, times
+from elanus.service import iteration, limits, loading, output, profiles, times
 from elanus.service.context import RequestContext
+from elanus.service.filters import condition_of
 from elanus.service.instance import Instance
 from elanus.service.ordering import sorting_of
 from elanus.service.partitions import check_unnamed
+from elanus.service.profiles import QueryProfile
 from elanus.service.rows import key_array, key_condition
 from elanus.service.timezones import timezone_of
 
-EVERYTHING = ("*",)
+EVERYTHING = output.EVERYTHING
 
 
 def query(
@@ -61,11 +61,14 @@ def query(
 
 
 class ClientRows(NamedTuple):
-    """What a query of a Milvus client found, and the timestamp of the picture it was found in."""
+    """What a query of a Milvus client found, and the timestamp of the picture it was found in; with `profile`, what
+    happened, where that was asked.
+    """
 
     table: pa.Table
     schema: Schema
     timestamp: int
+    profile: QueryProfile | None
 
 
 def for_client(
@@ -85,6 +88,7 @@ def for_client(
     timezone: str | None,
     ignore_growing: bool,
     order_by: Sequence[str],
+    profile: bool = False,
 ) -> ClientRows:
     """`query` of what clients have loaded. An iterator's pages (`iterates`) are of the picture at `timestamp`.
 
@@ -101,21 +105,23 @@ def for_client(
     iteration.check_same(found, began_with)
     loading.require(found, collection, partitions)
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=iterates, ignore_growing=ignore_growing)
-    table = query(
-        ctx,
-        instance,
-        collection,
-        expression=expression,
-        expression_params=expression_params,
-        output_fields=output_fields,
-        limit=limit,
-        offset=offset,
-        partitions=loading.readable_partitions(found, partitions),
-        order_by=order_by,
-        snapshot=snapshot,
-        timezone=timezone,
-    )
-    return ClientRows(table, snapshot.manifest.schema, seen)
+    asked: dict[str, Any] = {
+        "expression": expression,
+        "expression_params": expression_params,
+        "output_fields": output_fields,
+        "limit": limit,
+        "offset": offset,
+        "partitions": loading.readable_partitions(found, partitions),
+        "snapshot": snapshot,
+        "timezone": timezone,
+    }
+    schema = snapshot.manifest.schema
+    if profile and order_by:
+        raise InvalidParameter("a query that is sorted has no profile: leave out order_by_fields, or the profile")
+    if profile:
+        table, told = profiles.query(ctx, instance, collection, **asked)
+        return ClientRows(table, schema, seen, told)
+    return ClientRows(query(ctx, instance, collection, order_by=order_by, **asked), schema, seen, None)
 
 
 def count_for_client(
@@ -129,25 +135,27 @@ def count_for_client(
     timestamp: int,
     timezone: str | None,
     ignore_growing: bool,
-) -> tuple[int, int]:
-    """`count` of what clients have loaded, once `timestamp` has come, and the timestamp of the picture counted in.
+    profile: bool = False,
+) -> tuple[int, int, QueryProfile | None]:
+    """`count` of what clients have loaded, once `timestamp` has come, the timestamp of the picture counted in, and,
+    where that is asked, what happened.
 
     Raises as `count` does, and `CollectionNotLoaded`, `PartitionNotLoaded`, `DeadlineExceeded`.
     """
     found = instance.readable(ctx, collection)
     loading.require(found, collection, partitions)
     snapshot, seen = times.picture(ctx, instance, found, timestamp, iterates=False, ignore_growing=ignore_growing)
-    number = count(
-        ctx,
-        instance,
-        collection,
-        expression=expression,
-        expression_params=expression_params,
-        partitions=loading.readable_partitions(found, partitions),
-        snapshot=snapshot,
-        timezone=timezone,
-    )
-    return number, seen
+    asked: dict[str, Any] = {
+        "expression": expression,
+        "expression_params": expression_params,
+        "partitions": loading.readable_partitions(found, partitions),
+        "snapshot": snapshot,
+        "timezone": timezone,
+    }
+    if profile:
+        number, told = profiles.count(ctx, instance, collection, **asked)
+        return number, seen, told
+    return count(ctx, instance, collection, **asked), seen, None
 
 
 def get(
@@ -217,10 +225,3 @@ def iterate(
     snapshot.partition_ids(partitions)  # raises here rather than at the first page
     pages = reads.pages(snapshot, QueryRequest(condition, tuple(partitions), wanted.fields, limit), batch_rows)
     return (output.cut(page, wanted) for page in pages)
-
-
-def condition_of(
-    schema: Schema, expression: str, params: Mapping[str, Any] | None, timezone: str
-) -> BoundFilter | None:
-    """The filter, None where there is none."""
-    return compile_filter(expression, schema, params, timezone) if expression and expression.strip() else None

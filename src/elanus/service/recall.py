@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from elanus.service.instance import Instance
 from elanus.service.queries import Queries, stored_queries
 from elanus.service.search import asked_of, vector_field
 
-__all__ = ["RecallReport", "calibrate", "recall_report"]
+__all__ = ["Gauge", "RecallReport", "calibrate", "metrics", "recall_report"]
 
 WANTED = 0.95
 
@@ -37,6 +38,46 @@ def recall_report(ctx: RequestContext, instance: Instance, collection: str, want
     target = target_of({TARGET_RECALL: wanted})
     assert target is not None
     return report(instance.readable(ctx, collection).snapshot(), target)
+
+
+class Gauge(NamedTuple):
+    """A figure that goes up and down: its name, what it is of, and its value now."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def metrics(ctx: RequestContext, instance: Instance) -> list[Gauge]:
+    """What was measured of all collections that are open: `elanus_recall`, its `elanus_recall_error` (95 %) and the
+    number of `elanus_recall_queries`, by database, collection, field, index, kind, filter class and k.
+    """
+    instance.begin(ctx)
+    gauges = []
+    for database in instance.catalog.state.databases.values():
+        for entry in database.collections.values():
+            collection = instance.engine.opened(entry.id)
+            if collection is None or not collection.watch.cases:
+                continue
+            for found in report(collection.snapshot(), WANTED).entries:
+                if not found.samples:
+                    continue
+                labels = {
+                    "database": database.name,
+                    "collection": entry.name,
+                    "field": found.field,
+                    "index": found.index,
+                    "kind": found.kind,
+                    "built": str(found.built).lower(),
+                    "filter": found.filters.value,
+                    "k": str(found.k),
+                }
+                gauges += [
+                    Gauge("elanus_recall", labels, found.recall),
+                    Gauge("elanus_recall_error", labels, found.error),
+                    Gauge("elanus_recall_queries", labels, found.samples),
+                ]
+    return gauges
 
 
 def calibrate(

@@ -19,6 +19,7 @@ from elanus.engine.grouping import Grouping, search_groups
 from elanus.engine.manifest import Manifest
 from elanus.engine.ordering import Sorting, reordered
 from elanus.engine.planner import NO_PARAMS, Plan, SearchRequest, explained
+from elanus.engine.profile import SearchProfile, profile_search
 from elanus.engine.ranking import Bounds, search_within
 from elanus.engine.search import SearchResult
 from elanus.engine.search import search as engine_search
@@ -120,13 +121,16 @@ def search(
 
 
 class ClientHits(NamedTuple):
-    """What a search of a Milvus client found: `timestamp` is that of the picture; `page` where an iterator goes on."""
+    """What a search of a Milvus client found: `timestamp` is that of the picture; `page` where an iterator goes on;
+    `profile` what happened, where that was asked.
+    """
 
     answer: SearchAnswer
     schema: Schema
     timestamp: int
     page: Page | None = None
     grouping: Grouping | None = None
+    profile: SearchProfile | None = None
 
     def of_queries(self, begin: int, end: int) -> ClientHits:
         """What was found for some of the queries."""
@@ -144,6 +148,7 @@ class ClientSearch:
     began with, where the client says it. Times are read and told in `timezone`, None for the collection's, and taken
     apart into `time_fields` where there are any. With `ignore_growing` rows that are in no segment yet are not found.
     What is found is sorted by `order_by` (see `ordering`).
+    With `profile` what happens is told, too.
     """
 
     collection: str
@@ -165,6 +170,7 @@ class ClientSearch:
     group_by: GroupBy | None = None
     ignore_growing: bool = False
     order_by: tuple[str, ...] = ()
+    profile: bool = False
     bound: _Bound | None = dataclasses.field(default=None, init=False)
 
     def bind(self, collection: Collection, manifest: Manifest) -> _Bound:
@@ -228,6 +234,8 @@ def for_client(
         ctx, instance, found, timestamp, iterates=asked.iterates, ignore_growing=asked.ignore_growing
     )
     _, schema, wanted, request, grouping, sorting = asked.bind(found, snapshot.manifest)
+    if asked.profile:
+        return _profiled(snapshot, asked, queries, schema, seen)
     if asked.page is None:
         result = _answer(snapshot, request, queries, asked.bounds, grouping, sorting)
         return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen, grouping=grouping)
@@ -241,6 +249,15 @@ def for_client(
         instance.iterations, found.id, snapshot, request, text, asked.bounds or Bounds(), seen, batch_rows, last_bound
     )
     return ClientHits(SearchAnswer(page.result, wanted, schema.primary), schema, seen, page)
+
+
+def _profiled(snapshot: Snapshot, asked: ClientSearch, queries: Any, schema: Schema, seen: int) -> ClientHits:
+    """What `asked`, which is bound, finds, and what happened."""
+    others = (asked.page, asked.bounds, asked.group_by, asked.order_by or None)
+    if asked.bound is None or any(other is not None for other in others):
+        raise InvalidParameter("iterators, range, grouped and sorted searches have no profile: leave out `profile`")
+    result, profile = profile_search(snapshot, _of(snapshot, asked.bound.request, queries))
+    return ClientHits(SearchAnswer(result, asked.bound.wanted, schema.primary), schema, seen, profile=profile)
 
 
 def shown(answer: SearchAnswer) -> pa.Table:

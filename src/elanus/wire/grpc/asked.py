@@ -207,6 +207,7 @@ def _read(
         settings.group_by,
         settings.ignore_growing,
         settings.order_by,
+        settings.profile,
     )
     return asked, settings.round_decimal
 

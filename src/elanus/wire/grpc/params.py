@@ -28,6 +28,7 @@ _OWN = frozenset(
         "group_size", "strict_group_size", "json_path", "json_type", "strict_cast",
         "radius", "range_filter", "timezone", "time_fields", "cluster_id",
         "page_retain_order", "hints", "reduce_stop_for_best", "guarantee_timestamp",
+        "profile",
     }
 )  # fmt: skip
 """Names that are not those of index parameters."""
@@ -67,6 +68,7 @@ class SearchSettings:
     group_by: GroupBy | None
     ignore_growing: bool
     order_by: tuple[str, ...]
+    profile: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class QuerySettings:
     time_fields: tuple[str, ...]
     ignore_growing: bool
     order_by: tuple[str, ...]
+    profile: bool
 
 
 @lru_cache(maxsize=1024)
@@ -112,6 +115,7 @@ def search_settings(pairs: tuple[tuple[str, str], ...]) -> SearchSettings:
         group_by=_groups(given),
         ignore_growing=_ignores_growing(given, inner),
         order_by=parts_of(given.get("order_by_fields", "")),
+        profile=truth(str(inner.get("profile", given.get("profile", "")))),
     )
 
 
@@ -131,6 +135,7 @@ def query_settings(pairs: Any) -> QuerySettings:
         time_fields=time_fields_of(given.get("time_fields", "")),
         ignore_growing=_ignores_growing(given, {}),
         order_by=parts_of(given.get("order_by_fields", "")),
+        profile=truth(given.get("profile", "")),
     )
 
 

@@ -15,6 +15,7 @@ from elanus.service.output import dynamic_key
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.columns import field_data
 from elanus.wire.grpc.params import QuerySettings, query_settings
+from elanus.wire.grpc.profiles import PROFILE, add_profile
 from elanus.wire.grpc.templates import values_of
 
 COUNT = "count(*)"
@@ -25,9 +26,10 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
     if request.namespace:
         raise NotSupported("namespaces are not supported by this version of Elanus")
     settings = query_settings(request.query_params)
-    names = list(request.output_fields)
+    names = [name for name in request.output_fields if name != PROFILE]
+    profile = settings.profile or len(names) < len(request.output_fields)
     if COUNT in (name.lower() for name in names):
-        return _count(call, request, settings, names)
+        return _count(call, request, settings, names, profile)
     if not request.expr.strip() and settings.limit is None:
         raise InvalidParameter("empty expression should be used with limit")
     found = queries.for_client(
@@ -46,6 +48,7 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         timezone=settings.timezone,
         ignore_growing=settings.ignore_growing,
         order_by=settings.order_by,
+        profile=profile,
     )
     response = milvus_pb2.QueryResults(
         collection_name=request.collection_name,
@@ -54,6 +57,8 @@ def query(call: Call, request: milvus_pb2.QueryRequest) -> milvus_pb2.QueryResul
         session_ts=found.timestamp,
     )
     write_table(found.table, found.schema, response.fields_data, settings.time_fields)
+    if found.profile is not None:
+        add_profile(found.profile, found.profile.found, response.status, response.fields_data)
     return response
 
 
@@ -75,13 +80,13 @@ def write_table(table: pa.Table, schema: Schema, out: Any, time_fields: tuple[st
 
 
 def _count(
-    call: Call, request: milvus_pb2.QueryRequest, settings: QuerySettings, names: list[str]
+    call: Call, request: milvus_pb2.QueryRequest, settings: QuerySettings, names: list[str], profile: bool
 ) -> milvus_pb2.QueryResults:
     if len(names) > 1:
         raise InvalidParameter(f"{COUNT} is not allowed to be queried with other fields: {', '.join(names)}")
     if settings.limit is not None or settings.offset:
         raise InvalidParameter("count entities with pagination is not allowed")
-    count, timestamp = queries.count_for_client(
+    count, timestamp, told = queries.count_for_client(
         call.ctx,
         call.instance,
         request.collection_name,
@@ -91,12 +96,16 @@ def _count(
         timestamp=request.guarantee_timestamp,
         timezone=settings.timezone,
         ignore_growing=settings.ignore_growing,
+        profile=profile,
     )
     column = schema_pb2.FieldData(type=schema_pb2.Int64, field_name=COUNT)
     column.scalars.long_data.data.append(count)
-    return milvus_pb2.QueryResults(
+    response = milvus_pb2.QueryResults(
         collection_name=request.collection_name, fields_data=[column], output_fields=[COUNT], session_ts=timestamp
     )
+    if told is not None:
+        add_profile(told, 1, response.status, response.fields_data)
+    return response
 
 
 METHODS = {"Query": query}

@@ -22,6 +22,7 @@ from elanus.wire.grpc.asked import SearchCall
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.columns import field_data, ids
 from elanus.wire.grpc.packing import floats
+from elanus.wire.grpc.profiles import add_profile
 from elanus.wire.grpc.query import shown_fields, write_table
 from elanus.wire.grpc.vectors import queries_of
 
@@ -47,6 +48,8 @@ def search_together(calls: Sequence[Call], requests: Sequence[SearchCall]) -> li
     first = calls[0].ctx
     if any((ctx.database, ctx.principal) != (first.database, first.principal) for _, ctx in calls):
         raise InvalidParameter("requests of several databases or users are not one")
+    if requests[0].asked.read()[0].profile:
+        raise InvalidParameter("requests that are profiled are not one")
     given = [query_vectors(request.placeholder_group) for request in requests]
     queries = [vectors for vectors in given if isinstance(vectors, np.ndarray)]
     if len(queries) < len(given) or any(vectors.shape[1] != queries[0].shape[1] for vectors in queries):
@@ -65,6 +68,8 @@ def _response(hits: ClientHits, request: SearchCall) -> milvus_pb2.SearchResults
     asked, round_decimal = request.asked.read()
     response = milvus_pb2.SearchResults(collection_name=asked.collection, session_ts=hits.timestamp)
     _write(hits, asked, round_decimal, response.results)
+    if hits.profile is not None:
+        add_profile(hits.profile, hits.profile.hits, response.status, response.results.fields_data)
     return response
 
 

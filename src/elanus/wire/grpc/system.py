@@ -8,7 +8,7 @@ import orjson
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from elanus.model.errors import InvalidParameter
-from elanus.service import databases, system
+from elanus.service import databases, recall, system
 from elanus.version import __version__
 from elanus.wire.grpc.call import Call
 from elanus.wire.grpc.pairs import json_object
@@ -23,6 +23,9 @@ DEPLOY_MODE = "STANDALONE"
 
 SYSTEM_INFO = "system_info"
 """The kind of metrics that says what the nodes are."""
+
+RECALL = "recall"
+"""The kind that says what searches have found (see `service.recall`)."""
 
 
 def connect(call: Call, _request: milvus_pb2.ConnectRequest) -> milvus_pb2.ConnectResponse:
@@ -52,15 +55,18 @@ def get_component_states(call: Call, _request: Any) -> milvus_pb2.ComponentState
     )
 
 
-def get_metrics(_call: Call, request: milvus_pb2.GetMetricsRequest) -> milvus_pb2.GetMetricsResponse:
-    """What the one node is, as JSON; of the kinds of metrics this is the one that clients ask for.
+def get_metrics(call: Call, request: milvus_pb2.GetMetricsRequest) -> milvus_pb2.GetMetricsResponse:
+    """What the one node is, as JSON, which is what clients ask for; or the recall of searches, a list of gauges.
 
     Raises `InvalidParameter` for a request that is no JSON object or names another kind.
     """
     kind = json_object("metrics request", request.request).get("metric_type")
-    if kind != SYSTEM_INFO:
-        raise InvalidParameter(f"metric_type {kind!r} is not supported: ask for {SYSTEM_INFO}")
     name = f"standalone{NODE_ID}"
+    if kind == RECALL:
+        gauges = [gauge._asdict() for gauge in recall.metrics(call.ctx, call.instance)]
+        return milvus_pb2.GetMetricsResponse(response=orjson.dumps(gauges).decode(), component_name=name)
+    if kind != SYSTEM_INFO:
+        raise InvalidParameter(f"metric_type {kind!r} is not supported: ask for {SYSTEM_INFO} or {RECALL}")
     infos = {
         "has_error": False,
         "error_reason": "",
