@@ -112,19 +112,19 @@ def measured(snapshot: Snapshot, request: SearchRequest, rest: Rest, *, was_aske
     rows = sum(unit.view.rows for unit in aside.units)
     hits, made = answer(aside, request)
     rest()
-    case = case_of(request.vector_field.id, rows, made)
+    base = prepare(aside, _on_rung(request, made, 0)).plan
+    case = case_of(request.vector_field.id, rows, base)
     nq = len(request.queries)
-    if all(step.index is None and step.interim is None for step in made.steps):
-        ones = np.ones(nq)
-        asked, rungs, costs = ones, np.ones((nq, RUNGS)), np.full(nq, np.nan)
+    if _is_exact(base):
+        asked, rungs, costs = np.ones(nq), np.ones((nq, RUNGS)), np.full(nq, np.nan)
     else:
         true = truth(aside, request, rest)
-        asked, rungs = true.recall(hits), _on_rungs(aside, request, made, true, rest)
+        asked, rungs = true.recall(hits), _on_rungs(aside, request, base, true, rest)
         costs = np.where(true.filled == made.k, true.last, np.nan)
     width = made.params.ef or made.params.nprobe
     return case, Measured(
         asked if was_asked else np.full(nq, np.nan),
-        np.full(nq, 0 if request.is_exact else width),
+        np.full(nq, 0 if _is_exact(made) else width),
         rungs,
         costs,
         np.full(nq, made.k),
@@ -132,20 +132,28 @@ def measured(snapshot: Snapshot, request: SearchRequest, rest: Rest, *, was_aske
     )
 
 
-def _on_rungs(snapshot: Snapshot, request: SearchRequest, made: Plan, true: Truth, rest: Rest) -> Floats:
-    """The recall on each rung, (nq, RUNGS). Above two rungs on which nothing is missed nothing is."""
-    recalls = np.ones((len(request.queries), RUNGS))
+def _is_exact(made: Plan) -> bool:
+    return all(step.index is None and step.interim is None for step in made.steps)
+
+
+def _on_rung(request: SearchRequest, made: Plan, rung: int) -> SearchRequest:
     knob = knob_of(made.spec)
-    if knob is None:
-        return recalls
     others = {name: value for name, value in request.params.items() if name not in (TARGET_RECALL, knob)}
-    base: Plan | None = None
+    params = others if knob is None else {**others, knob: value_of(made.spec, rung, made.k)}
+    return request._replace(params=params, is_exact=False)
+
+
+def _on_rungs(snapshot: Snapshot, request: SearchRequest, base: Plan, true: Truth, rest: Rest) -> Floats:
+    """The recall on each rung, (nq, RUNGS), of which `base` is a plan of the lowest.
+
+    Above two rungs on which nothing is missed nothing is.
+    """
+    recalls = np.ones((len(request.queries), RUNGS))
     full = 0
     for rung in range(RUNGS):
-        asked = request._replace(params={**others, knob: value_of(made.spec, rung, made.k)})
+        asked = _on_rung(request, base, rung)
         prepared = prepare(snapshot, asked, base)
-        base = base or prepared.plan
-        if all(step.index is None and step.interim is None for step in prepared.plan.steps):
+        if _is_exact(prepared.plan):
             break
         recalls[:, rung] = true.recall(find(snapshot, asked, prepared))
         rest()
