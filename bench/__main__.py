@@ -1,7 +1,7 @@
 """Runs benchmarks and writes their figures beside their bounds.
 
     python -m bench [search insert open count ...] [--rounds 5] [--scale 1] [--data vectors.npy]
-                    [--out bench-results] [--work bench-results/data] [--peer URI]
+                    [--out bench-results] [--work bench-results/data] [--peer URI] [--sentences texts.parquet]
 
 Without names all are run. `--work` keeps prepared databases between runs. The machine should be quiet; the load
 average stands beside every figure.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import counting, filtering, inserting, opening, report, searching, tenants, unindexed
+from bench import counting, filtering, inserting, opening, report, searching, sparse, tenants, unindexed
 from bench.context import Context
 from bench.data import Source
 from bench.measure import MIN_ROUNDS, load
@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Context], list[Figure]]]] = {
         "count(*) by filters without indexes, sealed and growing; searches while JSON is counted",
         unindexed.run,
     ),
+    "sparse": ("searches of sparse vectors, TF-IDF of sentences, through gRPC", sparse.run),
     "tenant": ("searches within one tenant of a collection with a partition key, through gRPC", tenants.run),
 }
 
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
     parser.add_argument("--work", type=Path, help="where prepared databases are kept (default: OUT/data)")
     parser.add_argument("--peer", metavar="URI", help="a running Milvus, to be measured beside by `filter`")
+    parser.add_argument("--sentences", type=Path, help="a Parquet file with texts, for `sparse`")
     arguments = parser.parse_args()
 
     dim = int(np.load(arguments.data, mmap_mode="r").shape[1]) if arguments.data else 128
@@ -59,6 +61,7 @@ def main() -> int:
         source=Source(dim=dim, file=arguments.data),
         say=lambda text: print(text, flush=True),
         peer=arguments.peer,
+        sentences=arguments.sentences,
     )
     print(f"{report.machine()}; load {load()}; vectors: {context.source.name}")
     figures: list[Figure] = []

@@ -27,6 +27,9 @@ class Context:
     peer: str | None = None
     """The address of a Milvus to measure beside, by the benchmarks that can."""
 
+    sentences: Path | None = None
+    """A Parquet file with real texts in its column `text`, for the benchmarks that need them."""
+
     def rows(self, count: int) -> int:
         return max(1_000, int(count * self.scale))
 

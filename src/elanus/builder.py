@@ -27,6 +27,7 @@ TASKS: dict[str, str] = {
     "vector.build": "elanus.vector.jobs:build_index",
     "vector.extend": "elanus.vector.jobs:extend_index",
     "scalar.build": "elanus.segment.indexed:build",
+    "sparse.build": "elanus.segment.posting_file:build",
 }
 """Task name → module:function, which takes JSON arguments and returns a JSON-ready mapping. A module is imported when
 one of its tasks first runs."""

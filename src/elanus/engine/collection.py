@@ -302,6 +302,8 @@ class Collection:
             for unit in self.snapshot().sealed:
                 for handle in unit.indexes.values():
                     handle.open()
+                for postings in unit.postings.values():
+                    postings.open()
                 if unit.indexed is not None:
                     unit.indexed.open()
                 unit.view.key_column  # noqa: B018 - it is fetched

@@ -42,14 +42,15 @@ from elanus.model.timestamps import milliseconds_of
 from elanus.segment.deletes import Deletes
 from elanus.segment.growing import GrowingSegment
 from elanus.segment.indexed import Indexed, IndexFile
+from elanus.segment.posting_file import PostingFile
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.store.base import Store
 
 if TYPE_CHECKING:
     from elanus.vector.interim import InterimIndex
 
-Handle = IndexHandle | IndexFile
-"""The index file of vectors, or of a scalar field."""
+Handle = IndexHandle | IndexFile | PostingFile
+"""The index file of dense vectors, of a scalar field, or of sparse vectors."""
 
 IndexOpener = Callable[[SealedSegment, IndexDefinition, Schema, str], Handle]
 """Makes the handle of an index file: (its segment, what it was built for, the schema, its Store key) -> handle."""
@@ -328,7 +329,7 @@ class LogFollower:
 
     def _set_interims(self, interims: Mapping[Place, InterimIndex]) -> None:
         definitions = self._manifest.indexes.values() if interims else ()
-        fields = {d.field_id for d in definitions if d.metric is not None and self._manifest.builds(d)}
+        fields = {d.field_id for d in definitions if self._manifest.covers(d)}
         units = (self._next or self._snapshot).units
         seen = {place_of(unit, f) for unit in units for f in fields if f not in unit.indexes and unit.view.has(f)}
         self._interims = {place: index for place, index in interims.items() if place in seen}
@@ -342,6 +343,7 @@ class LogFollower:
                     SealedView(sealed.segment, sealed.deletes, self._manifest.schema),
                     self._by_field(sealed.indexes),
                     self._indexed(sealed.indexes),
+                    self._postings(sealed.indexes),
                 )
             units.append(sealed.unit)
         growing = (self._frozen.segment, self._growing) if self._frozen is not None else (self._growing,)
@@ -372,6 +374,10 @@ class LogFollower:
         files = {known[i].name: file for i, file in handles.items() if i in known and isinstance(file, IndexFile)}
         return Indexed(files) if files else None
 
+    def _postings(self, handles: Mapping[int, Handle]) -> dict[int, PostingFile]:
+        known = self._manifest.definitions
+        return {f.field_id: f for i, f in handles.items() if i in known and isinstance(f, PostingFile)}
+
     # --- outside it ------------------------------------------------------------------------------------------------
 
     def _open(self, entry: SegmentEntry, known: _Sealed | None, manifest: Manifest) -> _Sealed:
@@ -394,7 +400,7 @@ class LogFollower:
 
 def _of_key(handle: Handle | None, key: str) -> Handle | None:
     """`handle`, unless the file was built anew since."""
-    return None if isinstance(handle, IndexFile) and handle.key != key else handle
+    return None if isinstance(handle, IndexFile | PostingFile) and handle.key != key else handle
 
 
 def _growing(manifest: Manifest) -> GrowingSegment:

@@ -1,4 +1,5 @@
-"""What the words of a query weigh: BM25 over all that is live in a picture of the collection.
+"""What a sparse query asks in the end: what words weigh, by BM25 over all that is live in a picture of the collection,
+and which values are left out.
 
 A query's word weighs how often the query says it, times ln(1 + (N - n + 1/2) / (n + 1/2)), where N texts are there and
 n of them have the word. So it is in Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond"
@@ -7,7 +8,7 @@ most texts have still counts for something. What a text makes of it is in `vecto
 
 Counted are the rows of all partitions that are neither deleted nor expired, whatever part of them a search asks for, so
 that a row has one score for a text. A row without words is a text of no length. What was counted is kept with the
-picture.
+picture. Where a segment has postings they are asked, and what its hidden rows say is taken off; other rows are read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from elanus.model.schema import Field
 from elanus.model.types import Metric
 from elanus.model.vector_columns import PAIR
 from elanus.vector.registry import weights
+from elanus.vector.sparse_params import DROP_RATIO, check_search
 
 if TYPE_CHECKING:
     from elanus.vector.exact import Queries
@@ -34,10 +36,32 @@ KEPT_TERMS = 1 << 16
 
 
 def weighed(snapshot: Snapshot, request: SearchRequest) -> SearchRequest:
-    """`request` with what its words weigh in this picture, where it is one for words and does not say it yet."""
-    field = request.vector_field
-    if field.is_dense or request.scoring is not None or metric_of(snapshot, request) is not Metric.BM25:
+    """`request` with what its words weigh in this picture, where it is one for words and does not say it yet; and
+    without those of a sparse query's values that `drop_ratio_search` leaves out. Raises `InvalidParameter`.
+    """
+    if request.vector_field.is_dense:
         return request
+    if request.scoring is None and metric_of(snapshot, request) is Metric.BM25:
+        request = _of_words(snapshot, request)
+    return _without_smallest(request) if DROP_RATIO in request.params else request
+
+
+def _without_smallest(request: SearchRequest) -> SearchRequest:
+    """Of n values of a query the n × ratio smallest, rounded down, are left out; of equal ones none or all."""
+    ratio = check_search(request.params)
+    queries = np.empty(len(request.queries), object)
+    for number, query in enumerate(request.queries):
+        pairs = np.frombuffer(query, PAIR)
+        dropped = int(ratio * len(pairs))
+        if dropped:
+            pairs = pairs[pairs["value"] >= np.partition(pairs["value"], dropped)[dropped]]
+        queries[number] = pairs.tobytes()
+    params = {name: value for name, value in request.params.items() if name != DROP_RATIO}
+    return request._replace(queries=queries, params=params)
+
+
+def _of_words(snapshot: Snapshot, request: SearchRequest) -> SearchRequest:
+    field = request.vector_field
     from elanus.vector.exact import Bm25
 
     definition = snapshot.manifest.index_of(field.id)
@@ -86,9 +110,18 @@ def _counted(snapshot: Snapshot, field: Field, terms: npt.NDArray[np.uint32]) ->
     for unit in snapshot.units:
         mask = snapshot.visible(unit, snapshot.manifest.live_partitions)
         rows = np.arange(unit.view.rows) if mask is None else masks.rows_of(mask)
-        if len(rows):
+        total += len(rows)
+        file = unit.postings.get(field.id) if 2 * len(rows) > unit.view.rows else None
+        postings = None if file is None else file.open()
+        if postings is None:
             words += count_texts(terms, unit.view.column(field.id), rows, texts)
-            total += len(rows)
+            continue
+        hidden = np.zeros(len(terms), np.int64)
+        words += postings.words
+        if mask is not None:
+            rest = masks.rows_of(masks.others(mask, unit.view.rows))
+            words -= count_texts(terms, unit.view.column(field.id), rest, hidden)
+        texts += postings.texts_with(terms) - hidden
     return _Counted(total, words, terms, texts)
 
 

@@ -11,6 +11,7 @@ from elanus.engine.snapshot import IndexHandle
 from elanus.model.schema import Schema
 from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.indexed import IndexFile
+from elanus.segment.posting_file import PostingFile
 from elanus.segment.sealed import SealedSegment
 from elanus.store.base import Store
 from elanus.store.header import FileKind
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 def index_opener(store: Store, on_lost: Callable[[], None]) -> IndexOpener:
     """How a follower over `store` opens an index file: mapped, over the mapped column of its segment.
 
-    `on_lost` is called when that of a scalar field turns out to be lost or damaged.
+    `on_lost` is called when that of a scalar field or of sparse vectors turns out to be lost or damaged.
     """
 
     def handle(segment: SealedSegment, definition: IndexDefinition, schema: Schema, key: str) -> Handle:
         if definition.metric is None:
             of = definition.of(schema)
             return IndexFile(of, key, segment.rows, store.local_path, segment.column, on_lost)
+        if not schema.by_id[definition.field_id].is_dense:
+            metric = definition.vector_metric
+            return PostingFile(definition.field_id, metric, key, store.local_path, segment.column, on_lost)
 
         def open_index() -> VectorIndex:
             from elanus.vector.open import VectorIndex

@@ -231,13 +231,18 @@ class Manifest:
         return next((d for d in self.indexes.values() if d.field_id == field_id), None)
 
     def builds(self, definition: IndexDefinition) -> bool:
-        """Whether there is anything to build for an index: of vectors of those of float32 alone."""
+        """Whether there is anything to build for an index: of vectors of those of float32 and sparse ones alone."""
         if not definition.has_file:
             return False
         indexed = self.schema.by_id.get(definition.field_id)
         if indexed is None:
             return False
-        return indexed.dtype is DataType.FLOAT_VECTOR or not indexed.is_vector
+        return indexed.dtype is DataType.FLOAT_VECTOR or not indexed.is_dense
+
+    def covers(self, definition: IndexDefinition) -> bool:
+        """Whether rows that wait for an index get interim lists: those of float32 vectors."""
+        indexed = self.schema.by_id.get(definition.field_id)
+        return indexed is not None and indexed.dtype is DataType.FLOAT_VECTOR and definition.has_file
 
     def keys(self) -> frozenset[str]:
         """Every Store key this version names."""

@@ -25,6 +25,7 @@ __all__ = [
     "from_bools",
     "from_ranges",
     "of_rows",
+    "others",
     "rows_of",
     "sample",
 ]
@@ -58,6 +59,11 @@ def both(a: Mask | None, b: Mask | None) -> Mask | None:
     if a is None:
         return b
     return a if b is None else a & b
+
+
+def others(mask: Mask, length: int) -> Mask:
+    """The rows that `mask` does not let pass."""
+    return both(~mask, from_ranges([(0, length)], length))  # type: ignore[return-value]
 
 
 def sample(mask: Mask, length: int, share: float) -> Mask:

@@ -29,14 +29,21 @@ from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field
 from elanus.model.types import TYPE_NAMES, DataType, Metric
 from elanus.segment.view import SegmentView
-from elanus.vector import cost
+from elanus.vector import cost, sparse_params
 from elanus.vector.cost import Route, Strategy
 from elanus.vector.payload import address
-from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, search_params
+from elanus.vector.registry import (
+    IndexKind,
+    IndexSpec,
+    SearchParams,
+    check_metric,
+    search_params,
+)
 
 if TYPE_CHECKING:
     from elanus.vector.exact import Bm25
     from elanus.vector.interim import InterimIndex
+    from elanus.vector.posting_index import Postings
 
 
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
@@ -74,8 +81,8 @@ class SearchRequest(NamedTuple):
 class Step:
     """One unit's part in a plan: `passing` of its `rows` take part, as `strategy` says.
 
-    `index` answers for all rows, `interim` for its first `interim.rows` and a scan for the rest; without either those
-    of `run` are scanned that `mask` lets pass.
+    `index` or `postings` answer for all rows, `interim` for its first `interim.rows` and a scan for the rest; without
+    any of them those of `run` are scanned that `mask` lets pass.
     """
 
     unit: int
@@ -89,6 +96,7 @@ class Step:
     interim: InterimIndex | None = field(default=None, repr=False, compare=False)
     mask: Mask | None = field(default=None, repr=False, compare=False)
     keys: KeysAt = field(default=(0, None), repr=False, compare=False)
+    postings: Postings | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +162,11 @@ def plan(snapshot: Snapshot, request: SearchRequest, earlier: Plan | None = None
             may_wait = index is None and is_float and spec.has_file and not request.is_exact
             interim = snapshot.interim(unit, searched.id, metric) if may_wait else None
             if not same or known is None or known.interim is not interim:
+                file = None if request.is_exact else unit.postings.get(searched.id)
+                postings = None if file is None else file.open()
                 nulls = unit.view.column(searched.id).null_count if index is not None and searched.nullable else 0
                 known = _step(
-                    number, unit, run, mask, index, interim, spec, decided.k, decided.params, searched.dim or 0, nulls
+                    number, unit, run, mask, index, interim, postings, spec, decided, searched.dim or 0, nulls
                 )
         if known is not None:
             steps.append(known)
@@ -175,9 +185,9 @@ def replanned(made: Plan, request: SearchRequest) -> Plan:
 def _restepped(step: Step, made: Plan, params: SearchParams, request: SearchRequest) -> Step:
     searched = request.vector_field
     dim = searched.dim or 0
-    if request.is_exact and (step.index is not None or step.interim is not None):
+    if request.is_exact and step.strategy.route is not Route.SCAN:
         scan = Strategy(Route.SCAN, microseconds=cost.scan_us(step.rows, step.passing, dim))
-        return replace(step, strategy=scan, index=None, interim=None)
+        return replace(step, strategy=scan, index=None, interim=None, postings=None)
     if step.index is None:
         return step
     nulls = step.view.column(searched.id).null_count if searched.nullable else 0
@@ -202,7 +212,11 @@ def _without_steps(snapshot: Snapshot, request: SearchRequest) -> Plan:
     metric = metric_of(snapshot, request)
     spec = definition.spec if definition is not None else _FLAT
     k = request.limit + request.offset
-    params = search_params(spec, request.params, k)
+    if request.vector_field.dtype is DataType.SPARSE_FLOAT_VECTOR:
+        sparse_params.check_search(request.params)
+        params = SearchParams()
+    else:
+        params = search_params(spec, request.params, k)
     kind = definition.kind if definition is not None else ""
     return Plan(metric, k, kind, params, request.condition, (), spec, snapshot.interims)
 
@@ -214,9 +228,9 @@ def _step(
     mask: Mask | None,
     index: IndexHandle | None,
     interim: InterimIndex | None,
+    postings: Postings | None,
     spec: IndexSpec,
-    k: int,
-    params: SearchParams,
+    decided: Plan,
     dim: int,
     nulls: int,
 ) -> Step | None:
@@ -228,14 +242,20 @@ def _step(
         return None
     if interim is not None:
         strategy = cost.choose_interim(interim.rows, rows, passing, dim)
+    elif postings is not None:
+        strategy = cost.choose_postings(stop - start, passing, postings.row_pairs, postings.met)
     else:
-        strategy = cost.choose(spec if index is not None else _FLAT, rows - nulls, passing, k, params, dim)
-    if run is not None:
+        strategy = cost.choose(
+            spec if index is not None else _FLAT, rows - nulls, passing, decided.k, decided.params, dim
+        )
+    if run is not None and postings is None:
         scan_us = cost.scan_us(stop - start, passing, dim)
         if scan_us < strategy.microseconds or strategy.route is Route.SCAN:
             strategy = Strategy(Route.SCAN, microseconds=scan_us)
         else:  # the others look at any row
-            mask, start, stop = masks.both(mask, masks.from_ranges([run], rows)), 0, rows
+            mask, start, stop = _within(run, mask, rows), 0, rows
+    elif run is not None and strategy.route is Route.POSTINGS:
+        mask, start, stop = _within(run, mask, rows), 0, rows
     return Step(
         number,
         f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}",
@@ -248,7 +268,13 @@ def _step(
         interim if strategy.route is Route.INTERIM else None,
         mask if passing < stop - start else None,
         _keys_at(unit),
+        postings if strategy.route is Route.POSTINGS else None,
     )
+
+
+def _within(run: tuple[int, int], mask: Mask | None, rows: int) -> Mask | None:
+    """The rows of `run` that `mask` lets pass, for what looks at any of `rows`."""
+    return masks.both(mask, masks.from_ranges([run], rows))
 
 
 def _keys_at(unit: Unit) -> KeysAt:

@@ -228,6 +228,8 @@ def _candidates(step: Step, made: Plan) -> int:
         return min(step.passing, step.interim.wanted + rest)
     if how.route is Route.LISTS:
         return min(step.passing, math.ceil(step.rows * how.nprobe / made.spec.nlist))
+    if how.route is Route.POSTINGS:  # and whatever its bound does not leave out
+        return min(step.passing, made.k)
     return step.passing if how.route is Route.SCAN else how.ef
 
 

@@ -8,7 +8,7 @@ is asked for more while what it has not shown may belong into the answer. Of wha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from threading import get_ident
@@ -19,15 +19,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elanus.engine import masks
 from elanus.engine.batches import Queries, in_parts
 from elanus.engine.full_text import weighed
 from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan, replanned
 from elanus.engine.precedence import IN_COMPILED_CODE
 from elanus.engine.query import Found, fetch, key_values
-from elanus.engine.snapshot import Snapshot, Unit
+from elanus.engine.snapshot import Snapshot
 from elanus.engine.trust.ladder import TARGET_RECALL
+from elanus.engine.unit_ranking import answering, in_key_order
 from elanus.model.layout import offsets_of
 from elanus.model.types import DataType, OnDuplicateKey
 from elanus.segment.sealed import SealedView
@@ -265,7 +265,7 @@ def _by_units(snapshot: Snapshot, request: SearchRequest, prepared: Prepared) ->
     made, copies = prepared.plan, prepared.copies
     steps = made.steps
     one = len(steps) == 1 and not copies
-    in_order = not _is_float(request) or (one and _in_key_order(snapshot.units[steps[0].unit]))
+    in_order = not _is_float(request) or (one and in_key_order(snapshot.units[steps[0].unit]))
     if one and steps[0].interim is None and in_order:
         (part,) = run_step(snapshot, request, made, steps[0], min(made.k, steps[0].passing))
         return _single(part, request.offset, made.k)
@@ -336,7 +336,7 @@ def _search_parts(queries: Queries, prepared: Prepared, parts: Parts) -> Merged:
 
 def _is_settled(snapshot: Snapshot, step: Step) -> bool:
     """Whether a unit's rows of equal scores need no look at what comes behind the last of them."""
-    return step.index is not None or _in_key_order(snapshot.units[step.unit])
+    return step.index is not None or in_key_order(snapshot.units[step.unit])
 
 
 def _width(snapshot: Snapshot, made: Plan, step: Step) -> int:
@@ -349,12 +349,6 @@ def _more(snapshot: Snapshot, made: Plan, step: Step, width: int) -> int:
     if width == step.passing:
         return 0
     return 1 if width >= MOST_TIED or (width >= made.k and _is_settled(snapshot, step)) else 2
-
-
-def _in_key_order(unit: Unit) -> bool:
-    """Whether of two rows the smaller one has the smaller key, so that a part's equal scores are in order."""
-    sealed = unit.sealed
-    return sealed is not None and len(sealed.meta.partitions) == 1 and not sealed.meta.clustered_by
 
 
 def _has_equal_scores(part: StepPart) -> bool:
@@ -372,7 +366,8 @@ def run_step(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step,
     """The nearest rows of one unit, those that interim lists cover apart from those that are scanned."""
     queries, interim, mask, us = request.queries, step.interim, step.mask, step.strategy.microseconds
     if not _is_float(request):
-        return [StepPart(step.unit, *in_parts(_exact(request, made, step, k), queries, us))]
+        work = answering(snapshot, request, made, step, k)
+        return [StepPart(step.unit, *in_parts(work, queries, us))]
     vectors = snapshot.units[step.unit].view.vectors(request.vector_field.id)  # all of them are here then
     if step.index is not None:
         index = step.index.open()
@@ -392,26 +387,6 @@ def run_step(snapshot: Snapshot, request: SearchRequest, made: Plan, step: Step,
 
 def _is_float(request: SearchRequest) -> bool:
     return request.vector_field.dtype is DataType.FLOAT_VECTOR
-
-
-def _exact(request: SearchRequest, made: Plan, step: Step, k: int) -> Callable[[Queries], tuple[Scores, Rows]]:
-    """What scans a unit whose vectors are not float32; of equal scores the smallest keys come first."""
-    from elanus.vector.exact import top_k
-
-    field, view = request.vector_field, step.view
-    stored = view.vectors(field.id) if field.is_dense else view.column(field.id)
-    rows = np.arange(*step.run)
-    if step.mask is not None:
-        rows = rows[masks.bits(step.mask, rows)]
-    numbers = step.keys[1]
-
-    def keys_at(some: Rows) -> Rows:
-        if numbers is not None:
-            return numbers[some]
-        ranks: Rows = pc.rank(view.key_column.take(pa.array(some)), tiebreaker="dense").to_numpy().astype(np.int64)
-        return ranks
-
-    return lambda queries: top_k(field.dtype, made.metric, queries, stored, rows, k, keys_at, request.scoring)
 
 
 def _single(part: StepPart, offset: int, k: int) -> Hits:

@@ -23,6 +23,7 @@ from elanus.model.types import Metric
 from elanus.segment.expired import NEVER, NOTHING, Expired, first_end_in
 from elanus.segment.growing import GrowingView
 from elanus.segment.indexed import Indexed
+from elanus.segment.posting_file import PostingFile
 from elanus.segment.sealed import SealedSegment, SealedView
 from elanus.segment.view import SegmentView
 from elanus.vector.payload import address
@@ -57,13 +58,14 @@ Place = tuple[int, int]
 class Unit:
     """A run of rows that the planner treats on its own: a sealed segment, or one chunk of a growing one.
 
-    `indexes` maps a vector field's id to the index built for it, `indexed` are those of scalar fields; growing chunks
-    have none.
+    `indexes` maps a dense vector field's id to the index built for it, `postings` a sparse one's, `indexed` are those
+    of scalar fields; growing chunks have none.
     """
 
     view: SegmentView
     indexes: Mapping[int, IndexHandle] = field(default_factory=dict)
     indexed: Indexed | None = None
+    postings: Mapping[int, PostingFile] = field(default_factory=dict)
     _partition_masks: dict[frozenset[int], Mask | None] = field(default_factory=dict, compare=False, repr=False)
     _unexpired: dict[Expired, Mask] = field(default_factory=dict, compare=False, repr=False)
     _first_ends: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
@@ -72,6 +74,12 @@ class Unit:
     def sealed(self) -> SealedSegment | None:
         """The sealed segment this is, None for a growing chunk."""
         return self.view.segment if isinstance(self.view, SealedView) else None
+
+    @property
+    def lost(self) -> set[str]:
+        """The Store keys of index files that were found to be lost or damaged."""
+        of_fields = self.indexed.lost if self.indexed is not None else set()
+        return of_fields | {file.key for file in self.postings.values() if file.is_lost}
 
     @property
     def has_unique_keys(self) -> bool:

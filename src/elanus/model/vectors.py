@@ -48,13 +48,24 @@ def pairs_of(column: pa.Array) -> npt.NDArray[np.uint32]:
     return np.empty(0, np.uint32) if data is None else np.frombuffer(data, np.uint32, data.size // 4)
 
 
-def pair_bounds(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Row i of a column of sparse vectors is pairs bounds[i]..bounds[i + 1] - 1 of `pairs_of`."""
+def pair_offsets(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Row i of a column of sparse vectors is bytes offsets[i]..offsets[i + 1] - 1 of the memory of `pairs_of`."""
     offsets = column.buffers()[1]
     count = len(column) + 1
     if offsets is None or offsets.size == 0:
         return np.zeros(count, np.int64)
-    return np.frombuffer(offsets, np.int64, count, 8 * column.offset) // PAIR_BYTES
+    return np.frombuffer(offsets, np.int64, count, 8 * column.offset)
+
+
+def pair_bounds(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Row i of a column of sparse vectors is pairs bounds[i]..bounds[i + 1] - 1 of `pairs_of`."""
+    return pair_offsets(column) // PAIR_BYTES
+
+
+def spans_of(column: pa.Array, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The pairs of some `rows` (m,) of a column of sparse vectors: where each begins, and where it ends."""
+    offsets = pair_offsets(column)
+    return offsets[rows] // PAIR_BYTES, offsets[rows + 1] // PAIR_BYTES
 
 
 def sparse_dim(column: pa.Array) -> int:

@@ -58,6 +58,7 @@ class SealedSegment:
         """The JSON fields whose paths' file was found to be lost or damaged: a job writes it anew."""
         self._on_lost = on_lost
         self._key_numbers: Rows | None = None
+        self._key_ranks: Rows | None = None
         self._keys: KeyIndex | None = None
 
     @classmethod
@@ -171,6 +172,15 @@ class SealedSegment:
         if numbers is None and isinstance(self.meta.min_key, int):
             numbers = self._key_numbers = self.key_column.to_numpy(zero_copy_only=True)
         return numbers
+
+    @property
+    def key_ranks(self) -> Rows:
+        """A number for each row that compares as its key does, for keys that are text; kept, since it means sorting."""
+        ranks = self._key_ranks
+        if ranks is None:
+            ranks = pc.rank(self.key_column, tiebreaker="dense").to_numpy().astype(np.int64)
+            self._key_ranks = ranks
+        return ranks
 
     @property
     def timestamps(self) -> Timestamps:

@@ -15,11 +15,12 @@ from elanus.model.errors import CollectionLoaded, IndexNotFound, InvalidParamete
 from elanus.model.names import check_name
 from elanus.model.properties import MMAP, WARMUP, WARMUP_POLICIES, check_warmup, flag, wrong_warmup
 from elanus.model.schema import Field, Schema
-from elanus.model.types import Metric
+from elanus.model.types import DataType, Metric
 from elanus.scalar.paths import steps_of
 from elanus.service import scalar_indexes
 from elanus.service.context import RequestContext
 from elanus.service.instance import Instance
+from elanus.vector import sparse_params
 from elanus.vector.registry import IndexKind, check_dim, check_fits, metric_for, resolve
 
 
@@ -86,6 +87,8 @@ def define(schema: Schema, request: IndexRequest) -> IndexDefinition:
     metric = metric_for(field.dtype, request.metric, metrics)
     check_fits(spec, field.dtype, metric)
     check_dim(spec, field.dim or 0)
+    if field.dtype is DataType.SPARSE_FLOAT_VECTOR:
+        sparse_params.check_build(request.params or {}, metric)
     return IndexDefinition(name, field.id, spec.kind.value, metric, dict(request.params or {}))
 
 

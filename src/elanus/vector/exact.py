@@ -22,12 +22,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elanus.model.types import DataType, Metric
-from elanus.model.vectors import pair_bounds, pairs_of
+from elanus.model.vectors import pairs_of, spans_of
 from elanus.vector import exact_kernels, metrics, term_kernels
 from elanus.vector.metrics import Rows, Scores
 
 Queries = npt.NDArray[Any]
 Stored = Any
+KeysAt = Callable[[Rows], Rows]
 
 BLOCK_FLOATS = 1 << 16
 """Numbers widened at a time: 256 KiB of float32 are scored while they are in the second-level cache."""
@@ -81,7 +82,7 @@ def top_k(
     stored: Stored,
     rows: Rows,
     k: int,
-    keys_at: Callable[[Rows], Rows],
+    keys_at: KeysAt,
     scoring: Bm25 | None = None,
 ) -> tuple[Scores, Rows]:
     """The k nearest of `rows` (m,), rising: scores and rows (nq, k), best first, of equal scores the smallest keys.
@@ -99,7 +100,7 @@ def top_k(
     return found
 
 
-def _nearest(costs: Scores, rows: Rows, k: int, keys_at: Callable[[Rows], Rows]) -> Rows:
+def _nearest(costs: Scores, rows: Rows, k: int, keys_at: KeysAt) -> Rows:
     """The places of the k smallest finite `costs`."""
     edge = np.partition(costs, k - 1)[k - 1] if len(costs) > k else np.float32(np.inf)
     near = np.flatnonzero((costs <= edge) & (costs < np.inf))
@@ -144,9 +145,7 @@ def _words(vectors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 
 def _sparse_scores(queries: Queries, stored: pa.Array, rows: Rows, scoring: Bm25 | None) -> Scores:
-    words = pairs_of(stored)
-    bounds = pair_bounds(stored)
-    begins, ends = bounds[rows], bounds[rows + 1]
+    words, (begins, ends) = pairs_of(stored), spans_of(stored, rows)
     out = np.empty((len(queries), len(rows)), np.float32)
     for query, of_query in zip(queries, out, strict=True):
         of_rows = *_parts(query), words, words.view(np.float32), begins, ends
@@ -168,8 +167,5 @@ def count_texts(terms: npt.NDArray[np.uint32], stored: pa.Array, rows: Rows, tex
     `terms` (terms,).
     """
     words = pairs_of(stored)
-    bounds = pair_bounds(stored)
     numbers = np.arange(1, len(terms) + 1, dtype=np.float32)
-    return term_kernels.count_texts(
-        terms, numbers, words, words.view(np.float32), bounds[rows], bounds[rows + 1], texts
-    )
+    return term_kernels.count_texts(terms, numbers, words, words.view(np.float32), *spans_of(stored, rows), texts)

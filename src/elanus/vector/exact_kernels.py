@@ -101,7 +101,22 @@ def table_of(indexes: Any, values: Any) -> Any:
     return places, factors, shift, last
 
 
-@compiled(void(*OF_PAIRS, writable(f32, 1)))
+@inlined
+def product(places: Any, factors: Any, shift: Any, last: Any, words: Any, floats: Any, begin: int, end: int) -> Any:
+    """Of the row that is pairs begin..end-1 with the query of which `table_of` made a table."""
+    total = 0.0
+    for pair in range(begin, end):
+        index = words[2 * pair]
+        at = slot_of(index, shift)
+        while places[at] != NOWHERE:
+            if places[at] == index:
+                total += factors[at] * floats[2 * pair + 1]
+                break
+            at = (at + np.uint64(1)) & last
+    return total
+
+
+@compiled(void(*OF_PAIRS, writable(f32, 1)), strict=True)
 def sparse_products(indexes: Any, values: Any, words: Any, floats: Any, begins: Any, ends: Any, scores: Any) -> None:
     """The product with the query (its `indexes` and `values`) of each of the rows that are pairs begins[i]..ends[i]-1.
 
@@ -110,15 +125,7 @@ def sparse_products(indexes: Any, values: Any, words: Any, floats: Any, begins: 
     """
     places, factors, shift, last = table_of(indexes, values)
     for row in range(begins.shape[0]):
-        total = 0.0
-        for pair in range(begins[row], ends[row]):
-            index = words[2 * pair]
-            at = slot_of(index, shift)
-            while places[at] != NOWHERE:
-                if places[at] == index:
-                    total += factors[at] * floats[2 * pair + 1]
-                    break
-                at = (at + np.uint64(1)) & last
+        total = product(places, factors, shift, last, words, floats, begins[row], ends[row])
         scores[row] = np.float32(total) if total > 0 else np.float32(-np.inf)
 
 

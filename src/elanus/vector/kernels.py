@@ -35,12 +35,15 @@ REORDER = {"reassoc", "contract", "nsz"}
 """Sums may be reordered, so that they vectorise; infinities and NaN keep their meaning."""
 
 
-def compiled(signature: Any, *, nogil: bool = True) -> Callable[[_F], _F]:
-    """`numba.njit` for one signature, typed as the function it decorates."""
+def compiled(signature: Any, *, nogil: bool = True, strict: bool = False) -> Callable[[_F], _F]:
+    """`numba.njit` for one signature, typed as the function it decorates.
+
+    What is `strict` computes as it is written, so that another kernel with the same lines has the same scores.
+    """
 
     def decorate(function: _F) -> _F:
-        named = _named(function, "free" if nogil else "held")
-        decorated: _F = njit(signature, nogil=nogil, cache=True, fastmath=REORDER)(named)
+        named = _named(function, ("free" if nogil else "held") + ("_strict" if strict else ""))
+        decorated: _F = njit(signature, nogil=nogil, cache=True, fastmath=set() if strict else REORDER)(named)
         return decorated
 
     return decorate

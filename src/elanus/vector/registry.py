@@ -22,13 +22,14 @@
     BIN_FLAT    –                                  –
     BIN_IVF_FLAT  nlist 1..65536 (128)             nprobe 1..65536 (8)
     SPARSE_INVERTED_INDEX, SPARSE_WAND             drop_ratio_search 0..<1 (0)
-                inverted_index_algo, …
+                inverted_index_algo, …             dim_max_score_ratio 0.5..1.3, refine_factor 1..
                 bm25_k1 0..3 (1.2), bm25_b 0..1 (0.75)
     MINHASH_LSH   mh_lsh_band, …
 
 Whatever the codes, the rows they find are scored from the stored vectors: `refine` is always on, and the types of
-refining are names only. Files are built of float32 vectors alone (`Manifest.builds`). The last five kinds, and FLAT and
-AUTOINDEX of other vectors, are names that clients give to exact scans: their parameters are checked and told again.
+refining are names only. Files are built of float32 and of sparse vectors alone (`Manifest.builds`). Kinds of bits, and
+FLAT and AUTOINDEX of other vectors, are names that clients give to exact scans: their parameters are checked and told
+again.
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ KINDS_OF: dict[DataType, tuple[IndexKind, ...]] = {
     DataType.SPARSE_FLOAT_VECTOR: (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND, IndexKind.AUTOINDEX),
 }  # fmt: skip
 """The kinds that there are for each type of vectors."""
+
+SPARSE_KINDS = (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND)
+"""Both, and AUTOINDEX of sparse vectors, are postings (`posting_index`), whatever `inverted_index_algo` says."""
 
 SPARSE_ALGORITHMS = ("TAAT_NAIVE", "DAAT_WAND", "DAAT_MAXSCORE", "BLOCK_MAX_MAXSCORE", "BLOCK_MAX_WAND", "SINDI")
 
@@ -177,8 +181,8 @@ class IndexSpec:
 
     @property
     def has_file(self) -> bool:
-        """Whether the kind has anything to build; FLAT, and what there is for bits and sparse vectors, scans."""
-        return self.is_graph or self.has_lists
+        """Whether the kind has anything to build; FLAT, and what there is for bits, scans."""
+        return self.is_graph or self.has_lists or self.kind in SPARSE_KINDS
 
     def code(self, name: str) -> Any:
         """A value of `coding`."""
@@ -233,7 +237,7 @@ def resolve(index_type: str, params: Mapping[str, Any]) -> IndexSpec:
         raise InvalidParameter(
             f"invalid parameter[expected=valid index][actual=invalid index type: {index_type}]: choose one of {known}"
         ) from None
-    if kind in (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND):
+    if kind in SPARSE_KINDS:
         _check_sparse(params)
     if kind is IndexKind.MINHASH_LSH and str(params.get(ELEMENT_BITS, 32)) not in ("8", "16", "32", "64"):
         raise InvalidParameter(f"param '{ELEMENT_BITS}' ({params[ELEMENT_BITS]}) should be one of 8, 16, 32, 64")
@@ -338,7 +342,7 @@ def _check_sparse(params: Mapping[str, Any]) -> None:
             f"sparse inverted index algo {algorithm} not found or not supported, supported: "
             f"[{' '.join(SPARSE_ALGORITHMS)}]"
         )
-    _check_ratio(params, "drop_ratio_build", InvalidParameter)
+    check_ratio(params, "drop_ratio_build", InvalidParameter)
     for name, most in (("bm25_k1", MAX_K1), ("bm25_b", 1.0), ("bm25_avgdl", MAX_INT32)):
         if name in params and not 0 <= number_of(params[name]) <= most:
             raise InvalidParameter(
@@ -346,7 +350,7 @@ def _check_sparse(params: Mapping[str, Any]) -> None:
             )
 
 
-def _check_ratio(params: Mapping[str, Any], name: str, error: type[InvalidParameter]) -> None:
+def check_ratio(params: Mapping[str, Any], name: str, error: type[InvalidParameter]) -> None:
     given = params.get(name)
     if given is None:
         return
@@ -367,8 +371,6 @@ def search_params(spec: IndexSpec, params: Mapping[str, Any], k: int) -> SearchP
             given = params.get(SEARCH_LIST.name, params.get(SEARCH_LIST_SIZE.name))
         found = _graph_params(spec.kind, given, k)
         return replace(found, refine=_refine(params)) if REFINE_K.name in params else found
-    if spec.kind in (IndexKind.SPARSE_INVERTED_INDEX, IndexKind.SPARSE_WAND):
-        _check_ratio(params, "drop_ratio_search", InvalidSearchParameter)
     if spec.has_lists or spec.kind is IndexKind.BIN_IVF_FLAT:
         nprobe = _read(NPROBE, params)
         return SearchParams(0, min(nprobe, spec.nlist), _refine(params, k), _read(RABITQ_BITS, params))

@@ -45,7 +45,7 @@ def _uncovered(collection: Collection) -> Iterator[tuple[Unit, IndexDefinition, 
     """What to cover, for which index, and where its blocks should end."""
     snapshot = collection.snapshot()
     for definition in snapshot.manifest.indexes.values():
-        if definition.metric is None or not snapshot.manifest.builds(definition):
+        if not snapshot.manifest.covers(definition):
             continue
         field_id = definition.field_id
         waiting = [unit for unit in snapshot.units if field_id not in unit.indexes and unit.view.has(field_id)]

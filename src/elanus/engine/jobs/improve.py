@@ -26,6 +26,7 @@ from elanus.segment.column import data_offset, open_column
 from elanus.segment.indexed import build_memory
 from elanus.segment.meta import SegmentMeta
 from elanus.segment.paths import write_paths
+from elanus.segment.posting_file import build_memory as posting_memory
 from elanus.segment.rows import SegmentRows
 from elanus.segment.sealed import SealedSegment, WrittenSegment, write_segment
 from elanus.store.header import FileKind
@@ -57,7 +58,7 @@ def due_build(collection: Collection) -> tuple[int, IndexDefinition] | None:
     """
     manifest = collection.manifest
     units = collection.follower.snapshot.sealed
-    unusable: set[str | None] = {None}.union(*(unit.indexed.lost for unit in units if unit.indexed is not None))
+    unusable: set[str | None] = {None}.union(*(unit.lost for unit in units))
     missing = [
         (entry.meta.rows, entry.meta.id, definition)
         for entry in manifest.segments.values()
@@ -90,8 +91,9 @@ def build_index(
     column = store.local_path(entry.meta.column_key(definition.field_id))
     with collection.pending(prefix), collection.scratch() as scratch:
         bare = scratch / "index"
-        if definition.metric is None:
-            builders.run(_scalar_job(collection, definition, column, entry.meta, bare))
+        job = _column_job(collection, definition, column, entry.meta, bare)
+        if job is not None:
+            builders.run(job)
         else:
             vectors = _column(collection, column, definition, bare.with_suffix(".present"))
             builders.run(_job("vector.build", definition, vectors, {"output": str(bare)}, threads))
@@ -184,9 +186,10 @@ def _inherited(
             continue
         key = f"{index_prefix(collection, written.meta.prefix)}.index"
         path = written.files[written.meta.column_key(definition.field_id)]
-        if definition.metric is None:
-            bare = path.with_name(f"index-{definition.id}")
-            builders.run(_scalar_job(collection, definition, path, written.meta, bare))
+        bare = path.with_name(f"index-{definition.id}")
+        job = _column_job(collection, definition, path, written.meta, bare)
+        if job is not None:
+            builders.run(job)
             made[definition.id] = (key, _wrapped(bare, definition))
             continue
         base = max(having, key=lambda i: entries[i].meta.rows)
@@ -239,9 +242,18 @@ def _job(
     return BuildJob(task, arguments, memory_bytes=memory)
 
 
-def _scalar_job(
+def _column_job(
     collection: Collection, definition: IndexDefinition, column: Path, meta: SegmentMeta, output: Path
-) -> BuildJob:
+) -> BuildJob | None:
+    """What builds an index from a column file alone: that of a scalar field or of sparse vectors; None for others."""
+    field_id = definition.field_id
+    if definition.metric is not None:
+        if collection.schema.by_id[field_id].is_dense:
+            return None
+        source = {"path": str(column), "field_id": field_id}
+        arguments = {"metric": definition.metric.value, "column": source, "output": str(output)}
+        memory = posting_memory(meta.columns[field_id])
+        return BuildJob("sparse.build", arguments, memory_bytes=BUILDER_BYTES + memory)
     of = definition.of(collection.schema)
     memory = build_memory(of, meta.rows, meta.columns[definition.field_id])
     return BuildJob("scalar.build", of.to_arguments(column, output), memory_bytes=BUILDER_BYTES + memory)
