@@ -206,6 +206,7 @@ def test_what_an_iterator_may_not(client: MilvusClient) -> None:
         ({}, 1101),
         ({"search_iter_batch_size": 2, "search_iter_last_bound": "far"}, 1100),
         ({"search_iter_batch_size": 2, "search_iter_last_bound": "nan"}, 1100),
+        ({"search_iter_batch_size": 2, "offset": 1}, 1100),
     ],
 )
 def test_a_wrong_page_is_refused(client: MilvusClient, stub: Any, given: dict[str, Any], code: int) -> None:

@@ -226,7 +226,9 @@ def floats(*values: float) -> bytes:
         ({"search_params": pairs(topk=3, hints="nonsense")}, 1100, "hints: nonsense not supported"),
         ({"search_params": pairs(topk=3, order_by_fields="vector")}, 1100, "which is not sortable"),
         ({"dsl": "pages >"}, 1100, "cannot parse expression"),
-        ({"partition_names": ["absent"]}, 200, "absent"),
+        ({"partition_names": ["absent"]}, 200, "partition name absent not found"),
+        ({"partition_names": ["par*"]}, 200, "partition name par* not found"),
+        ({"partition_names": [""]}, 1100, "Invalid partition name"),
         ({"output_fields": [""]}, 1100, "output field"),
         ({"collection_name": "absent"}, 100, "absent"),
     ],
@@ -246,7 +248,7 @@ def test_a_search_names_its_field_where_there_are_several(client: MilvusClient) 
     client.insert("pairs", [{"id": 1, "one": [1, 0], "two": [0, 0, 1]}, {"id": 2, "one": [0, 1], "two": [1, 0, 0]}])
     assert client.search("pairs", [[1.0, 0]], anns_field="one", limit=1)[0][0]["id"] == 1
     assert client.search("pairs", [[1.0, 0, 0]], anns_field="two", limit=1)[0][0]["id"] == 2
-    with refused(1100, "multiple"):
+    with refused(1100, "multiple anns_fields exist, please specify a anns_field in search_params"):
         client.search("pairs", [[1.0, 0]], limit=1)
     requests = [AnnSearchRequest([[1.0, 0]], "one", {}, 2), AnnSearchRequest([[1.0, 0, 0]], "two", {}, 2)]
     with refused(10, "HybridSearch"):

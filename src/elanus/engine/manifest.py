@@ -19,7 +19,7 @@ from typing import Any
 
 from elanus.model.canonical import Values
 from elanus.model.errors import PartitionNotFound
-from elanus.model.names import check_name
+from elanus.model.names import MAX_NAME_BYTES, check_name
 from elanus.model.schema import Field, Schema
 from elanus.model.types import Consistency, DataType, Metric, OnDuplicateKey
 from elanus.scalar import registry
@@ -209,11 +209,14 @@ class Manifest:
     def schema_of(self, version: int) -> Schema:
         return next(s for s in self.schemas if s.version == version)
 
-    def partition_id(self, name: str) -> int:
-        """Raises `PartitionNotFound` for a name the collection does not have, `InvalidParameter` for what is none."""
+    def partition_id(self, name: str, *, reads: bool = False) -> int:
+        """Raises `PartitionNotFound` for a name the collection does not have, `InvalidParameter` for what is none; of a
+        read (`reads`) only for one that is empty or too long.
+        """
         found = self.partitions.get(name)
         if found is None:
-            check_name(name, "partition")  # what no partition can be called was not looked for
+            if not reads or not 0 < len(name.encode()) <= MAX_NAME_BYTES:
+                check_name(name, "partition")  # what no partition can be called was not looked for
             raise partition_not_found(name)
         return found
 

@@ -206,7 +206,7 @@ class Snapshot:
         """
         ids = self.manifest.live_partitions
         if names:
-            ids = frozenset(self.manifest.partition_id(name) for name in names)
+            ids = frozenset(self.manifest.partition_id(name, reads=True) for name in names)
         if condition is not None and condition.tenants is not None:
             ids &= self.manifest.partitions_of(condition.tenants[0])
         return ids

@@ -148,7 +148,7 @@ def require(collection: Collection, name: str, partitions: Sequence[str] = (), d
     if loaded.partitions is not None:
         manifest = collection.manifest
         for partition in partitions:
-            if manifest.partition_id(partition) not in loaded.partitions:
+            if manifest.partition_id(partition, reads=True) not in loaded.partitions:
                 raise PartitionNotLoaded(f"partition not loaded[collection={name}][partition={partition}]: load it")
 
 

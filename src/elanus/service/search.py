@@ -229,6 +229,8 @@ def for_client(
     found = instance.readable(ctx, asked.collection)
     if isinstance(queries, Keys):
         by_keys.check(found.manifest.schema, queries)
+    else:
+        limits.check_queries(len(queries))
     asked.bind(found, found.manifest)  # what is wrong with it is said at once
     snapshot, seen = times.picture(
         ctx, instance, found, timestamp, iterates=asked.iterates, ignore_growing=asked.ignore_growing
@@ -241,6 +243,8 @@ def for_client(
         return ClientHits(SearchAnswer(result, wanted, schema.primary), schema, seen, grouping=grouping)
     request = _of(snapshot, request, queries)
     batch_rows, last_bound = asked.page
+    if asked.offset:
+        raise InvalidParameter("Setting an offset is not permitted when using a search iterator v2")
     if len(request.queries) != 1:
         raise InvalidParameter(f"a search iterator takes one query vector; got {len(request.queries)}")
     limits.check_page(batch_rows)
@@ -425,7 +429,8 @@ def vector_field(schema: Schema, name: str | None) -> Field:
         if len(schema.vectors) > 1:
             known = ", ".join(f.name for f in schema.vectors)
             raise InvalidParameter(
-                f"multiple vector fields exist, please specify anns_field in search_params (`field`): {known}"
+                "multiple anns_fields exist, please specify a anns_field in search_params (multiple vector fields "
+                f"exist, please specify anns_field in search_params): {known}"
             )
         return schema.vectors[0]
     field = schema.get(name)
