@@ -16,6 +16,8 @@ import pytest
 from pymilvus import MilvusClient
 
 from elanus import Collection, DataType, Elanus, Field, InvalidParameter, Schema
+from elanus.engine.planner import SearchRequest
+from elanus.engine.ranking import Bounds, search_within
 from elanus.model.errors import CorruptData
 from elanus.model.types import Metric
 from elanus.model.vector_columns import PAIR
@@ -68,8 +70,19 @@ def check(collection: Collection, held: dict[Any, Vector], *, by: str) -> None:
             assert hits.scores.tolist() == [score for _, score in right]
     (page,) = collection.search(queries[:1], field="v", limit=7, offset=9)
     assert page.keys.tolist() == [key for key, _ in expected(held, queries[0])[9:16]]
+    assert within(collection, queries[0], 9.0, 20.0) == [k for k, s in expected(held, queries[0]) if 9 < s <= 20][:40]
     routes = {step.strategy.route.value for step in collection.explain(queries, field="v").steps}
     assert routes == set(by.split()), collection.explain(queries, field="v")
+
+
+def within(collection: Collection, query: dict[int, float], radius: float, range_filter: float) -> list[Any]:
+    """The keys of the first forty hits with scores in these bounds."""
+    snapshot = collection._instance.collection(collection._ctx, collection.name).snapshot()
+    asked = np.empty(1, object)
+    asked[0] = np.array(list(query.items()), PAIR).tobytes()
+    request = SearchRequest(snapshot.manifest.schema.field("v"), asked, limit=40)
+    found: list[Any] = search_within(snapshot, request, Bounds(radius, range_filter)).keys.tolist()
+    return found
 
 
 def rows_of(numbers: range, rng: np.random.Generator, held: dict[Any, Vector], key: Any = int) -> list[dict[str, Any]]:
