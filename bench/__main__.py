@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import counting, filtering, inserting, opening, report, searching, sparse, tenants, unindexed
+from bench import counting, filtering, inserting, kinds, opening, report, searching, sparse, tenants, unindexed
 from bench.context import Context
 from bench.data import Source
 from bench.measure import MIN_ROUNDS, load
@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Context], list[Figure]]]] = {
         unindexed.run,
     ),
     "sparse": ("searches of sparse vectors, TF-IDF of sentences, through gRPC", sparse.run),
+    "kinds": ("every kind of dense index: build, size, queries a second at a recall", kinds.run),
     "tenant": ("searches within one tenant of a collection with a partition key, through gRPC", tenants.run),
 }
 

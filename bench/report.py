@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -125,6 +125,24 @@ def plot_latencies(series: dict[str, Floats], title: str, path: Path) -> None:
     axes.set_xlabel("milliseconds")
     axes.set_ylabel("share of calls")
     axes.set_title(title)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def plot_trade(curves: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str, path: Path) -> None:
+    """Lines through (x, y) pairs, one a name, y on a logarithmic axis."""
+    pyplot = _pyplot()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure, axes = pyplot.subplots(figsize=(9, 6))
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    axes.set_yscale("log")
+    axes.set_xlim(left=0.7)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
     axes.legend()
     axes.grid(alpha=0.3)
     figure.tight_layout()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from elanus.model.types import Metric
 from elanus.vector import graph, ivf, metrics
 from elanus.vector.metrics import Bitmap, Rows, Scores, Vectors
 from elanus.vector.payload import Array, Payload
-from elanus.vector.registry import CODE_RATIO, NBITS, SQ_TYPE, SUBQUANTIZERS, IndexKind, IndexSpec, SearchParams
+from elanus.vector.registry import CODE_RATIO, GRAPHS, NBITS, SQ_TYPE, SUBQUANTIZERS, IndexKind, IndexSpec, SearchParams
 from elanus.vector.untyped import faiss
 
 OVERFETCH = {
@@ -46,6 +47,9 @@ TRAINING_ITERATIONS = 10
 
 ROWS_PER_CENTROID = 4
 """A subquantizer of b bits has 2^b centroids; where there are not so many rows for each, it has fewer bits."""
+
+RESIDUAL_BEAM = 2
+"""Encodings of a row that a residual quantizer keeps in view: each costs as much again while an index is built."""
 
 BYTES, HALF_BYTES = 0.25, 0.125
 """Of float32, codes of one byte and of half a byte a dimension."""
@@ -82,6 +86,10 @@ def new_storage(spec: IndexSpec, metric: Metric, sample: Vectors) -> Any:
     elif spec.kind is IndexKind.HNSW_PRQ:
         parts, steps = spec.code(SUBQUANTIZERS), spec.code("nrq")
         storage = faiss.IndexProductResidualQuantizer(dim, parts, steps, _bits(spec.code(NBITS.name), sample), of)
+        for part in range(parts):
+            quantizer = faiss.downcast_AdditiveQuantizer(storage.prq.subquantizer(part))
+            quantizer.max_beam_size = RESIDUAL_BEAM
+            quantizer.cp.niter = TRAINING_ITERATIONS
     elif spec.kind is IndexKind.DISKANN:
         ratio = spec.code(CODE_RATIO.name)  # of codes to float32
         if ratio >= HALF_BYTES:
@@ -193,17 +201,31 @@ class Coded:
 
         `width` is the `ef` of a graph, the number of lists looked at otherwise.
         """
-        count = min(len(self.vectors), math.ceil(k * max(OVERFETCH[self.spec.kind], params.refine)))
-        more = {} if bitmap is None else {"sel": faiss.IDSelectorBitmap(bitmap)}
+        nq, count = len(queries), min(len(self.vectors), math.ceil(k * max(OVERFETCH[self.spec.kind], params.refine)))
+        if self.spec.is_graph:
+            width = max(width, count)
+        if bitmap is None:
+            how = _unfiltered(self.spec.kind, width, params.query_bits)
+        else:
+            how = _parameters(self.spec.kind, width, params.query_bits, sel=faiss.IDSelectorBitmap(bitmap))
+        scores, rows = np.empty((nq, count), np.float32), np.empty((nq, count), np.int64)
         with graph.threads(1):
-            if self.spec.is_graph:
-                how = faiss.SearchParametersHNSW(efSearch=max(width, count), **more)
-            elif self.spec.kind is IndexKind.IVF_RABITQ:
-                how = faiss.IVFRaBitQSearchParameters(nprobe=width, qb=params.query_bits or QUERY_BITS, **more)
-            else:
-                how = faiss.SearchParametersIVF(nprobe=width, **more)
-            rows = self._index.search(queries, count, params=how)[1]
+            query, score, row = (graph.pointer(array) for array in (queries, scores, rows))
+            self._index.search_c(nq, query, count, score, row, how)
         return metrics.rescore(self.metric, queries, self.vectors, rows, k)
+
+
+def _parameters(kind: IndexKind, width: int, query_bits: int, **more: Any) -> Any:
+    """What faiss is told of a search."""
+    if kind in GRAPHS:
+        return faiss.SearchParametersHNSW(efSearch=width, **more)
+    if kind is IndexKind.IVF_RABITQ:
+        return faiss.IVFRaBitQSearchParameters(nprobe=width, qb=query_bits or QUERY_BITS, **more)
+    return faiss.SearchParametersIVF(nprobe=width, **more)
+
+
+_unfiltered = lru_cache(maxsize=1024)(_parameters)
+"""Making them takes as long as a short search. A search changes nothing in them."""
 
 
 def _read(section: Array) -> Any:
