@@ -290,6 +290,23 @@ def test_a_filter_with_a_wanted_recall(db: Elanus, collection: Collection) -> No
         assert recall(collection, queries, passing, params={"target_recall": 0.95}, **asked) >= 0.95
 
 
+@pytest.mark.parametrize("kind", ["IVF_PQ", "HNSW_PQ", "DISKANN"])
+def test_indexes_of_coarse_codes_reach_a_wanted_recall(own: Elanus, kind: str) -> None:
+    """Of coarse codes more rows have to be scored, not only found."""
+    collection = own.create_collection("rows", SCHEMA)
+    params = {"IVF_PQ": {"nlist": 32, "m": 4}, "HNSW_PQ": {"M": 8, "efConstruction": 16, "m": 4}}
+    collection.create_index("vector", kind, metric="L2", params=params.get(kind))
+    fill(collection, "")
+    queries = np.concatenate((like_rows(64), unlike_rows(64)))
+    (entry,) = collection.calibrate(queries).entries
+    assert entry.parameter == {"IVF_PQ": "nprobe", "HNSW_PQ": "ef", "DISKANN": "search_list"}[kind]
+    assert recall(collection, queries, params={"target_recall": 0.95}) >= 0.95
+    assert entry.refine_k is not None or entry.advised == 0
+    if entry.advised:
+        advised = {entry.parameter: entry.advised, "refine_k": entry.refine_k}
+        assert recall(collection, queries, params=advised) >= 0.95
+
+
 def test_a_recall_of_one_is_an_exact_scan(collection: Collection) -> None:
     queries = unlike_rows(50)
     assert recall(collection, queries, params={"ef": 10}) < 1

@@ -17,7 +17,7 @@ from elanus.engine.planner import Plan, SearchRequest, replanned
 from elanus.engine.query import Found
 from elanus.engine.search import Hits, Prepared, find, prepare
 from elanus.engine.trust.evidence import Aim, case_of
-from elanus.engine.trust.ladder import EXACT, RUNGS, TARGET_RECALL, knob_of, target_of, value_of, wide_of
+from elanus.engine.trust.ladder import EXACT, RUNGS, TARGET_RECALL, knob_of, on_rung, target_of, wide_of
 from elanus.model.layout import offsets_of
 
 if TYPE_CHECKING:
@@ -65,12 +65,11 @@ def aimed_at(snapshot: Snapshot, request: SearchRequest) -> Aimed:
     assert target is not None
     others = {name: value for name, value in request.params.items() if name != TARGET_RECALL}
     definition = snapshot.manifest.index_of(request.vector_field.id)
-    knob = knob_of(definition.spec) if definition is not None else None
-    if target == 1 or knob is None or definition is None:
+    if target == 1 or definition is None or knob_of(definition.spec) is None:
         asked = request._replace(params=others, is_exact=target == 1)
         return Aimed(asked, prepare(snapshot, asked), Aim(EXACT), others)
     spec, k = definition.spec, request.limit + request.offset
-    narrow = request._replace(params={**others, knob: value_of(spec, 0, k)})
+    narrow = request._replace(params=on_rung(spec, others, 0, k))
     base = prepare(snapshot, narrow)
     rows = sum(unit.view.rows for unit in snapshot.units)
     evidence = snapshot.watch.evidence(case_of(request.vector_field.id, rows, base.plan))
@@ -85,10 +84,9 @@ def aimed_at(snapshot: Snapshot, request: SearchRequest) -> Aimed:
 
 def _on(made: Plan, request: SearchRequest, others: dict[str, Any], rung: int) -> SearchRequest:
     """`request` on a rung."""
-    knob = knob_of(made.spec)
-    if rung >= EXACT or knob is None:
+    if rung >= EXACT:
         return request._replace(params=others, is_exact=True)
-    return request._replace(params={**others, knob: value_of(made.spec, rung, made.k)})
+    return request._replace(params=on_rung(made.spec, others, rung, made.k))
 
 
 def _unknown(made: Plan, request: SearchRequest, others: dict[str, Any], rung: int) -> SearchRequest:

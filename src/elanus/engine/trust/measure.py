@@ -22,7 +22,7 @@ from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.query import Found, key_values
 from elanus.engine.search import Hits, answer, find, prepare, run_step
 from elanus.engine.trust.evidence import Case, Floats, Measured, case_of
-from elanus.engine.trust.ladder import RUNGS, TARGET_RECALL, knob_of, value_of
+from elanus.engine.trust.ladder import RUNGS, on_rung
 
 if TYPE_CHECKING:
     from elanus.engine.snapshot import Snapshot
@@ -137,10 +137,7 @@ def _is_exact(made: Plan) -> bool:
 
 
 def _on_rung(request: SearchRequest, made: Plan, rung: int) -> SearchRequest:
-    knob = knob_of(made.spec)
-    others = {name: value for name, value in request.params.items() if name not in (TARGET_RECALL, knob)}
-    params = others if knob is None else {**others, knob: value_of(made.spec, rung, made.k)}
-    return request._replace(params=params, is_exact=False)
+    return request._replace(params=on_rung(made.spec, request.params, rung, made.k), is_exact=False)
 
 
 def _on_rungs(snapshot: Snapshot, request: SearchRequest, base: Plan, true: Truth, rest: Rest) -> Floats:

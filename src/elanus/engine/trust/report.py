@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elanus.engine.trust.evidence import ENOUGH, Case, Evidence, FilterClass, interval
-from elanus.engine.trust.ladder import EXACT, TARGET_RECALL, knob_of, value_of
+from elanus.engine.trust.ladder import EXACT, TARGET_RECALL, knob_of, refine_of, value_of
 
 if TYPE_CHECKING:
     from elanus.engine.snapshot import Snapshot
@@ -22,7 +22,8 @@ class RecallEntry:
     chance of 95 %. NaN and 0 where none was measured. `parameter` is what the index is widened by, empty where every
     search is exact, and `asked` from what to what it was (0: an exact scan). `calibrated` counts the queries that the
     advice rests on: also those that were given to `calibrate`. `advised` is what the parameter has to be for the
-    recall that is wanted; None where it is not known yet, 0 where only an exact scan will do.
+    recall that is wanted; None where it is not known yet, 0 where only an exact scan will do. `refine_k` goes with it
+    where codes are coarse.
     """
 
     field: str
@@ -38,6 +39,7 @@ class RecallEntry:
     asked: tuple[int, int]
     calibrated: int
     advised: int | None
+    refine_k: float | None = None
 
     @property
     def advice(self) -> str:
@@ -49,10 +51,11 @@ class RecallEntry:
         if not self.advised:
             return f"no {self.parameter} is known to suffice: search with {TARGET_RECALL} 1, an exact scan"
         low, high = self.asked
+        finer = "" if self.refine_k is None else f", with refine_k {self.refine_k:g}"
         if self.samples and low and low >= self.advised:
-            return f"{self.parameter} {self.advised} is enough"
+            return f"{self.parameter} {self.advised} is enough{finer}"
         was = "" if not self.samples else f" from {low}" if low == high else f" from {low} to {high}"
-        return f"raise {self.parameter} to {self.advised}{was}"
+        return f"raise {self.parameter} to {self.advised}{was}{finer}"
 
     def __str__(self) -> str:
         of = f"{self.field} by {self.index} ({self.kind}{'' if self.built else ', being built'})"
@@ -97,10 +100,11 @@ def _entry(snapshot: Snapshot, case: Case, evidence: Evidence, wanted: float) ->
     live = ~np.isnan(measured.asked)
     recalls, widths = measured.asked[live], measured.widths[live]
     knob = knob_of(case.spec) if (measured.rungs < 1).any() or not np.isnan(measured.costs).all() else None
-    advised = None
+    advised, refine_k = None, None
     if knob is not None and len(evidence) >= ENOUGH:
         rung = evidence.aim(wanted).highest
         advised = 0 if rung >= EXACT else value_of(case.spec, rung, k)
+        refine_k = refine_of(case.spec, rung) if advised else None
     return RecallEntry(
         field=field.name,
         index=definition.name if definition is not None else "no index",
@@ -115,4 +119,5 @@ def _entry(snapshot: Snapshot, case: Case, evidence: Evidence, wanted: float) ->
         asked=(int(widths.min()), int(widths.max())) if len(widths) else (0, 0),
         calibrated=len(evidence),
         advised=advised,
+        refine_k=refine_k,
     )
