@@ -203,6 +203,33 @@ def test_what_is_scanned_is_exact(own: Elanus) -> None:
     assert (entry.recall, entry.samples, entry.advice) == (1, 1, "every search is exact")
 
 
+def test_sparse_searches_that_leave_something_out_are_measured(own: Elanus) -> None:
+    key, vector = Field("id", DataType.INT64, is_primary=True), Field("vector", DataType.SPARSE_FLOAT_VECTOR)
+    collection = own.create_collection("sparse", Schema((key, vector)))
+    collection.create_index("vector", "SPARSE_INVERTED_INDEX", metric="IP")
+    rows = [
+        {int(i): float(v) for i, v in zip(RNG.choice(200, 12, False), RNG.random(12), strict=True)}
+        for _ in range(3_000)
+    ]
+    collection.insert([{"id": number, "vector": row} for number, row in enumerate(rows)])
+    collection.flush()
+    collection.wait_for_indexes()
+    found = [
+        collection.search([rows[0]], limit=K, params=params).keys[0] for params in ({}, {"drop_ratio_search": 0.6})
+    ]
+    true = len(set(found[0].tolist()) & set(found[1].tolist())) / K
+    sampler(own).run()
+    assert collection.recall_report().entries[0].recall == 1
+    watch_of(collection).cases = {}
+    assert true < 1
+    collection.search([rows[0]], limit=K, params={"drop_ratio_search": 0.6})
+    sampler(own).run()
+    (entry,) = collection.recall_report().entries
+    assert (entry.recall, entry.advice) == (pytest.approx(true), "lower drop_ratio_search")
+    wanted = collection.search([rows[0]], limit=K, params={"drop_ratio_search": 0.6, "target_recall": 0.95}).keys[0]
+    assert wanted.tolist() == found[0].tolist()
+
+
 def test_nothing_is_reported_of_what_was_dropped(own: Elanus) -> None:
     collection = fill(own.create_collection("rows", SCHEMA), rows=ROWS)
     collection.search(VECTORS[0], limit=K)

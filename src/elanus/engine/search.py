@@ -131,8 +131,7 @@ class StepPart(NamedTuple):
 
 def search(snapshot: Snapshot, request: SearchRequest) -> SearchResult:
     """Answer `request` on `snapshot`. Raises what `planner.plan` raises."""
-    request = weighed(snapshot, request)
-    (found, keys, scores, offsets), made = answer(snapshot, request)
+    (found, keys, scores, offsets), made = answer(snapshot, weighed(snapshot, request))
     if snapshot.watch.is_open:
         snapshot.watch.offer(snapshot.manifest.schema, request, made)
     fields = fetch(snapshot, found, request.output_fields) if request.output_fields else None

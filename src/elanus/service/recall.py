@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elanus.engine.full_text import weighed
 from elanus.engine.query import column_of, find
 from elanus.engine.snapshot import Snapshot
 from elanus.engine.trust.evidence import KEPT
@@ -94,7 +93,7 @@ def calibrate(
     snapshot, request = asked_of(ctx, instance, collection, queries, **asked)
     if len(request.queries) > KEPT:
         raise InvalidParameter(f"{len(request.queries)} queries are more than are remembered: send at most {KEPT}")
-    case, found = measured(snapshot, weighed(snapshot, request), lambda: None, was_asked=False)
+    case, found = measured(snapshot, request, lambda: None, was_asked=False)
     snapshot.watch.add(case, found)
     return report(snapshot, target_of(request.params) or WANTED)
 

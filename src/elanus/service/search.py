@@ -25,7 +25,7 @@ from elanus.engine.search import SearchResult
 from elanus.engine.search import search as engine_search
 from elanus.engine.snapshot import Snapshot
 from elanus.engine.trust.aim import aimed_at
-from elanus.engine.trust.ladder import TARGET_RECALL, target_of
+from elanus.engine.trust.ladder import DROPPED, TARGET_RECALL, target_of
 from elanus.expr.compile import compile_filter
 from elanus.model import properties as rules
 from elanus.model.denial import Deed
@@ -326,8 +326,8 @@ def _request(
     schema, properties = manifest.schema, manifest.properties
     limits.check_search(limit, offset, limits.most_hits(properties))
     check_unnamed(schema, partitions)
-    if params:
-        target_of(params)  # what is wrong with it is said for every search
+    if params and target_of(params) is not None:  # what is wrong with it is said for every search
+        params = {name: value for name, value in params.items() if name != DROPPED}
     if schema.partition_key is not None and rules.is_set(properties, rules.ISOLATION):
         check_isolated(expression, schema.partition_key.name)
     return SearchRequest(

@@ -17,7 +17,16 @@ from elanus.engine.planner import Plan, SearchRequest, replanned
 from elanus.engine.query import Found
 from elanus.engine.search import Hits, Prepared, find, prepare
 from elanus.engine.trust.evidence import Aim, case_of
-from elanus.engine.trust.ladder import EXACT, RUNGS, TARGET_RECALL, knob_of, on_rung, target_of, wide_of
+from elanus.engine.trust.ladder import (
+    EXACT,
+    RUNGS,
+    TARGET_RECALL,
+    is_widened,
+    knob_of,
+    on_rung,
+    target_of,
+    wide_of,
+)
 from elanus.model.layout import offsets_of
 
 if TYPE_CHECKING:
@@ -65,7 +74,7 @@ def aimed_at(snapshot: Snapshot, request: SearchRequest) -> Aimed:
     assert target is not None
     others = {name: value for name, value in request.params.items() if name != TARGET_RECALL}
     definition = snapshot.manifest.index_of(request.vector_field.id)
-    if target == 1 or definition is None or knob_of(definition.spec) is None:
+    if target == 1 or definition is None or not is_widened(request) or knob_of(definition.spec) is None:
         asked = request._replace(params=others, is_exact=target == 1)
         return Aimed(asked, prepare(snapshot, asked), Aim(EXACT), others)
     spec, k = definition.spec, request.limit + request.offset

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elanus.model.errors import InvalidParameter
+from elanus.model.types import DataType
 from elanus.vector.registry import EF, IndexKind, IndexSpec
 
+if TYPE_CHECKING:
+    from elanus.engine.planner import SearchRequest
+
 TARGET_RECALL = "target_recall"
+
+DROPPED = "drop_ratio_search"
+"""What postings are asked to leave out: nothing, where a recall is wanted. Then they are exact."""
 
 RUNGS = 20
 EXACT = RUNGS
@@ -38,6 +45,11 @@ def knob_of(spec: IndexSpec) -> str | None:
     if spec.kind is IndexKind.DISKANN:
         return "search_list"
     return "ef" if spec.is_graph else "nprobe" if spec.has_lists else None
+
+
+def is_widened(request: SearchRequest) -> bool:
+    """Whether indexes of such vectors look more or less closely; those of others are exact, whatever their kind."""
+    return request.vector_field.dtype is DataType.FLOAT_VECTOR
 
 
 def value_of(spec: IndexSpec, rung: int, k: int) -> int:

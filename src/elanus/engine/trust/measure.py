@@ -3,8 +3,8 @@
 An exact scan of many rows takes long, so it is cut into pieces of about `PIECE_US`, and `rest` is called between them:
 the sampler waits there, or gives up. What is worked out stays with a picture of its own (`Snapshot.aside`).
 
-A hit counts as found where its score is as good as that of the last true neighbour: of rows that are equally near any
-will do.
+A hit counts as found where it is a true neighbour, or its score is as good as that of the last one: of rows that are
+equally near any will do.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from elanus.engine import masks
+from elanus.engine.full_text import weighed
+from elanus.engine.masks import Rows
 from elanus.engine.planner import Plan, SearchRequest, Step, plan
 from elanus.engine.query import Found, key_values
 from elanus.engine.search import Hits, answer, find, prepare, run_step
 from elanus.engine.trust.evidence import Case, Floats, Measured, case_of
-from elanus.engine.trust.ladder import RUNGS, on_rung
+from elanus.engine.trust.ladder import DROPPED, RUNGS, TARGET_RECALL, is_widened, on_rung
 
 if TYPE_CHECKING:
     from elanus.engine.snapshot import Snapshot
@@ -36,27 +38,33 @@ Rest = Callable[[], None]
 
 
 class Truth:
-    """The true neighbours of some queries: `scores` (nq, k) best first, of which `filled` (nq,) count."""
+    """The true neighbours of some queries: `scores` and `keys` (nq, k) best first, of which `filled` (nq,) count."""
 
-    def __init__(self, scores: Floats, filled: npt.NDArray[np.int64], larger_is_nearer: bool) -> None:
+    def __init__(self, snapshot: Snapshot, scores: Floats, keys: Any, filled: Rows, larger_is_nearer: bool) -> None:
         self.filled = filled
-        self.sign = -1.0 if larger_is_nearer else 1.0
-        self._costs = self.sign * scores
+        self._snapshot = snapshot
+        self._sign = -1.0 if larger_is_nearer else 1.0
+        there = np.arange(keys.shape[1]) < filled[:, None]
+        self._of, self._keys = np.nonzero(there)[0], keys[there]
         last = np.maximum(filled - 1, 0)[:, None]
-        self.last = np.where(filled > 0, np.take_along_axis(self._costs, last, 1)[:, 0], np.nan)
+        self.last = np.where(filled > 0, np.take_along_axis(self._sign * scores, last, 1)[:, 0], np.nan)
 
     def recall(self, hits: Hits) -> Floats:
         """The share of the true neighbours among `hits`, (nq,); 1 where there are none."""
-        offsets = hits.offsets
-        of = np.repeat(np.arange(len(self.filled)), np.diff(offsets))
+        of = np.repeat(np.arange(len(self.filled)), np.diff(hits.offsets))
+        keys = hits.keys if hits.keys is not None else key_values(self._snapshot, hits.found)
+        codes = np.unique(np.concatenate((self._keys, keys)), return_inverse=True)[1]
+        pairs = codes * len(self.filled) + np.concatenate((self._of, of))
         limit = self.last + TOLERANCE * np.abs(self.last)
-        found = np.bincount(of[self.sign * hits.scores <= limit[of]], minlength=len(self.filled))
+        right = np.isin(pairs[len(self._keys) :], pairs[: len(self._keys)]) | (self._sign * hits.scores <= limit[of])
+        found = np.bincount(of[right], minlength=len(self.filled))
         return np.where(self.filled > 0, np.minimum(found, self.filled) / np.maximum(self.filled, 1), 1.0)
 
 
 def truth(snapshot: Snapshot, request: SearchRequest, rest: Rest) -> Truth:
     """The true neighbours of the queries of `request`, by scanning every row that passes."""
-    exact = request._replace(is_exact=True, output_fields=())
+    params = {name: value for name, value in request.params.items() if name not in (DROPPED, TARGET_RECALL)}
+    exact = weighed(snapshot, request._replace(params=params, is_exact=True, output_fields=()))
     made = plan(snapshot, exact)
     rest()
     nq, k = len(request.queries), made.k
@@ -74,7 +82,9 @@ def truth(snapshot: Snapshot, request: SearchRequest, rest: Rest) -> Truth:
                 best, keys = _nearest(np.hstack((best, costs)), np.hstack((keys, named)), k)
             rest()
     filled = np.isfinite(best).sum(axis=1)
-    return Truth(sign * best if best.shape[1] else np.zeros((nq, 1)), filled, made.metric.larger_is_nearer)
+    if not best.shape[1]:
+        best, keys = np.zeros((nq, 1)), np.full((nq, 1), blank, keys.dtype)
+    return Truth(snapshot, sign * best, keys, filled, made.metric.larger_is_nearer)
 
 
 def _nearest(costs: Floats, keys: npt.NDArray[Any], k: int) -> tuple[Floats, npt.NDArray[Any]]:
@@ -103,23 +113,24 @@ def _pieces(step: Step, nq: int) -> Iterator[Step]:
 
 
 def measured(snapshot: Snapshot, request: SearchRequest, rest: Rest, *, was_asked: bool) -> tuple[Case, Measured]:
-    """What the queries of `request`, whose words are weighed, find in `snapshot` as they are asked and on every rung.
+    """What the queries of `request` find in `snapshot` as they are asked and on every rung.
 
     Raises what `search` raises, and what `rest` does.
     """
     aside = snapshot.aside()
     request = request._replace(limit=request.limit + request.offset, offset=0, output_fields=())
     rows = sum(unit.view.rows for unit in aside.units)
-    hits, made = answer(aside, request)
+    hits, made = answer(aside, weighed(aside, request))
     rest()
-    base = prepare(aside, _on_rung(request, made, 0)).plan
+    base = prepare(aside, _on_rung(request, made, 0)).plan if is_widened(request) else made
     case = case_of(request.vector_field.id, rows, base)
     nq = len(request.queries)
     if _is_exact(base):
         asked, rungs, costs = np.ones(nq), np.ones((nq, RUNGS)), np.full(nq, np.nan)
     else:
         true = truth(aside, request, rest)
-        asked, rungs = true.recall(hits), _on_rungs(aside, request, base, true, rest)
+        asked = true.recall(hits)
+        rungs = _on_rungs(aside, request, base, true, rest) if is_widened(request) else np.tile(asked, (RUNGS, 1)).T
         costs = np.where(true.filled == made.k, true.last, np.nan)
     width = made.params.ef or made.params.nprobe
     return case, Measured(
@@ -133,7 +144,8 @@ def measured(snapshot: Snapshot, request: SearchRequest, rest: Rest, *, was_aske
 
 
 def _is_exact(made: Plan) -> bool:
-    return all(step.index is None and step.interim is None for step in made.steps)
+    """Whether all of it is scanned. Postings are exact as well, unless they are asked to leave something out."""
+    return all(step.index is None and step.interim is None and step.postings is None for step in made.steps)
 
 
 def _on_rung(request: SearchRequest, made: Plan, rung: int) -> SearchRequest:

@@ -9,6 +9,7 @@ import numpy as np
 
 from elanus.engine.trust.evidence import ENOUGH, Case, Evidence, FilterClass, interval
 from elanus.engine.trust.ladder import EXACT, TARGET_RECALL, knob_of, refine_of, value_of
+from elanus.model.types import DataType
 
 if TYPE_CHECKING:
     from elanus.engine.snapshot import Snapshot
@@ -45,7 +46,7 @@ class RecallEntry:
     def advice(self) -> str:
         """What to do for the recall that is wanted, in words."""
         if not self.parameter:
-            return "every search is exact"
+            return "lower drop_ratio_search" if self.recall < 1 else "every search is exact"
         if self.advised is None:
             return f"no advice before {ENOUGH} queries are known: {self.calibrated} are"
         if not self.advised:
@@ -99,7 +100,8 @@ def _entry(snapshot: Snapshot, case: Case, evidence: Evidence, wanted: float) ->
     measured, k = evidence.measured, int(evidence.measured.k.max())
     live = ~np.isnan(measured.asked)
     recalls, widths = measured.asked[live], measured.widths[live]
-    knob = knob_of(case.spec) if (measured.rungs < 1).any() or not np.isnan(measured.costs).all() else None
+    by_index = field.dtype is DataType.FLOAT_VECTOR and not np.isnan(measured.costs).all()
+    knob = knob_of(case.spec) if by_index else None
     advised, refine_k = None, None
     if knob is not None and len(evidence) >= ENOUGH:
         rung = evidence.aim(wanted).highest
