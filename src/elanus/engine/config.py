@@ -78,9 +78,9 @@ class EngineConfig:
     builder_idle_s: float = 20.0
     """A builder process without work ends after this long, so an idle database costs nothing."""
 
-    recall_cpu_ms: float = 100.0
-    """Processor time in each second for measuring the recall of live searches: a tenth of one core, and a hundredth
-    once enough of them are known. 0 is off."""
+    recall_cpu_ms: float = 20.0
+    """Processor time in each second for measuring the recall of live searches: a fiftieth of one core, and a tenth of
+    that once enough of them are known. 0 is off."""
 
     cache_folder: str = ""
     """Where files of a database in a bucket are kept on the local disk; "" is `elanus` in the user's cache folder."""
