@@ -314,7 +314,7 @@ def test_extending_builds_anew_where_the_old_graph_does_not_serve(tmp_path):
 
 
 @pytest.mark.parametrize("metric", [Metric.L2, Metric.IP, Metric.COSINE])
-@pytest.mark.parametrize("codes", Codes)
+@pytest.mark.parametrize("codes", [Codes.F32, Codes.BF16, Codes.SQ8])
 def test_walks_compare_by_each_of_the_codes(tmp_path, queries, metric, codes, monkeypatch):
     vectors = embeddings(4_000, unit=metric is Metric.COSINE)
     monkeypatch.setattr(build, "_serves", lambda tried, *_: tried is codes)
