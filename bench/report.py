@@ -99,26 +99,21 @@ def _write_csv(figures: Iterable[Figure], path: Path) -> None:
 
 def _plot_bounds(figures: Sequence[Figure], path: Path) -> None:
     """Each figure as a share of its bound, so that all fit one axis; left of the line is good."""
-    pyplot = _pyplot()
     shares = [
         f.value.median / f.bound if f.direction == "at most" else f.bound / f.value.median for f in figures if f.bound
     ]
-    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.45 * len(figures)))
+    figure, axes = _pyplot().subplots(figsize=(9, 1 + 0.45 * len(figures)))
     colours = ["tab:green" if f.met else "tab:red" for f in figures]
     axes.barh([f"{f.benchmark}: {f.what}" for f in figures], shares, color=colours)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xlabel("share of the bound used (less is better)")
     axes.invert_yaxis()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    _save(figure, path)
 
 
 def plot_latencies(series: dict[str, Floats], title: str, path: Path) -> None:
     """The distribution of latencies (seconds) of each side: how many calls were answered within x milliseconds."""
-    pyplot = _pyplot()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    figure, axes = _pyplot().subplots(figsize=(7, 4))
     for name, seconds in series.items():
         axes.ecdf(seconds * 1000, label=name)
     axes.set_xscale("log")
@@ -127,16 +122,12 @@ def plot_latencies(series: dict[str, Floats], title: str, path: Path) -> None:
     axes.set_title(title)
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    _save(figure, path)
 
 
 def plot_trade(curves: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str, path: Path) -> None:
     """Lines through (x, y) pairs, one a name, y on a logarithmic axis."""
-    pyplot = _pyplot()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure, axes = pyplot.subplots(figsize=(9, 6))
+    figure, axes = _pyplot().subplots(figsize=(9, 6))
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     axes.set_yscale("log")
@@ -145,9 +136,14 @@ def plot_trade(curves: Mapping[str, Sequence[tuple[float, float]]], across: str,
     axes.set_ylabel(up)
     axes.legend()
     axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    _pyplot().close(figure)
 
 
 def _pyplot() -> Any:

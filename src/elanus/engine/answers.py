@@ -79,10 +79,8 @@ def near(snapshot: Snapshot, request: SearchRequest, left: Rows, width: int) -> 
 
 
 def both(first: Found, second: Found) -> Found:
-    units = [
-        np.broadcast_to(np.int32(f.units) if isinstance(f.units, int) else f.units, len(f)) for f in (first, second)
-    ]
-    return Found(np.concatenate(units), np.concatenate([first.rows, second.rows]))
+    units = np.concatenate([first.unit_of_each, second.unit_of_each])
+    return Found(units, np.concatenate([first.rows, second.rows]))
 
 
 def joined(snapshot: Snapshot, request: SearchRequest, answers: list[Answers]) -> tuple[SearchResult, Found]:

@@ -41,6 +41,7 @@ from elanus.model.schema import Schema
 from elanus.model.timestamps import milliseconds_of
 from elanus.segment.deletes import Deletes
 from elanus.segment.growing import GrowingSegment
+from elanus.segment.index_file import LazyIndexFile
 from elanus.segment.indexed import Indexed, IndexFile
 from elanus.segment.posting_file import PostingFile
 from elanus.segment.sealed import SealedSegment, SealedView
@@ -400,7 +401,7 @@ class LogFollower:
 
 def _of_key(handle: Handle | None, key: str) -> Handle | None:
     """`handle`, unless the file was built anew since."""
-    return None if isinstance(handle, IndexFile | PostingFile) and handle.key != key else handle
+    return None if isinstance(handle, LazyIndexFile) and handle.key != key else handle
 
 
 def _growing(manifest: Manifest) -> GrowingSegment:

@@ -29,6 +29,7 @@ from elanus.expr.json_path import Kind, extract
 from elanus.expr.json_texts import texts_at
 from elanus.expr.places import Place
 from elanus.model.errors import InvalidParameter
+from elanus.model.layout import places_among_equals
 from elanus.model.types import INTEGERS, TYPE_NAMES, DataType, OnDuplicateKey
 
 Codes = npt.NDArray[np.int64]
@@ -203,9 +204,8 @@ def _places(queries: Rows, codes: Codes) -> tuple[Rows, Rows]:
     within[order] = np.arange(len(codes)) - begins[run]
     heads = order[begins]  # where each group's nearest stands
     by_head = np.argsort(heads)
-    of_query = queries[heads[by_head]]
     number = np.empty(len(heads), np.int64)
-    number[by_head] = np.arange(len(heads)) - np.searchsorted(of_query, of_query)
+    number[by_head] = places_among_equals(queries[heads[by_head]])
     group = np.empty(len(codes), np.int64)
     group[order] = number[run]
     return group, within

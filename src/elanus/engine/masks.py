@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elanus.model.bits import count, of_rows, rows_of, true_in
+from elanus.model.bits import count, of_rows, rows_of, trimmed, true_in
 
 __all__ = [
     "Mask",
@@ -63,7 +63,7 @@ def both(a: Mask | None, b: Mask | None) -> Mask | None:
 
 def others(mask: Mask, length: int) -> Mask:
     """The rows that `mask` does not let pass."""
-    return both(~mask, from_ranges([(0, length)], length))  # type: ignore[return-value]
+    return trimmed(~mask, length)
 
 
 def sample(mask: Mask, length: int, share: float) -> Mask:

@@ -21,7 +21,7 @@ from elanus.expr.json_path import Kind, extract
 from elanus.expr.json_texts import texts_at
 from elanus.expr.places import Place
 from elanus.model.canonical import taken
-from elanus.model.layout import offsets_of
+from elanus.model.layout import offsets_of, places, places_among_equals
 from elanus.model.types import DataType
 
 _CLASSES = np.zeros(len(Kind), np.int8)
@@ -62,12 +62,9 @@ def reordered(result: SearchResult, sorting: Sorting, offset: int, limit: int, f
     for key in sorting:
         costs += _costs(taken(result.fields.column(key.place.field.name).combine_chunks(), heads), key)
     runs = _lexical(costs)
-    of_query = queries[heads][runs]
-    number = np.arange(len(runs)) - np.searchsorted(of_query, of_query)
+    number = places_among_equals(queries[heads][runs])
     runs = runs[(number >= offset) & (number < offset + limit)]
-    lengths = np.diff(np.append(heads, len(queries)))[runs]
-    ends = np.cumsum(lengths)
-    hits = np.repeat(heads[runs] - ends + lengths, lengths) + np.arange(int(ends[-1]) if len(ends) else 0)
+    hits = places(heads[runs], np.diff(np.append(heads, len(queries)))[runs])
     names = dict.fromkeys((result.fields.column_names[0], *fields))  # the key is the first
     return SearchResult(
         result.keys[hits],

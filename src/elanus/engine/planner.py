@@ -23,7 +23,7 @@ import numpy.typing as npt
 from elanus.engine import masks
 from elanus.engine.masks import Mask
 from elanus.engine.query import foreseen, select, select_run, select_vectors
-from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit
+from elanus.engine.snapshot import IndexHandle, Place, Snapshot, Unit, source_of
 from elanus.expr.bind import BoundFilter
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Field
@@ -32,13 +32,7 @@ from elanus.segment.view import SegmentView
 from elanus.vector import cost, sparse_params
 from elanus.vector.cost import Route, Strategy
 from elanus.vector.payload import address
-from elanus.vector.registry import (
-    IndexKind,
-    IndexSpec,
-    SearchParams,
-    check_metric,
-    search_params,
-)
+from elanus.vector.registry import IndexKind, IndexSpec, SearchParams, check_metric, search_params
 
 if TYPE_CHECKING:
     from elanus.vector.exact import Bm25
@@ -123,11 +117,7 @@ class Plan:
             by = f", asking {'index' if len(self.indexes) == 1 else 'indexes'} {', '.join(self.indexes)}"
             lines.append(f"  filter {self.condition}{by if self.indexes else ''}")
         lines += [_line(step) for step in self.steps]
-        lines += [
-            f"  segment {unit.sealed.id}: left out, {unit.view.rows} rows, by its statistics"
-            for unit in self.pruned
-            if unit.sealed is not None
-        ]
+        lines += [f"  {source_of(unit)}: left out, {unit.view.rows} rows, by its statistics" for unit in self.pruned]
         return "\n".join(lines)
 
 
@@ -248,17 +238,15 @@ def _step(
         strategy = cost.choose(
             spec if index is not None else _FLAT, rows - nulls, passing, decided.k, decided.params, dim
         )
-    if run is not None and postings is None:
-        scan_us = cost.scan_us(stop - start, passing, dim)
-        if scan_us < strategy.microseconds or strategy.route is Route.SCAN:
+    if run is not None:
+        scan_us = strategy.microseconds if postings is not None else cost.scan_us(stop - start, passing, dim)
+        if strategy.route is Route.SCAN or scan_us < strategy.microseconds:
             strategy = Strategy(Route.SCAN, microseconds=scan_us)
         else:  # the others look at any row
-            mask, start, stop = _within(run, mask, rows), 0, rows
-    elif run is not None and strategy.route is Route.POSTINGS:
-        mask, start, stop = _within(run, mask, rows), 0, rows
+            mask, start, stop = masks.both(mask, masks.from_ranges([run], rows)), 0, rows
     return Step(
         number,
-        f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}",
+        source_of(unit, number),
         rows,
         passing,
         strategy,
@@ -270,11 +258,6 @@ def _step(
         _keys_at(unit),
         postings if strategy.route is Route.POSTINGS else None,
     )
-
-
-def _within(run: tuple[int, int], mask: Mask | None, rows: int) -> Mask | None:
-    """The rows of `run` that `mask` lets pass, for what looks at any of `rows`."""
-    return masks.both(mask, masks.from_ranges([run], rows))
 
 
 def _keys_at(unit: Unit) -> KeysAt:

@@ -24,7 +24,7 @@ from elanus.engine.full_text import weighed
 from elanus.engine.planner import Plan, SearchRequest, Step, explained
 from elanus.engine.query import QueryRequest, count, fetch, find, foreseen, key_values, select, select_vectors
 from elanus.engine.search import SearchResult, answer, prepare, run_step
-from elanus.engine.snapshot import Snapshot, Unit
+from elanus.engine.snapshot import Snapshot, Unit, source_of
 from elanus.engine.trust.aim import aimed_at
 from elanus.engine.trust.ladder import TARGET_RECALL
 from elanus.expr.bind import BoundFilter
@@ -62,10 +62,10 @@ class SearchedUnit:
 
     def __str__(self) -> str:
         width = f" {self.width}" if self.width else ""
-        foreseen_as = "" if self.estimated is None else f", {self.estimated:.2%} foreseen"
+        shares = _shares(self.selectivity, self.estimated)
         return (
-            f"{self.source}: {self.route}{width}, {self.passing} of {self.rows} rows pass ({self.selectivity:.2%}"
-            f"{foreseen_as}), {self.candidates} candidates, {self.hits} hits; filter {self.filter_us:.0f} µs, search "
+            f"{self.source}: {self.route}{width}, {self.passing} of {self.rows} rows pass ({shares}), "
+            f"{self.candidates} candidates, {self.hits} hits; filter {self.filter_us:.0f} µs, search "
             f"{self.search_us:.0f} µs ({self.expected_us:.0f} expected for a query)"
         )
 
@@ -112,10 +112,9 @@ class ReadUnit:
     filter_us: float
 
     def __str__(self) -> str:
-        foreseen_as = "" if self.estimated is None else f", {self.estimated:.2%} foreseen"
+        shares = _shares(self.selectivity, self.estimated)
         return (
-            f"{self.source}: {self.way}, {self.matching} of {self.rows} rows match "
-            f"({self.selectivity:.2%}{foreseen_as}), {self.filter_us:.0f} µs"
+            f"{self.source}: {self.way}, {self.matching} of {self.rows} rows match ({shares}), {self.filter_us:.0f} µs"
         )
 
 
@@ -136,6 +135,10 @@ class QueryProfile:
 
     def __str__(self) -> str:
         return _told(f"{self.kind}: {self.found} rows", self.filter, self.indexes, self.stages, self.segments, ())
+
+
+def _shares(real: float, estimated: float | None) -> str:
+    return f"{real:.2%}" if estimated is None else f"{real:.2%}, {estimated:.2%} foreseen"
 
 
 def _told(
@@ -178,10 +181,7 @@ def profile_search(snapshot: Snapshot, request: SearchRequest) -> tuple[SearchRe
     fields = None
     if request.output_fields:
         fields, stages["fetch"] = _timed(lambda: fetch(fresh, found, request.output_fields))
-    hits = np.bincount(
-        np.broadcast_to(found.units, len(scores)) if len(scores) else np.empty(0, np.int64),
-        minlength=len(fresh.units),
-    )
+    hits = np.bincount(found.unit_of_each, minlength=len(fresh.units))
     told = explained(fresh, asked)
     profile = SearchProfile(
         metric=made.metric.value,
@@ -192,7 +192,7 @@ def profile_search(snapshot: Snapshot, request: SearchRequest) -> tuple[SearchRe
         hits=len(scores),
         stages=stages,
         segments=tuple(_searched(fresh, asked, made, step, int(hits[step.unit])) for step in made.steps),
-        left_out=tuple(_source(fresh, unit) for unit in told.pruned),
+        left_out=tuple(source_of(unit) for unit in told.pruned),
         indexes=told.indexes,
     )
     return SearchResult(keys if keys is not None else key_values(fresh, found), scores, offsets, fields), profile
@@ -272,7 +272,7 @@ def _read(
     """What is done with each unit, and the scalar indexes that are asked."""
     wanted = snapshot.partition_ids(partitions, condition)
     units, indexes = [], set()
-    for unit in snapshot.units:
+    for number, unit in enumerate(snapshot.units):
         heard: set[str] = set()
         asked = unit if unit.indexed is None else replace(unit, indexed=unit.indexed.heard_by(heard))
         mask, filter_us = _timed(partial(select, snapshot, asked, condition, wanted))
@@ -281,7 +281,7 @@ def _read(
         way = _way(unit, condition, wanted, heard)
         units.append(
             ReadUnit(
-                _source(snapshot, unit), rows, matching, matching / rows, _estimated(unit, condition), way, filter_us
+                source_of(unit, number), rows, matching, matching / rows, _estimated(unit, condition), way, filter_us
             )
         )
         indexes |= heard
@@ -304,9 +304,7 @@ def _way(unit: Unit, condition: BoundFilter | None, wanted: frozenset[int], hear
         if condition.tenants is not None and sealed.tenant_ranges(condition.tenants[0], wanted) is not None:
             return "runs of the partition key"
         if condition.ordered is not None and condition.clustering_key is not None:
-            span = Span()
-            for op, value in condition.ordered[0]:
-                span = span.within(op, value)
+            span = Span.of(condition.ordered[0])
             if sealed.rows_within(condition.clustering_key.id, span, wanted) is not None:
                 return "runs of the clustering key"
     return f"asking {', '.join(sorted(heard))}" if heard else "reading columns"
@@ -323,10 +321,6 @@ def _estimated(unit: Unit, condition: BoundFilter | None) -> float | None:
         return None
     held = share(condition.root, unit.view.statistics, unit.view.rows)
     return held if condition.sample is None else held * condition.sample
-
-
-def _source(snapshot: Snapshot, unit: Unit) -> str:
-    return f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {snapshot.units.index(unit)}"
 
 
 def _text(condition: BoundFilter | None) -> str:

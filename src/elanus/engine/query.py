@@ -60,6 +60,11 @@ class Found:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def unit_of_each(self) -> npt.NDArray[np.int32]:
+        """`units` as an array, one for each row."""
+        return np.broadcast_to(np.int32(self.units), len(self)) if isinstance(self.units, int) else self.units
+
     def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Found:
         return Found(self.units if isinstance(self.units, int) else self.units[part], self.rows[part])
 
@@ -112,10 +117,8 @@ def _within(unit: Unit, segment: SealedSegment, condition: BoundFilter, partitio
     assert condition.ordered is not None
     assert condition.clustering_key is not None
     bounds, rest = condition.ordered
-    span = Span()
-    for op, value in bounds:
-        span = span.within(op, value)
-    return _in_ranges(unit, segment.rows_within(condition.clustering_key.id, span, partitions), rest)
+    ranges = segment.rows_within(condition.clustering_key.id, Span.of(bounds), partitions)
+    return _in_ranges(unit, ranges, rest)
 
 
 def _in_ranges(unit: Unit, ranges: Sequence[tuple[int, int]] | None, rest: BoundFilter | None) -> Mask | None:

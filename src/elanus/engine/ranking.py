@@ -21,6 +21,7 @@ from elanus.engine.query import Found, fetch, key_values, keys_of, select_vector
 from elanus.engine.search import Scores, SearchResult
 from elanus.engine.snapshot import Snapshot, Unit
 from elanus.model.errors import InvalidParameter
+from elanus.model.layout import places_among_equals
 from elanus.model.types import DataType, Metric
 
 
@@ -195,7 +196,6 @@ def _settled(hits: Near, kept: Rows, is_within: Bools, queries: int, need: int, 
 
 def _shown(hits: Near, kept: Rows, request: SearchRequest, names: Rows) -> Answers:
     """Those of the hits `kept` that are shown; `names` are the queries' numbers in the request."""
-    queries = hits.queries[kept]
-    place = np.arange(len(kept)) - np.searchsorted(queries, queries)
+    place = places_among_equals(hits.queries[kept])
     kept = kept[(place >= request.offset) & (place < request.offset + request.limit)]
     return Answers(names[hits.queries[kept]], hits.found[kept], hits.scores[kept])

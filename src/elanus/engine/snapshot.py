@@ -127,6 +127,11 @@ class Unit:
         return self._partition_masks[partitions]
 
 
+def source_of(unit: Unit, number: int = 0) -> str:
+    """A unit in words; `number` is its place in the snapshot, by which growing chunks are known."""
+    return f"segment {unit.sealed.id}" if unit.sealed is not None else f"growing chunk {number}"
+
+
 def place_of(unit: Unit, field_id: int) -> Place:
     return field_id, address(unit.view.vectors(field_id))
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elanus.expr.json_path import Kind, Path, documents, extract, kernel_steps
-from elanus.model.layout import offsets_of
+from elanus.model.layout import offsets_of, places
 
 
 def texts_at(column: pa.LargeBinaryArray, path: Path) -> pa.LargeStringArray:
@@ -26,7 +26,6 @@ def texts_at(column: pa.LargeBinaryArray, path: Path) -> pa.LargeStringArray:
     find_spans(whole.data, whole.words, *kernel_steps(path), starts, ends)
     lengths = np.where(written, ends - starts, 0)
     begins = offsets_of(lengths)
-    at = np.repeat(starts - begins[:-1], lengths) + np.arange(begins[-1])
-    buffers = [np.packbits(written, bitorder="little"), begins, whole.data[at]]
+    buffers = [np.packbits(written, bitorder="little"), begins, whole.data[places(starts, lengths)]]
     others = pa.Array.from_buffers(pa.large_string(), len(column), list(map(pa.py_buffer, buffers)))
     return pc.coalesce(found.strings, others)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,11 @@ class Items:
 def offsets_of(lengths: npt.ArrayLike) -> Offsets:
     """Where rows of these lengths begin that lie end to end, and where the last one ends."""
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+
+
+def places_among_equals(numbers: npt.NDArray[np.integer[Any]]) -> Offsets:
+    """Of rising `numbers`, how many equal ones stand before each."""
+    return np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
 
 
 def places(starts: Offsets, lengths: npt.NDArray[np.int64]) -> Offsets:

@@ -26,6 +26,14 @@ class Span:
     low_open: bool = False
     high_open: bool = False
 
+    @classmethod
+    def of(cls, bounds: Iterable[tuple[str, Any]]) -> Span:
+        """The values for which all of `bounds` (op, value) hold."""
+        span = cls()
+        for op, value in bounds:
+            span = span.within(op, value)
+        return span
+
     def within(self, op: str, value: Any) -> Span:
         """The part of this span for which `op value` (`==`, `<`, `<=`, `>`, `>=`) holds."""
         low, low_open, high, high_open = self.low, self.low_open, self.high, self.high_open

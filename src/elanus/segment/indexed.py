@@ -14,7 +14,6 @@ A damaged or lost file is as none: filters scan, the log says which it was, and 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +24,15 @@ import pyarrow as pa
 from elanus.expr import json_path
 from elanus.expr.typed import Predicate
 from elanus.model.arrays import unpacked
-from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound
+from elanus.model.errors import CorruptData
 from elanus.model.types import DataType
 from elanus.scalar import casts, documents, ngram
 from elanus.scalar.registry import JSON_CAST_TYPE, RTREE, TEXT, module_of
 from elanus.scalar.sections import ScalarIndex, Sections, Source
-from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.column import open_column
-from elanus.store.header import FileKind
+from elanus.segment.index_file import LazyIndexFile
 from elanus.vector import payload
-
-_log = logging.getLogger("elanus.indexes")
+from elanus.vector.payload import Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +94,10 @@ def build(arguments: Mapping[str, Any], progress: Callable[[float], None]) -> Ma
     return {"rows": len(column)}
 
 
-class IndexFile:
-    """The file with a Store key, at the path that `locate` gives for it, opened when it is first asked.
+class IndexFile(LazyIndexFile[ScalarIndex]):
+    """That of a scalar field in a segment of so many `rows`."""
 
-    `is_lost` says that it was found to be lost or damaged; `on_lost` is called then.
-    """
+    INSTEAD = "filters scan"
 
     def __init__(
         self,
@@ -112,38 +108,16 @@ class IndexFile:
         column: Callable[[int], pa.Array],
         on_lost: Callable[[], None],
     ) -> None:
+        super().__init__(of.field_id, key, locate, column, on_lost)
         self.of = of
-        self.key = key
-        self.is_lost = False
         self._rows = rows
-        self._locate = locate
-        self._column = column
-        self._on_lost = on_lost
-        self._opened: ScalarIndex | None = None
-        self._unusable = False
 
     def answer(self, node: Predicate) -> pa.BooleanArray | None:
         """`node` for every row; None where this index cannot tell. Raises `StoreError` where it cannot be fetched."""
-        index = self._opened or self.open()
+        index = self.open()
         return None if index is None else index.answer(node)
 
-    def open(self) -> ScalarIndex | None:
-        """The index; None where there is none to be asked. Two threads may both open it; one result is kept."""
-        if self._unusable:
-            return None
-        try:
-            opened = self._read(self._locate(self.key))
-        except (CorruptData, FormatTooNew, KeyNotFound) as error:
-            _log.warning("an index is left aside, filters scan instead: %s", error)
-            opened, self.is_lost = None, not isinstance(error, FormatTooNew)
-        self._opened, self._unusable = opened, opened is None
-        if self.is_lost:
-            self._on_lost()
-        return opened
-
-    def _read(self, path: Path) -> ScalarIndex | None:
-        map_payload(path, FileKind.INDEX, self.of.field_id)  # checks header and trailer
-        file = payload.read(path, PAYLOAD_OFFSET)
+    def _over(self, file: Payload, path: Path) -> ScalarIndex | None:
         described = file.meta.get("scalar", {})
         steps = None if self.of.steps is None else list(self.of.steps)
         expected = {"kind": self.of.kind, "field_id": self.of.field_id, "steps": steps}

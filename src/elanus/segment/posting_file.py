@@ -10,24 +10,19 @@ log says which it was, and a job builds it anew.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from elanus.model.errors import CorruptData, FormatTooNew, KeyNotFound
 from elanus.model.types import Metric
-from elanus.segment.blocks import PAYLOAD_OFFSET, map_payload
 from elanus.segment.column import open_column
-from elanus.store.header import FileKind
-from elanus.vector import payload
+from elanus.segment.index_file import LazyIndexFile
+from elanus.vector.payload import Payload
 
 if TYPE_CHECKING:  # it loads compilers and kernels, which only searches need
     from elanus.vector.posting_index import Postings
-
-_log = logging.getLogger("elanus.indexes")
 
 
 def build(arguments: Mapping[str, Any], progress: Callable[[float], None]) -> Mapping[str, Any]:
@@ -46,11 +41,10 @@ def build_memory(column_bytes: int) -> int:
     return 2 * column_bytes
 
 
-class PostingFile:
-    """The file with a Store key, at the path that `locate` gives for it, over the column that `column` gives.
+class PostingFile(LazyIndexFile["Postings"]):
+    """That of a sparse field, built for searches by `metric`."""
 
-    `is_lost` says that it was found to be lost or damaged; `on_lost` is called then.
-    """
+    INSTEAD = "searches scan"
 
     def __init__(
         self,
@@ -61,33 +55,16 @@ class PostingFile:
         column: Callable[[int], pa.Array],
         on_lost: Callable[[], None],
     ) -> None:
-        self.field_id = field_id
-        self.key = key
-        self.is_lost = False
+        super().__init__(field_id, key, locate, column, on_lost)
         self._metric = metric
-        self._locate = locate
-        self._column = column
-        self._on_lost = on_lost
-        self._opened: Postings | None = None
-        self._unusable = False
 
     def open(self) -> Postings | None:
-        """The postings; None where they cannot be asked. Two threads may both open them; one result is kept.
+        """As that of every file. Raises `StoreError` also where the column cannot be read: no fault of this file's."""
+        if self._opened is None:
+            self._column(self.field_id)
+        return super().open()
 
-        Raises `StoreError` where the file cannot be fetched.
-        """
-        if self._opened is not None or self._unusable:
-            return self._opened
+    def _over(self, file: Payload, path: Path) -> Postings:
         from elanus.vector.posting_index import Postings
 
-        column = self._column(self.field_id)
-        try:
-            path = self._locate(self.key)
-            map_payload(path, FileKind.INDEX, self.field_id)  # checks header and trailer
-            self._opened = Postings.open(payload.read(path, PAYLOAD_OFFSET), column, self._metric)
-        except (CorruptData, FormatTooNew, KeyNotFound) as error:
-            _log.warning("an index is left aside, searches scan instead: %s", error)
-            self._unusable, self.is_lost = True, not isinstance(error, FormatTooNew)
-            if self.is_lost:
-                self._on_lost()
-        return self._opened
+        return Postings.open(file, self._column(self.field_id), self._metric)

@@ -10,13 +10,12 @@ import pyarrow as pa
 from elanus.engine import query as reads
 from elanus.engine.ordering import query as sorted_query
 from elanus.engine.query import QueryRequest
-from elanus.engine.snapshot import Snapshot
 from elanus.model.denial import Deed
 from elanus.model.errors import InvalidParameter
 from elanus.model.schema import Schema
 from elanus.service import iteration, limits, loading, output, profiles, times
 from elanus.service.context import RequestContext
-from elanus.service.filters import condition_of
+from elanus.service.filters import condition_asked, condition_of, rows_asked
 from elanus.service.instance import Instance
 from elanus.service.ordering import sorting_of
 from elanus.service.partitions import check_unnamed
@@ -28,35 +27,17 @@ EVERYTHING = output.EVERYTHING
 
 
 def query(
-    ctx: RequestContext,
-    instance: Instance,
-    collection: str,
-    *,
-    expression: str = "",
-    expression_params: Mapping[str, Any] | None = None,
-    output_fields: Sequence[str] = EVERYTHING,
-    limit: int | None = None,
-    offset: int = 0,
-    partitions: Sequence[str] = (),
-    order_by: Sequence[str] = (),
-    snapshot: Snapshot | None = None,
-    timezone: str | None = None,
+    ctx: RequestContext, instance: Instance, collection: str, *, order_by: Sequence[str] = (), **asked: Any
 ) -> pa.Table:
     """The rows that match, in rising key order, or as `order_by` says (see `ordering`); without a filter all of them.
 
-    The table has the key first and then `output_fields` (see `service.output`). `timezone` None is the collection's.
+    What is `asked` is that of `filters.rows_asked`. The table has the key first and then `output_fields` (see
+    `service.output`).
     Raises `InvalidParameter` for a filter that cannot be parsed, limits, an unknown output field, what rows cannot be
     sorted by; `PartitionNotFound`; `CollectionNotFound`.
     """
-    picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
-    schema = picture.manifest.schema
-    zone = timezone or timezone_of(picture.manifest.properties)
-    limits.check_query(limit, offset, limits.most_hits(picture.manifest.properties))
-    check_unnamed(schema, partitions)
-    wanted = output.resolve(schema, output_fields, zone)
-    condition = condition_of(schema, expression, expression_params, zone)
-    request = QueryRequest(condition, tuple(partitions), wanted.fields, limit, offset)
-    sorting = sorting_of(order_by, schema)
+    picture, request, wanted = rows_asked(ctx, instance, collection, **asked)
+    sorting = sorting_of(order_by, picture.manifest.schema)
     return output.cut(sorted_query(picture, request, sorting) if sorting else reads.query(picture, request), wanted)
 
 
@@ -179,23 +160,11 @@ def get(
     return output.cut(reads.query(snapshot, request), wanted)
 
 
-def count(
-    ctx: RequestContext,
-    instance: Instance,
-    collection: str,
-    *,
-    expression: str = "",
-    expression_params: Mapping[str, Any] | None = None,
-    partitions: Sequence[str] = (),
-    snapshot: Snapshot | None = None,
-    timezone: str | None = None,
-) -> int:
-    """How many rows match, exactly; copies of a key are counted each. Raises as `query` does."""
-    picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
-    check_unnamed(picture.manifest.schema, partitions)
-    zone = timezone or timezone_of(picture.manifest.properties)
-    condition = condition_of(picture.manifest.schema, expression, expression_params, zone)
-    return reads.count(picture, condition, tuple(partitions))
+def count(ctx: RequestContext, instance: Instance, collection: str, **asked: Any) -> int:
+    """How many rows match, exactly; copies of a key are counted each. What is `asked` is that of
+    `filters.condition_asked`. Raises as `query` does.
+    """
+    return reads.count(*condition_asked(ctx, instance, collection, **asked))
 
 
 def iterate(

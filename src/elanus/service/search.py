@@ -110,10 +110,8 @@ def search(
     """
     picture = snapshot or instance.collection(ctx, collection, Deed.READING).snapshot()
     schema = picture.manifest.schema
-    zone = timezone_of(picture.manifest.properties)
-    wanted = output.resolve(schema, output_fields, zone) if output_fields else output.NOTHING
-    request = _request(
-        picture.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
+    request, wanted = _request(
+        picture.manifest, field, limit, offset, expression, expression_params, output_fields, partitions, metric, params
     )
     grouping, sorting = _arranged(bounds, group_by, order_by, schema, request.vector_field)
     result = _answer(picture, request, queries, bounds, grouping, sorting)
@@ -180,20 +178,18 @@ class ClientSearch:
             iteration.check_same(collection, self.began_with)
             loading.require(collection, self.collection, self.partitions, "search")
             schema = manifest.schema
-            zone = self.timezone or timezone_of(manifest.properties)
-            wanted = output.resolve(schema, self.output_fields, zone) if self.output_fields else output.NOTHING
-            request = _request(
+            request, wanted = _request(
                 manifest,
                 self.field,
                 self.limit,
                 self.offset,
                 self.expression,
                 self.expression_params,
-                wanted,
+                self.output_fields,
                 loading.readable_partitions(collection, self.partitions),
                 self.metric,
                 self.params,
-                zone,
+                self.timezone,
             )
             if self.group_by is not None and self.iterates:
                 raise InvalidParameter("Not allowed to do groupBy when doing iteration")
@@ -301,10 +297,17 @@ def asked_of(
 ) -> tuple[Snapshot, SearchRequest]:
     """The newest picture, and what `search` with the same arguments asks of it. Raises as `search` does."""
     snapshot = instance.collection(ctx, collection, Deed.READING).snapshot()
-    zone = timezone_of(snapshot.manifest.properties)
-    wanted = output.resolve(snapshot.manifest.schema, output_fields, zone) if output_fields else output.NOTHING
-    request = _request(
-        snapshot.manifest, field, limit, offset, expression, expression_params, wanted, partitions, metric, params, zone
+    request, _ = _request(
+        snapshot.manifest,
+        field,
+        limit,
+        offset,
+        expression,
+        expression_params,
+        output_fields,
+        partitions,
+        metric,
+        params,
     )
     return snapshot, _of(snapshot, request, queries)
 
@@ -316,31 +319,34 @@ def _request(
     offset: int,
     expression: str,
     expression_params: Mapping[str, Any] | None,
-    wanted: Output,
+    output_fields: Sequence[str],
     partitions: Sequence[str],
     metric: str | None,
     params: Mapping[str, Any] | None,
-    timezone: str,
-) -> SearchRequest:
-    """All but the queries."""
+    timezone: str | None = None,
+) -> tuple[SearchRequest, Output]:
+    """All but the queries, and what is shown. `timezone` None is the collection's."""
     schema, properties = manifest.schema, manifest.properties
+    zone = timezone or timezone_of(properties)
+    wanted = output.resolve(schema, output_fields, zone) if output_fields else output.NOTHING
     limits.check_search(limit, offset, limits.most_hits(properties))
     check_unnamed(schema, partitions)
     if params and target_of(params) is not None:  # what is wrong with it is said for every search
         params = {name: value for name, value in params.items() if name != DROPPED}
     if schema.partition_key is not None and rules.is_set(properties, rules.ISOLATION):
         check_isolated(expression, schema.partition_key.name)
-    return SearchRequest(
+    request = SearchRequest(
         vector_field(schema, field),
         _NO_QUERIES,
         limit,
         offset,
-        compile_filter(expression, schema, expression_params, timezone) if expression else None,
+        compile_filter(expression, schema, expression_params, zone) if expression else None,
         tuple(partitions),
         wanted.fields,
         _metric(metric),
         _flat(params) if params else NO_PARAMS,
     )
+    return request, wanted
 
 
 def _arranged(

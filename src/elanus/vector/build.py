@@ -15,7 +15,7 @@ does fastest (31 s with f32, 24 s with bf16, 27 s with sq8 for 200,000 × 128 on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 
 from elanus.model.types import Metric
 from elanus.vector import coded, graph, ivf, metrics, payload, repair
-from elanus.vector.graph import BLOCK_ROWS, Codes
+from elanus.vector.graph import Codes
 from elanus.vector.metrics import Rows, Vectors
 from elanus.vector.payload import Array, Payload
 from elanus.vector.registry import SQ_TYPE, IndexKind, IndexSpec
@@ -81,18 +81,18 @@ def build(
     if not spec.has_file or not len(vectors if present is None else present):
         raise ValueError(f"nothing to build: {spec.kind} over no row of {len(vectors)}")
     report = progress or _silent
-    meta = _meta(spec, metric, vectors)
     with graph.threads(threads):
         if spec.has_lists:
             if coded.is_coded(spec):
                 sections = {coded.SECTION: coded.lists_section(spec, metric, vectors, present)}
             else:
                 sections = ivf.build_sections(metric, vectors, spec.nlist, present)
-            return Built(payload.write(path, meta, sections), len(vectors), "", False)
+            size = payload.write(path, _meta(spec, metric, vectors), sections)
+            return Built(size, len(vectors), "", False)
         coding = _choose_coding(spec, metric, vectors, present)
         index = graph.new_index(_storage(coding, metric, vectors, present), spec.m, spec.ef_construction)
         _add(index, vectors, present, coding.normalise, report)
-        return _write(path, spec, meta, index, coding, metric, vectors, present, extended=False)
+        return _write(path, spec, index, coding, metric, vectors, present, extended=False)
 
 
 def extend(
@@ -130,7 +130,7 @@ def extend(
         coding = _choose_coding(spec, metric, vectors, present)
         storage = _storage(coding, metric, vectors, present)
         rows = new_of_old[kept]
-        for block in _blocks(vectors, rows, normalise=coding.normalise):
+        for block in ivf.blocks_of(vectors, rows, normalise=coding.normalise):
             storage.add(block)
         index = graph.new_index(storage, spec.m, spec.ef_construction)
         _copy_links(index, metric, old, new_of_old, kept, vectors)
@@ -142,8 +142,7 @@ def extend(
         node_of_row = np.empty(len(nodes), np.int64)  # of those that are there
         node_of_row[np.cumsum(there)[nodes] - 1] = np.arange(len(nodes))
         index.hnsw.permute_entries(graph.pointer(node_of_row))
-        meta = _meta(spec, metric, vectors)
-        return _write(path, spec, meta, index, coding, metric, vectors, present, extended=True)
+        return _write(path, spec, index, coding, metric, vectors, present, extended=True)
 
 
 def _silent(_share: float) -> None:
@@ -158,7 +157,6 @@ def _meta(spec: IndexSpec, metric: Metric, vectors: Vectors) -> dict[str, Any]:
 def _write(
     path: Path,
     spec: IndexSpec,
-    meta: dict[str, Any],
     index: Any,
     coding: Coding,
     metric: Metric,
@@ -171,13 +169,15 @@ def _write(
     if present is not None:
         graph.spread(links, sections, present, len(vectors))
     if coding.walking is Codes.FAISS:
-        storage = coded.new_storage(spec, metric, _sample(vectors, present, coded.TRAINING_ROWS, coding.normalise))
-        for block in _blocks(vectors, None, normalise=coding.normalise):
+        sample = ivf.sample_of(vectors, present, coded.TRAINING_ROWS, normalise=coding.normalise)
+        storage = coded.new_storage(spec, metric, sample)
+        for block in ivf.blocks_of(vectors, None, normalise=coding.normalise):
             storage.add(block)
         sections = {coded.SECTION: coded.graph_section(storage, links, sections)}
     else:
         sections |= _coded(coding, metric, vectors)
-    size = payload.write(path, {**meta, **links, "codes": coding.walking.value}, sections)
+    meta = {**_meta(spec, metric, vectors), **links, "codes": coding.walking.value}
+    size = payload.write(path, meta, sections)
     return Built(size, len(vectors), coding.walking.value, extended)
 
 
@@ -189,7 +189,7 @@ def _coded(coding: Coding, metric: Metric, vectors: Vectors) -> dict[str, Array]
     graph.set_trained(encoder, coding.walking, coding.trained)
     codes = np.empty((len(vectors), encoder.code_size), np.uint8)
     done = 0
-    for block in _blocks(vectors, None, normalise=coding.normalise):
+    for block in ivf.blocks_of(vectors, None, normalise=coding.normalise):
         codes[done : done + len(block)] = encoder.sa_encode(block)
         done += len(block)
     if coding.walking is Codes.BF16:
@@ -198,18 +198,9 @@ def _coded(coding: Coding, metric: Metric, vectors: Vectors) -> dict[str, Array]
     return {**sections, "squares": graph.squares_of(codes, coding.trained)} if metric is Metric.L2 else sections
 
 
-def _blocks(vectors: Vectors, rows: Rows | None, *, normalise: bool) -> Iterator[Vectors]:
-    """The vectors at `rows`, or all of them, a block at a time; views of the column where they can be."""
-    count = len(vectors) if rows is None else len(rows)
-    for begin in range(0, count, BLOCK_ROWS):
-        chosen = slice(begin, begin + BLOCK_ROWS) if rows is None else rows[begin : begin + BLOCK_ROWS]
-        block = vectors[chosen]
-        yield ivf.normalised(block) if normalise else np.ascontiguousarray(block)
-
-
 def _are_unit(vectors: Vectors, present: Rows | None) -> bool:
     """Whether COSINE may compare the stored rows as they are."""
-    for block in _blocks(vectors, present, normalise=False):
+    for block in ivf.blocks_of(vectors, present, normalise=False):
         squares = np.einsum("ij,ij->i", block, block)
         if not bool((np.abs(squares - 1) <= 2 * UNIT_TOLERANCE).all()):
             return False
@@ -229,7 +220,7 @@ def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, repor
     count = len(vectors) if rows is None else len(rows)
     done = 0
     report(0.0)
-    for block in _blocks(vectors, rows, normalise=normalise):
+    for block in ivf.blocks_of(vectors, rows, normalise=normalise):
         index.add(block)
         done += len(block)
         report(done / count)
@@ -238,7 +229,7 @@ def _add(index: Any, vectors: Vectors, rows: Rows | None, normalise: bool, repor
 def _choose_coding(spec: IndexSpec, metric: Metric, vectors: Vectors, present: Rows | None) -> Coding:
     normalise = metric is Metric.COSINE and not _are_unit(vectors, present)
     ranges = _ranges(vectors, present, normalise=normalise)
-    sample = _sample(vectors, present, SAMPLE_ROWS, normalise)
+    sample = ivf.sample_of(vectors, present, SAMPLE_ROWS, normalise=normalise)
     halves_serve = normalise or _serves(Codes.BF16, ranges, metric, sample)
     building = Codes.BF16 if halves_serve else Codes.F32
     if coded.is_coded(spec):
@@ -248,17 +239,11 @@ def _choose_coding(spec: IndexSpec, metric: Metric, vectors: Vectors, present: R
     return Coding(building, Codes.SQ8 if bytes_serve else building, ranges, normalise)
 
 
-def _sample(vectors: Vectors, present: Rows | None, count: int, normalise: bool) -> Vectors:
-    """At most `count` of the rows, as they are compared."""
-    sample = ivf.sample_of(vectors, present, count)
-    return ivf.normalised(sample) if normalise else np.ascontiguousarray(sample)
-
-
 def _ranges(vectors: Vectors, present: Rows | None, *, normalise: bool) -> Array:
     """What sq8 is trained to: the smallest value of each dimension, then the width of its range (2 d,)."""
     low = np.full(vectors.shape[1], np.inf, np.float32)
     high = -low
-    for block in _blocks(vectors, present, normalise=normalise):
+    for block in ivf.blocks_of(vectors, present, normalise=normalise):
         np.minimum(low, block.min(axis=0), out=low)
         np.maximum(high, block.max(axis=0), out=high)
     return np.concatenate([low, high - low])

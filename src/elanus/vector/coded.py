@@ -16,7 +16,6 @@ map; of a graph it copies what says where each node's links begin, 12 bytes a ro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -136,15 +135,18 @@ def lists_section(spec: IndexSpec, metric: Metric, vectors: Vectors, present: Ro
     normalise = metric is Metric.COSINE
     rows = len(vectors) if present is None else len(present)
     nlist = max(1, min(spec.nlist, rows // ivf.ROWS_PER_LIST))
-    sample = ivf.sample_of(vectors, present, max(TRAINING_ROWS, nlist * ivf.TRAINING_ROWS_PER_LIST))
-    sample = ivf.normalised(sample) if normalise else np.ascontiguousarray(sample)
+    trained = max(TRAINING_ROWS, nlist * ivf.TRAINING_ROWS_PER_LIST)
+    sample = ivf.sample_of(vectors, present, trained, normalise=normalise)
     quantizer = faiss.IndexFlat(vectors.shape[1], graph.faiss_metric(metric))
     quantizer.add(ivf.train_centroids(metric, sample, nlist))
     index = _new_lists(spec, metric, quantizer, nlist, sample)
     index.own_fields = False
     _train(index, sample)
-    for numbers, block in _blocks(vectors, present, normalise=normalise):
-        index.add_with_ids(block, numbers)
+    numbers = np.arange(rows) if present is None else present
+    done = 0
+    for block in ivf.blocks_of(vectors, present, normalise=normalise):
+        index.add_with_ids(block, numbers[done : done + len(block)])
+        done += len(block)
     return np.asarray(faiss.serialize_index(index))
 
 
@@ -159,15 +161,6 @@ def _new_lists(spec: IndexSpec, metric: Metric, quantizer: Any, nlist: int, samp
 
 def _bits(wanted: int, sample: Vectors) -> int:
     return max(1, min(wanted, int(math.log2(max(2, len(sample) // ROWS_PER_CENTROID)))))
-
-
-def _blocks(vectors: Vectors, present: Rows | None, *, normalise: bool) -> Iterator[tuple[Rows, Vectors]]:
-    count = len(vectors) if present is None else len(present)
-    for begin in range(0, count, graph.BLOCK_ROWS):
-        end = min(begin + graph.BLOCK_ROWS, count)
-        numbers = np.arange(begin, end) if present is None else present[begin:end]
-        block = vectors[begin:end] if present is None else vectors[numbers]
-        yield numbers, ivf.normalised(block) if normalise else np.ascontiguousarray(block)
 
 
 # --- searching --------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ Sections of the payload, with n rows of d dimensions and L lists:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,12 +88,21 @@ def normalised(vectors: Vectors) -> Vectors:
     return unit
 
 
-def sample_of(vectors: Vectors, present: Rows | None, count: int) -> Vectors:
-    """At most `count` of the rows `present` (None: all), the same ones every time."""
+def sample_of(vectors: Vectors, present: Rows | None, count: int, *, normalise: bool = False) -> Vectors:
+    """At most `count` of the rows `present` (None: all), the same ones every time; `normalised`, where that is said."""
     rows = len(vectors) if present is None else len(present)
     chosen = np.sort(np.random.default_rng(1234).permutation(rows)[:count])
     sample: Vectors = vectors[chosen if present is None else present[chosen]]
-    return sample
+    return normalised(sample) if normalise else sample
+
+
+def blocks_of(vectors: Vectors, rows: Rows | None, *, normalise: bool) -> Iterator[Vectors]:
+    """The vectors at `rows`, or all of them, a block at a time; views of the column where they can be."""
+    count = len(vectors) if rows is None else len(rows)
+    for begin in range(0, count, graph.BLOCK_ROWS):
+        chosen = slice(begin, begin + graph.BLOCK_ROWS) if rows is None else rows[begin : begin + graph.BLOCK_ROWS]
+        block = vectors[chosen]
+        yield normalised(block) if normalise else np.ascontiguousarray(block)
 
 
 def coded(metric: Metric, vectors: Vectors, centroids: Vectors, present: Rows | None = None) -> CodedRows:

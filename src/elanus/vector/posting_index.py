@@ -23,7 +23,6 @@ rows that may belong into the answer are scored from the column itself (decision
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from elanus.model.bits import rows_of
 from elanus.model.errors import CorruptData
+from elanus.model.layout import offsets_of
 from elanus.model.types import DataType, Metric
 from elanus.model.vectors import pair_bounds, pair_offsets, pairs_of
 from elanus.vector import exact, payload
@@ -52,6 +53,9 @@ MOST_TERMS = 4_096
 """A query of more indexes is answered by a scan: its sums would be too coarse to leave anything out."""
 
 _NO_KEYS: Rows = np.empty(0, np.int64)
+_PARTS: npt.NDArray[np.float64] = np.arange(256) / 255
+"""What the codes of numbers stand for, as shares of the highest of their index."""
+
 _SECTIONS = ("dims", "first_blocks", "windows", "begins", "tops", "rows", "codes", "highest")
 
 
@@ -67,9 +71,9 @@ def build(column: pa.Array, metric: Metric, path: Path) -> int:
     count_postings(dims, words, floats, offsets, slots, counts, blocks, highest)
     of_texts = metric is Metric.BM25
     coding = _Coding.of(column, highest) if of_texts else _NO_CODING
-    first_blocks = np.concatenate(([0], np.cumsum(blocks)))
+    first_blocks = offsets_of(blocks)
     places = np.cumsum(counts) - counts
-    sections = {
+    sections: dict[str, Array] = {
         "dims": dims,
         "first_blocks": first_blocks,
         "windows": np.empty(first_blocks[-1], np.uint16),
@@ -93,8 +97,7 @@ def build(column: pa.Array, metric: Metric, path: Path) -> int:
     sections["highest"] = np.ones(len(dims), np.float32) if of_texts else highest
     if of_texts:
         sections |= {"counts": coding.counts, "lengths": coding.lengths}
-    posting_count = max(1, int(counts.sum()))
-    met = posting_count / max(1, len(column)) * float((counts.astype(np.float64) ** 2).sum()) / posting_count
+    met = float((counts.astype(np.float64) ** 2).sum()) / max(1, len(column))
     meta = {
         "postings": VERSION,
         "rows": len(column),
@@ -190,10 +193,6 @@ class Postings:
         """How many pairs a row has, on an average."""
         return float(self._offsets[-1] - self._offsets[0]) / 8 / max(1, len(self._column))
 
-    @cached_property
-    def _parts(self) -> npt.NDArray[np.float64]:
-        return np.arange(256) / 255
-
     def texts_with(self, terms: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """How many of all rows have each of `terms` (m,)."""
         counts = np.empty(len(terms), np.int64)
@@ -217,12 +216,11 @@ class Postings:
         if lengths.max(initial=0) > MOST_TERMS:
             return self._scan(queries, k, keys, bitmap, scoring)
         said = np.frombuffer(b"".join(queries), np.uint32)
-        starts = np.concatenate(([0], np.cumsum(lengths)))
+        starts = offsets_of(lengths)
         counts, low_of = self._coding
-        of_texts = scoring is not None and counts is not None and low_of is not None
-        shape = self._parts
+        of_texts, shape = False, _PARTS
         if scoring is not None and counts is not None and low_of is not None:
-            shape = _shape_of(counts, low_of, scoring)
+            of_texts, shape = True, _shape_of(counts, low_of, scoring)
         found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         search_postings(
             starts,
@@ -247,9 +245,7 @@ class Postings:
     def _scan(
         self, queries: Queries, k: int, keys: Rows | None, bitmap: Bitmap | None, scoring: Bm25 | None
     ) -> tuple[Scores, Rows]:
-        rows = np.arange(len(self._column))
-        if bitmap is not None:
-            rows = rows[np.unpackbits(bitmap, count=len(rows), bitorder="little").view(np.bool_)]
+        rows = np.arange(len(self._column)) if bitmap is None else rows_of(bitmap)
         keys_at: KeysAt = (lambda some: some) if keys is None else keys.__getitem__
         dtype = DataType.SPARSE_FLOAT_VECTOR
         return exact.top_k(dtype, self.metric, queries, self._column, rows, k, keys_at, scoring)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from elanus.engine.answers import both
 from elanus.engine.planner import Plan, SearchRequest, replanned
-from elanus.engine.query import Found
 from elanus.engine.search import Hits, Prepared, find, prepare
 from elanus.engine.trust.evidence import Aim, case_of
 from elanus.engine.trust.ladder import (
@@ -122,18 +122,9 @@ def _joined(hits: Hits, again: Hits, queries: Any) -> Hits:
     kept = np.concatenate((~replaced[of[: len(hits.scores)]], np.ones(len(again.scores), np.bool_)))
     order = np.flatnonzero(kept)[np.argsort(of[kept], kind="stable")]
 
-    def both(a: Any, b: Any) -> Any:
+    def merged(a: Any, b: Any) -> Any:
         return np.concatenate((a, b))[order]
 
-    units = [
-        np.full(len(part.scores), part.found.units, np.int32) if isinstance(part.found.units, int) else part.found.units
-        for part in (hits, again)
-    ]
-    keys = both(hits.keys, again.keys) if hits.keys is not None and again.keys is not None else None
+    keys = merged(hits.keys, again.keys) if hits.keys is not None and again.keys is not None else None
     counts[queries] = np.diff(again.offsets)
-    return Hits(
-        Found(both(*units), both(hits.found.rows, again.found.rows)),
-        keys,
-        both(hits.scores, again.scores),
-        offsets_of(counts),
-    )
+    return Hits(both(hits.found, again.found)[order], keys, merged(hits.scores, again.scores), offsets_of(counts))

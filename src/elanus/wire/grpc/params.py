@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from elanus.model.errors import InvalidParameter, MissingParameter, NotSupported
+from elanus.model.properties import flag
 from elanus.model.timezones import check_timezone
 from elanus.service.ordering import parts_of
 from elanus.service.search import Bounds, GroupBy
@@ -32,10 +33,6 @@ _OWN = frozenset(
     }
 )  # fmt: skip
 """Names that are not those of index parameters."""
-
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-"""How Go spells them."""
 
 _HINTS = frozenset({"", "iterative_filter", "disable"})
 """How Milvus is to apply a filter. Here that is decided by what costs least, and the answer is the same either way."""
@@ -173,9 +170,10 @@ def _bounds(given: Mapping[str, Any], inner: Mapping[str, Any]) -> Bounds | None
 def _ignores_growing(given: Mapping[str, Any], inner: Mapping[str, Any]) -> bool:
     """Whether rows that are in no segment yet are to be left out. Raises `InvalidParameter` for what is no truth."""
     text = str(given.get("ignore_growing", inner.get("ignore_growing", "false")))
-    if text not in _TRUE and text not in _FALSE:
+    ignores = flag(text)
+    if ignores is None:
         raise InvalidParameter(f"parse ignore growing field failed: {text} is neither true nor false")
-    return text in _TRUE
+    return ignores
 
 
 def _groups(given: Mapping[str, Any]) -> GroupBy | None:
